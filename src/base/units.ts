@@ -1,0 +1,76 @@
+import { err, ok, type Result } from './result.ts';
+
+export const MS_PER_SECOND = 1000;
+export const KIB = 1024;
+export const MIB = 1024 * KIB;
+export const GIB = 1024 * MIB;
+
+const DURATION_UNITS_MS: Readonly<Record<string, number>> = {
+  ms: 1,
+  s: MS_PER_SECOND,
+  m: 60 * MS_PER_SECOND,
+  h: 3600 * MS_PER_SECOND,
+  d: 86_400 * MS_PER_SECOND,
+};
+
+/** The longest duration accepted anywhere: what a 32-bit timer can hold. */
+export const DURATION_MS_MAX = 2 ** 31 - 1;
+
+/**
+ * Reads `90`, `90s`, `1.5h`, `250ms`, `1h30m`: a bare number is seconds, as in timeout(1).
+ *
+ * @returns milliseconds, above 0, or a message that says what is accepted
+ */
+export function parseDuration(text: string): Result<number, string> {
+  const bad = err(`"${text}" is not a duration: give a number with ms, s, m, h or d, such as 90s or 1h30m`);
+  const trimmed = text.trim();
+  if (/^\d+(\.\d+)?$/.test(trimmed)) return checkDuration(Number(trimmed) * MS_PER_SECOND, bad);
+  const parts = [...trimmed.matchAll(/(\d+(?:\.\d+)?)(ms|s|m|h|d)/g)];
+  if (parts.length === 0 || parts.map((part) => part[0]).join('') !== trimmed) return bad;
+  let totalMs = 0;
+  for (const part of parts) totalMs += Number(part[1]) * (DURATION_UNITS_MS[part[2] ?? ''] ?? Number.NaN);
+  return checkDuration(totalMs, bad);
+}
+
+function checkDuration(ms: number, bad: Result<never, string>): Result<number, string> {
+  return Number.isFinite(ms) && ms > 0 && ms <= DURATION_MS_MAX ? ok(Math.ceil(ms)) : bad;
+}
+
+const SIZE_UNITS: Readonly<Record<string, number>> = { '': 1, b: 1, k: KIB, m: MIB, g: GIB, t: 1024 * GIB };
+
+/**
+ * Reads `512M`, `2G`, `1.5GiB`, `1000`: powers of 1024, a bare number is bytes, as in docker run --memory.
+ *
+ * @returns bytes, above 0, or a message that says what is accepted
+ */
+export function parseSize(text: string): Result<number, string> {
+  const match = /^(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?$/i.exec(text.trim());
+  const bytes =
+    match === null ? Number.NaN : Number(match[1]) * (SIZE_UNITS[(match[2] ?? '').toLowerCase()] ?? Number.NaN);
+  return Number.isFinite(bytes) && bytes >= 1 && bytes <= Number.MAX_SAFE_INTEGER
+    ? ok(Math.floor(bytes))
+    : err(`"${text}" is not a size: give a number with K, M, G or T, such as 512M or 2G`);
+}
+
+/** `850 ms`, `12.3 s`, `4 min 5 s`: for people. */
+export function formatDuration(ms: number): string {
+  if (ms < MS_PER_SECOND) return `${Math.round(ms)} ms`;
+  if (ms < 60 * MS_PER_SECOND) return `${(ms / MS_PER_SECOND).toFixed(1)} s`;
+  const seconds = Math.round(ms / MS_PER_SECOND);
+  const hours = Math.floor(seconds / 3600);
+  const minutes = Math.floor((seconds % 3600) / 60);
+  return hours > 0 ? `${hours} h ${minutes} min` : `${minutes} min ${seconds % 60} s`;
+}
+
+/** `512 B`, `1.5 MiB`: for people. */
+export function formatSize(bytes: number): string {
+  if (bytes < KIB) return `${bytes} B`;
+  for (const [unit, size] of [
+    ['GiB', GIB],
+    ['MiB', MIB],
+    ['KiB', KIB],
+  ] as const) {
+    if (bytes >= size) return `${(bytes / size).toFixed(1)} ${unit}`;
+  }
+  return `${bytes} B`;
+}

@@ -1,0 +1,30 @@
+import { defineConfig } from 'vitest/config';
+
+/** One project per suite, so that `vitest run --project unit` runs that suite alone. */
+const suite = (name: string, options: { timeoutMs: number; parallel: boolean; setup?: string }) => ({
+  test: {
+    name,
+    include: [`test/${name}/**/*.test.ts`],
+    testTimeout: options.timeoutMs,
+    hookTimeout: options.timeoutMs,
+    fileParallelism: options.parallel,
+    ...(options.setup === undefined ? {} : { globalSetup: [options.setup] }),
+  },
+});
+
+const BUILT = 'test/fixtures/build-once.ts';
+
+export default defineConfig({
+  test: {
+    reporters: ['default'],
+    projects: [
+      suite('unit', { timeoutMs: 20_000, parallel: true }),
+      suite('simulation', { timeoutMs: 120_000, parallel: true }),
+      suite('architecture', { timeoutMs: 60_000, parallel: true }),
+      suite('contract', { timeoutMs: 60_000, parallel: true, setup: BUILT }),
+      suite('mesh', { timeoutMs: 120_000, parallel: false, setup: BUILT }),
+      suite('netns', { timeoutMs: 180_000, parallel: false, setup: BUILT }),
+      suite('e2e', { timeoutMs: 180_000, parallel: false, setup: BUILT }),
+    ],
+  },
+});
