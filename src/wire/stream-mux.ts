@@ -24,6 +24,8 @@ export type SendFrame = (header: Uint8Array, payload: Uint8Array | null) => void
 export interface OutgoingHandlers {
   /** `bytes` of what was written have been handed to the socket: the source may produce as much again. */
   readonly onSent?: (bytes: number) => void;
+  /** The last byte and the end have been handed to the socket. */
+  readonly onEnded?: () => void;
   /** The receiver, or the loss of the link, ended the stream. */
   readonly onAbort?: () => void;
 }
@@ -113,11 +115,13 @@ export class OutgoingStream {
       sent += size;
       this.#send(encodeStreamHeader(FRAME_DATA, this.id), head.subarray(0, size));
     }
-    if (this.#ending && this.#queue.length === 0 && !this.#closed) {
+    const ended = this.#ending && this.#queue.length === 0 && !this.#closed;
+    if (ended) {
       this.#send(encodeStreamHeader(FRAME_END, this.id), null);
       this.#close();
     }
     if (sent > 0) this.#handlers.onSent?.(sent);
+    if (ended) this.#handlers.onEnded?.();
   }
 
   #close(): void {
@@ -293,45 +297,48 @@ export class StreamMux {
   }
 }
 
+/** How a joint came to its end: every byte handed on, or one of its sides lost. */
+export type JointEnd = 'ended' | 'source_lost' | 'sink_lost';
+
 /**
  * Joins an incoming stream of one mux to an outgoing one of another, credit included: the reader's pace reaches the
  * writer, and at most one window is held here.
  *
  * @param from where bytes arrive; its credit is returned only as bytes leave through `to`
- * @param to handlers-less outgoing stream factory, given the handlers that the joint needs
+ * @param onClosed exactly once, also where a mux is dead already
  */
 export function joinStreams(
-  from: { mux: StreamMux; id: number; grantedBytes: number },
-  to: { mux: StreamMux; id: number; creditBytes: number },
-  onClosed: (how: 'ended' | 'source_lost' | 'sink_lost', bytes: number) => void,
+  from: { readonly mux: StreamMux; readonly id: number; readonly grantedBytes: number },
+  to: { readonly mux: StreamMux; readonly id: number; readonly creditBytes: number },
+  onClosed: (how: JointEnd) => void,
 ): { readonly incoming: IncomingStream; readonly outgoing: OutgoingStream } {
-  let bytes = 0;
   let done = false;
-  const finish = (how: 'ended' | 'source_lost' | 'sink_lost'): void => {
+  // The streams of a dead mux are aborted while they are opened, before the other end exists.
+  let sink: OutgoingStream | null = null;
+  let sourceLost = false;
+  const finish = (how: JointEnd): void => {
     if (done) return;
     done = true;
-    onClosed(how, bytes);
+    onClosed(how);
   };
-  const incoming: IncomingStream = from.mux.openIncoming(from.id, from.grantedBytes, {
-    onData: (data) => {
-      bytes += data.byteLength;
-      outgoing.write(data);
-    },
-    onEnd: () => {
-      outgoing.end();
-      finish('ended');
-    },
+  const incoming = from.mux.openIncoming(from.id, from.grantedBytes, {
+    onData: (data) => sink?.write(data),
+    onEnd: () => sink?.end(),
     onAbort: () => {
-      outgoing.abort();
+      sourceLost = true;
+      sink?.abort();
       finish('source_lost');
     },
   });
-  const outgoing: OutgoingStream = to.mux.openOutgoing(to.id, to.creditBytes, {
+  const outgoing = to.mux.openOutgoing(to.id, to.creditBytes, {
     onSent: (sent) => incoming.consumed(sent),
+    onEnded: () => finish('ended'),
     onAbort: () => {
       incoming.abort();
       finish('sink_lost');
     },
   });
+  sink = outgoing;
+  if (sourceLost) outgoing.abort();
   return { incoming, outgoing };
 }

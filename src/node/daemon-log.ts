@@ -1,0 +1,74 @@
+import { closeSync, fstatSync, openSync, renameSync, writeSync } from 'node:fs';
+import pino from 'pino';
+import type { LogFields, Logger } from '../base/log.ts';
+
+/** A file that never grows beyond `bytesMax`: the full one is kept once, as `<path>.1`. */
+class BoundedFile {
+  readonly #path: string;
+  readonly #bytesMax: number;
+  #fd: number;
+  #bytes: number;
+
+  constructor(path: string, bytesMax: number) {
+    this.#path = path;
+    this.#bytesMax = bytesMax;
+    this.#fd = openSync(path, 'a', 0o600);
+    this.#bytes = fstatSync(this.#fd).size;
+  }
+
+  write(line: string): void {
+    const bytes = Buffer.from(line, 'utf8');
+    if (this.#bytes + bytes.byteLength > this.#bytesMax && this.#bytes > 0) {
+      closeSync(this.#fd);
+      renameSync(this.#path, `${this.#path}.1`);
+      this.#fd = openSync(this.#path, 'a', 0o600);
+      this.#bytes = 0;
+    }
+    this.#bytes += writeSync(this.#fd, bytes);
+  }
+
+  close(): void {
+    closeSync(this.#fd);
+  }
+}
+
+export interface DaemonLogOptions {
+  readonly path: string;
+  readonly level: 'debug' | 'info' | 'warn' | 'error';
+  /** Size of daemon.log before it is turned over; at most twice as much is on disk. */
+  readonly bytesMax: number;
+  /** True where people watch: the same lines go to stderr as well. */
+  readonly alsoStderr: boolean;
+}
+
+/** JSON lines in a bounded daemon.log; a log that can't be written (disk full) is reported on stderr, never fatal. */
+export function openDaemonLog(options: DaemonLogOptions): { readonly log: Logger; close(): void } {
+  const file = new BoundedFile(options.path, options.bytesMax);
+  let broken = false;
+  let closed = false;
+  const destination = {
+    write(line: string): void {
+      if (closed) return;
+      try {
+        file.write(line);
+        broken = false;
+      } catch (error) {
+        if (!broken) process.stderr.write(`meshwork: ${options.path} can't be written: ${String(error)}\n`);
+        broken = true;
+      }
+      if (options.alsoStderr) process.stderr.write(line);
+    },
+  };
+  const logger = pino({ level: options.level, base: null, timestamp: pino.stdTimeFunctions.isoTime }, destination);
+  const at =
+    (level: 'debug' | 'info' | 'warn' | 'error') =>
+    (message: string, fields?: LogFields): void =>
+      logger[level](fields ?? {}, message);
+  return {
+    log: { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') },
+    close: () => {
+      closed = true;
+      file.close();
+    },
+  };
+}

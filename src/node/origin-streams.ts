@@ -1,0 +1,149 @@
+import {
+  STREAM_WINDOW_BYTES,
+  type IncomingStream,
+  type OutgoingStream,
+  type StreamMux,
+} from '../wire/stream-mux.ts';
+
+/** The front's end of a job: streams on its control socket, opened by it when it submitted. */
+export interface ClientStreams {
+  readonly mux: StreamMux;
+  readonly stdin: number | null;
+  readonly stdout: number;
+  readonly stderr: number;
+  /** Bytes that the front takes on each output before it grants more. */
+  readonly windowBytes: number;
+}
+
+export interface AttemptStreams {
+  readonly stdin: number | null;
+  readonly stdout: number;
+  readonly stderr: number;
+}
+
+interface Output {
+  readonly client: OutgoingStream;
+  source: IncomingStream | null;
+  bytes: number;
+}
+
+/**
+ * The origin's plumbing of one job: the front's streams live as long as the job, those to an executor as long as an
+ * attempt. stdin is asked of the front only once a process exists, so a refused attempt never costs a byte of it.
+ */
+export class OriginStreams {
+  readonly #outputs: readonly [Output, Output];
+  readonly #stdin: IncomingStream | null;
+  #stdinSink: OutgoingStream | null = null;
+  #stdinEnded = false;
+  #started = false;
+  #outputsOpen = 0;
+  #onClosed: (() => void) | null = null;
+
+  constructor(client: ClientStreams) {
+    const open = (id: number): Output => {
+      const output: Output = {
+        client: client.mux.openOutgoing(id, client.windowBytes, {
+          onSent: (bytes) => output.source?.consumed(bytes),
+          // The front stopped reading this stream: so may the executor, while the job goes on.
+          onAbort: () => output.source?.abort(),
+        }),
+        source: null,
+        bytes: 0,
+      };
+      return output;
+    };
+    this.#outputs = [open(client.stdout), open(client.stderr)];
+    this.#stdin =
+      client.stdin === null
+        ? null
+        : client.mux.openIncoming(client.stdin, 0, {
+            onData: (bytes) => this.#stdinSink?.write(bytes),
+            onEnd: () => {
+              this.#stdinEnded = true;
+              // Before the process exists the executor does not know the stream yet and would drop its end.
+              if (this.#started) this.#stdinSink?.end();
+            },
+            onAbort: () => this.#stdinSink?.abort(),
+          });
+  }
+
+  /** Bytes received so far. */
+  get stdoutBytes(): number {
+    return this.#outputs[0].bytes;
+  }
+
+  get stderrBytes(): number {
+    return this.#outputs[1].bytes;
+  }
+
+  /** Opens this side's streams of a new attempt; call before `job.start` is sent. */
+  open(peer: StreamMux): AttemptStreams {
+    this.#outputsOpen = 2;
+    const openOutput = (output: Output): number => {
+      const id = peer.nextId();
+      const closed = (): void => {
+        this.#outputsOpen -= 1;
+        if (this.#outputsOpen > 0) return;
+        this.#onClosed?.();
+        this.#onClosed = null;
+      };
+      output.source = peer.openIncoming(id, STREAM_WINDOW_BYTES, {
+        onData: (bytes) => {
+          output.bytes += bytes.byteLength;
+          // A front that went away reads nothing; the executor must not be stalled by what nobody wants.
+          if (output.client.closed) output.source?.consumed(bytes.byteLength);
+          else output.client.write(bytes);
+        },
+        onEnd: closed,
+        onAbort: closed,
+      });
+      return id;
+    };
+    const stdout = openOutput(this.#outputs[0]);
+    const stderr = openOutput(this.#outputs[1]);
+    if (this.#stdin === null) return { stdin: null, stdout, stderr };
+    const stdin = peer.nextId();
+    const source = this.#stdin;
+    this.#stdinSink = peer.openOutgoing(stdin, 0, {
+      onSent: (bytes) => source.consumed(bytes),
+      onAbort: () => source.abort(),
+    });
+    return { stdin, stdout, stderr };
+  }
+
+  /** The process exists: the front may send its stdin. */
+  started(): void {
+    if (this.#stdin === null || this.#stdinSink === null) return;
+    this.#started = true;
+    if (this.#stdinEnded) this.#stdinSink.end();
+    else if (this.#stdinSink.closed) this.#stdin.abort();
+    else this.#stdin.grant(STREAM_WINDOW_BYTES);
+  }
+
+  /** Calls back once both outputs have ended or were lost; at once where they have. */
+  whenOutputsClosed(callback: () => void): void {
+    if (this.#outputsOpen <= 0) callback();
+    else this.#onClosed = callback;
+  }
+
+  /** Gives up the streams of an attempt that did not start, or whose executor is gone. */
+  dropAttempt(): void {
+    for (const output of this.#outputs) {
+      output.source?.abort();
+      output.source = null;
+    }
+    this.#outputsOpen = 0;
+    this.#started = false;
+    const sink = this.#stdinSink;
+    this.#stdinSink = null;
+    sink?.abort();
+  }
+
+  /** Ends the front's streams after what they still hold. */
+  finish(): void {
+    this.dropAttempt();
+    for (const output of this.#outputs) output.client.end();
+    this.#stdin?.abort();
+  }
+}

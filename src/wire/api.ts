@@ -1,0 +1,219 @@
+import { z } from 'zod';
+import type { ArchName, OsName } from './facts.ts';
+import { jobIdSchema, type Reason } from './jobs.ts';
+import { jobSpecSchema } from './job-spec.ts';
+
+/**
+ * The control socket's messages (`MESHWORK_HOME/control.sock`): what the CLI and the MCP server say to their own daemon.
+ * Framing is wire/framing.ts; the bytes of jobs are stream frames on the same socket.
+ */
+export const PEERS_MAX = 64;
+export const INVITE_TTL_MS_DEFAULT = 10 * 60_000;
+export const INVITE_TTL_MS_MAX = 24 * 3_600_000;
+const address = z.string().min(1).max(300);
+const streamId = z.int().min(1).max(0x7fff_ffff);
+
+export const submitParamsSchema = z.strictObject({
+  spec: jobSpecSchema,
+  /** Streams of this socket, chosen by the client. The daemon grants credit for stdin once the job starts. */
+  streams: z.strictObject({ stdin: streamId.nullable(), stdout: streamId, stderr: streamId }),
+  /** Bytes that the daemon may send on each output stream before further credit. */
+  window_bytes: z.int().positive(),
+});
+
+const request = <M extends string, P extends z.ZodType>(method: M, params: P) =>
+  z.strictObject({ t: z.literal('request'), id: z.int().positive(), method: z.literal(method), params });
+
+export const apiRequestSchema = z.discriminatedUnion('method', [
+  request('status', z.strictObject({})),
+  request('submit', submitParamsSchema),
+  request('explain', z.strictObject({ spec: jobSpecSchema })),
+  request('cancel', z.strictObject({ job: jobIdSchema })),
+  request('invite', z.strictObject({ ttl_ms: z.int().min(1000).max(INVITE_TTL_MS_MAX), admin: z.boolean() })),
+  request(
+    'join',
+    z.strictObject({
+      token: z.string().max(4096),
+      peers: z.array(address).max(PEERS_MAX),
+      submit_only: z.boolean(),
+    }),
+  ),
+  request('leave', z.strictObject({})),
+  request('down', z.strictObject({ drain: z.boolean() })),
+]);
+export type ApiRequest = z.infer<typeof apiRequestSchema>;
+export type ApiMethod = ApiRequest['method'];
+export type ApiParams<M extends ApiMethod> = Extract<ApiRequest, { method: M }>['params'];
+
+/** Client's first message. `parent_job`: MESHWORK_JOB_ID of the client's environment, if any (a guard rail). */
+export const apiHelloSchema = z.strictObject({
+  t: z.literal('hello'),
+  protocol: z.int(),
+  client: z.enum(['cli', 'mcp', 'other']),
+  parent_job: z.string().max(64).nullable(),
+});
+export type ApiHello = z.infer<typeof apiHelloSchema>;
+
+export const apiClientMessageSchema = z.union([apiHelloSchema, apiRequestSchema]);
+
+export interface ApiErrorBody {
+  readonly code: string;
+  readonly message: string;
+}
+
+/** Daemon → client. */
+export type ApiDaemonMessage =
+  | { readonly t: 'hello'; readonly protocol: number; readonly pid: number; readonly version: string }
+  | { readonly t: 'event'; readonly id: number; readonly event: JobEvent }
+  | { readonly t: 'response'; readonly id: number; readonly ok: true; readonly result: unknown }
+  | { readonly t: 'response'; readonly id: number; readonly ok: false; readonly error: ApiErrorBody };
+
+/** What happens to a submitted job before its result. */
+export type JobEvent =
+  | { readonly kind: 'accepted'; readonly job: string }
+  | {
+      readonly kind: 'state';
+      readonly state: 'queued' | 'running';
+      /** Node name once known. */
+      readonly node: string | null;
+      /** One line for people: position in the queue, why it waits, why there. */
+      readonly detail: string;
+    };
+
+export type JobReason = 'exited' | 'signaled' | 'timeout' | 'cancelled' | 'refused' | 'lost' | 'unknown';
+
+/** A path that stayed at the executor (later stage); always empty for now. */
+export interface LeftThere {
+  readonly path: string;
+  readonly files: number;
+  readonly bytes: number;
+}
+
+/** The run object of the contract, keys in this order. `stdout`/`stderr` are filled in by the front that read them. */
+export interface RunObject {
+  readonly notices: readonly string[];
+  readonly state: 'queued' | 'preparing' | 'syncing' | 'running' | 'finished';
+  readonly return_code: number | null;
+  readonly executed_on: string | null;
+  readonly cwd: string | null;
+  readonly stdout: string;
+  readonly stderr: string;
+  readonly changes: {
+    readonly returned: readonly string[];
+    readonly deleted: readonly string[];
+    readonly conflicts: readonly string[];
+    readonly held_back: readonly string[];
+    readonly left_there: readonly LeftThere[];
+  };
+  readonly success: boolean | null;
+  readonly signal: string | null;
+  readonly reason: JobReason | null;
+  readonly job_id: string;
+  readonly executed_on_id: string | null;
+  readonly os: OsName | null;
+  readonly arch: ArchName | null;
+  readonly tools: Readonly<Record<string, { readonly here: string; readonly there: string }>>;
+  readonly route: string;
+  readonly auto_routed: boolean;
+  readonly attempts: number;
+  readonly stdout_bytes: number;
+  readonly stderr_bytes: number;
+  readonly truncated: boolean;
+  readonly queue_ms: number;
+  readonly dispatch_ms: number;
+  readonly sync_ms: number;
+  readonly duration_ms: number;
+  readonly error?: ApiErrorBody;
+}
+
+export interface NodeReport {
+  readonly id: string;
+  readonly name: string;
+  readonly state: 'alive' | 'suspect' | 'dead' | 'left';
+  readonly reachable: boolean;
+  readonly age_ms: number | null;
+  readonly os: OsName | null;
+  readonly arch: ArchName | null;
+  readonly cores: number | null;
+  readonly slots: number | null;
+  readonly jobs_running: number | null;
+  readonly jobs_queued: number | null;
+  readonly cpu_percent: number | null;
+  readonly memory_percent: number | null;
+  readonly load_1m: number | null;
+  readonly status: 'healthy' | 'overloaded';
+  readonly capabilities: readonly string[];
+  readonly labels: Readonly<Record<string, string>>;
+  readonly addresses: readonly string[];
+  readonly version: string | null;
+  readonly roles: readonly string[];
+  /** Present only where MESHWORK_FACTS_FILE overrides what the node says of itself. */
+  readonly facts?: 'overridden';
+}
+
+export interface StatusReport {
+  readonly mesh_id: string;
+  readonly local_node: string;
+  readonly daemon_pid: number;
+  readonly notices: readonly string[];
+  readonly nodes: readonly NodeReport[];
+  readonly nearby: readonly { readonly name: string; readonly address: string }[];
+}
+
+export interface ExplainCandidate {
+  readonly id: string;
+  readonly name: string;
+  /** Estimated finish time; lower is better. */
+  readonly score_s: number;
+  /** What the score is made of, seconds each. */
+  readonly terms: Readonly<Record<string, number>>;
+  readonly chosen: boolean;
+}
+
+export interface ExplainReport {
+  readonly notices: readonly string[];
+  readonly class: 'bound' | 'light' | 'heavy' | 'other';
+  readonly class_reason: string;
+  readonly tools: readonly string[];
+  /** Null where nothing can run it: see `error`. */
+  readonly would_run_on: string | null;
+  readonly would_run_on_id: string | null;
+  readonly route: string;
+  readonly candidates: readonly ExplainCandidate[];
+  /** Every other node with all the reasons against it. */
+  readonly rejected: readonly { readonly id: string; readonly name: string; readonly reasons: readonly Reason[] }[];
+  readonly error?: ApiErrorBody;
+}
+
+export interface InviteReport {
+  readonly token: string;
+  readonly expires_in_s: number;
+  readonly notices: readonly string[];
+}
+
+export interface JoinReport {
+  readonly mesh_id: string;
+  readonly inviter: string;
+  readonly inviter_id: string;
+  readonly roles: readonly string[];
+  /** Who may now run what here, as which user: lines for people. */
+  readonly notices: readonly string[];
+}
+
+export interface LeaveReport {
+  readonly left_mesh_id: string;
+  readonly mesh_id: string;
+  readonly notices: readonly string[];
+}
+
+export interface ApiResults {
+  readonly status: StatusReport;
+  readonly submit: RunObject;
+  readonly explain: ExplainReport;
+  readonly cancel: { readonly cancelled: boolean };
+  readonly invite: InviteReport;
+  readonly join: JoinReport;
+  readonly leave: LeaveReport;
+  readonly down: { readonly jobs_ended: number };
+}
+
