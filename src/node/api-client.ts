@@ -142,10 +142,17 @@ export class ApiClient {
 }
 
 const connectionLost = (reason: string): MeshError =>
-  new MeshError('lost', `the connection to this machine's daemon was lost (${reason}); the jobs of this connection are ended`);
+  new MeshError(
+    'lost',
+    `the connection to this machine's daemon was lost (${reason}); the jobs of this connection are ended`,
+  );
 
 /** Delivers one output stream to `handler`; settles when the stream has ended and the last handler call has settled. */
-function receive(channel: ControlChannel, id: number, handler: (bytes: Uint8Array) => void | Promise<void>): Promise<void> {
+function receive(
+  channel: ControlChannel,
+  id: number,
+  handler: (bytes: Uint8Array) => void | Promise<void>,
+): Promise<void> {
   return new Promise((resolve, reject) => {
     let last: Promise<void> = Promise.resolve();
     const settle = (): void => {
@@ -211,7 +218,9 @@ export function connectDaemon(controlSocket: string, client: ApiHello['client'] 
       clearTimeout(timer);
       const code = systemCodeOf(error);
       const gone = code === 'ENOENT' || code === 'ECONNREFUSED';
-      const text = gone ? 'no daemon runs here: start it with `meshwork up`' : `the control socket: ${messageOf(error)}`;
+      const text = gone
+        ? 'no daemon runs here: start it with `meshwork up`'
+        : `the control socket: ${messageOf(error)}`;
       reject(new MeshError(gone ? 'daemon_not_running' : 'io', text, error));
     });
     const channel = new ControlChannel(socket, 'first', {

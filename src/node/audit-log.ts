@@ -59,7 +59,12 @@ export function openAuditLog(
   return {
     append(entry) {
       const command = entry.command?.slice(0, COMMAND_CHARS_MAX);
-      const body = { at: new Date().toISOString(), ...entry, ...(command === undefined ? {} : { command }), prev: previous };
+      const body = {
+        at: new Date().toISOString(),
+        ...entry,
+        ...(command === undefined ? {} : { command }),
+        prev: previous,
+      };
       const line = `${JSON.stringify(body)}\n`;
       try {
         if (bytes + line.length > options.bytesMax && bytes > 0) turnOver();

@@ -73,7 +73,9 @@ export class ControlChannel {
       }
       let message: unknown;
       try {
-        message = JSON.parse(Buffer.from(frame.body.buffer, frame.body.byteOffset, frame.body.byteLength).toString('utf8'));
+        message = JSON.parse(
+          Buffer.from(frame.body.buffer, frame.body.byteOffset, frame.body.byteLength).toString('utf8'),
+        );
       } catch (error) {
         return this.close(`malformed: ${messageOf(error)}`);
       }

@@ -102,7 +102,10 @@ function readFailure(reportPath: string, exit: string): StartFailure {
       return { code: String(parsed.code) as ErrorCode, message: String(parsed.message) };
     }
   } catch {
-    return { code: 'daemon_start_failed', message: `the daemon could not start (${exit}): ${text || 'it said nothing'}` };
+    return {
+      code: 'daemon_start_failed',
+      message: `the daemon could not start (${exit}): ${text || 'it said nothing'}`,
+    };
   }
   return { code: 'daemon_start_failed', message: `the daemon could not start (${exit}): ${text}` };
 }

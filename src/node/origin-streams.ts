@@ -1,9 +1,4 @@
-import {
-  STREAM_WINDOW_BYTES,
-  type IncomingStream,
-  type OutgoingStream,
-  type StreamMux,
-} from '../wire/stream-mux.ts';
+import { STREAM_WINDOW_BYTES, type IncomingStream, type OutgoingStream, type StreamMux } from '../wire/stream-mux.ts';
 
 /** The front's end of a job: streams on its control socket, opened by it when it submitted. */
 export interface ClientStreams {

@@ -54,8 +54,6 @@ export const apiHelloSchema = z.strictObject({
 });
 export type ApiHello = z.infer<typeof apiHelloSchema>;
 
-export const apiClientMessageSchema = z.union([apiHelloSchema, apiRequestSchema]);
-
 export interface ApiErrorBody {
   readonly code: string;
   readonly message: string;
@@ -216,4 +214,3 @@ export interface ApiResults {
   readonly leave: LeaveReport;
   readonly down: { readonly jobs_ended: number };
 }
-
