@@ -1,0 +1,55 @@
+import type { NodeId } from '../../base/ids.ts';
+import type { Grant, Revoke, StatementHash } from '../../wire/trust.ts';
+import type { Rulings, VerifiedStatement } from './authority.ts';
+
+/**
+ * The statements worth keeping and passing on, each after the grant of its signer, so that a receiver can check and
+ * judge them in the order in which they come: the genesis; the grants of authorities that are not void, and those that
+ * made a later revoked node an authority; and of every signer one revocation (the smallest hash) of every node that
+ * such a grant names.
+ */
+export function relevantStatements(rulings: Rulings): VerifiedStatement[] {
+  const ordered = new Map<StatementHash, VerifiedStatement>([[rulings.genesis.hash, rulings.genesis]]);
+  const named = new Set<NodeId>([rulings.genesis.statement.node]);
+  const vias = new Set<StatementHash>([...rulings.authorities.values()].map(({ via }) => via.hash));
+  for (const authority of rulings.authorities.keys()) {
+    for (const grant of rulings.grantsBy.get(authority) ?? []) {
+      if (rulings.isVoid(grant) && !vias.has(grant.hash)) continue;
+      ordered.set(grant.hash, grant);
+      named.add(grant.statement.node);
+    }
+  }
+  for (const [signer, revokes] of rulings.revokesBy) {
+    const isAuthority = rulings.authorities.has(signer);
+    const chosen = new Map<NodeId, VerifiedStatement<Revoke>>();
+    for (const revoke of revokes) {
+      const { node } = revoke.statement;
+      if (!named.has(node) || !(isAuthority || node === signer)) continue;
+      const known = chosen.get(node);
+      if (known === undefined || revoke.hash < known.hash) chosen.set(node, revoke);
+    }
+    for (const revoke of chosen.values()) ordered.set(revoke.hash, revoke);
+  }
+  return [...ordered.values()];
+}
+
+/**
+ * The hashes that prove the membership of `nodes`: every grant to them that is not void, and those of its signers up to
+ * the genesis.
+ */
+export function chainsOf(rulings: Rulings, nodes: readonly NodeId[]): Set<StatementHash> {
+  const chain = new Set<StatementHash>([rulings.genesis.hash]);
+  const wanted = new Set<NodeId>(nodes);
+  const follow = (grant: VerifiedStatement<Grant>): void => {
+    for (let step = grant; !chain.has(step.hash);) {
+      chain.add(step.hash);
+      const issuer = rulings.authorities.get(step.statement.by);
+      if (issuer === undefined) return;
+      step = issuer.via;
+    }
+  };
+  for (const grants of rulings.grantsBy.values()) {
+    for (const grant of grants) if (wanted.has(grant.statement.node) && !rulings.isVoid(grant)) follow(grant);
+  }
+  return chain;
+}
