@@ -29,6 +29,7 @@ const ISSUES_SHOWN_MAX = 3;
 /** What the daemon does for its clients: each method answers, or throws a MeshError that becomes the answer. */
 export interface ApiHandlers {
   status(): Promise<ApiResults['status']>;
+  settings(): ApiResults['settings'];
   explain(params: ApiParams<'explain'>): Promise<ApiResults['explain']>;
   invite(params: ApiParams<'invite'>): Promise<ApiResults['invite']>;
   join(params: ApiParams<'join'>): Promise<ApiResults['join']>;
@@ -194,6 +195,8 @@ class ControlSession {
     switch (request.method) {
       case 'status':
         return this.#handlers.status();
+      case 'settings':
+        return Promise.resolve(this.#handlers.settings());
       case 'explain':
         return this.#handlers.explain(request.params);
       case 'invite':

@@ -1,0 +1,172 @@
+import { resolve } from 'node:path';
+import { Option, type Command as Program } from 'commander';
+import { MeshError } from '../../base/errors.ts';
+import { parseDuration, parseSize } from '../../base/units.ts';
+import type { Command, JobSpec, Requirements, Target } from '../../node/api-types.ts';
+
+/** What commander collects for `run`, `map` and `explain`. */
+export interface JobOptions {
+  readonly on?: string;
+  readonly os?: string;
+  readonly arch?: string;
+  readonly need?: readonly string[];
+  readonly cpus?: string;
+  readonly mem?: string;
+  readonly timeout?: string;
+  readonly env?: readonly string[];
+  readonly cwd?: string;
+  readonly local?: boolean;
+  readonly sync?: boolean;
+}
+
+const OS_ALIASES: Readonly<Record<string, Requirements['os']>> = {
+  linux: 'linux',
+  darwin: 'darwin',
+  macos: 'darwin',
+  windows: 'windows',
+  any: 'any',
+};
+const ARCH_ALIASES: Readonly<Record<string, Requirements['arch']>> = {
+  x64: 'x64',
+  x86_64: 'x64',
+  amd64: 'x64',
+  arm64: 'arm64',
+  aarch64: 'arm64',
+  any: 'any',
+};
+
+/** Options that the contract promises for later: named, so that they are refused and never ignored. */
+const LATER: readonly (readonly [flags: string, command: 'run' | 'map' | 'both'])[] = [
+  ['--background', 'run'],
+  ['--retry <n>', 'both'],
+  ['--merge', 'run'],
+  ['--idempotent', 'both'],
+  ['--tty', 'run'],
+  ['--sync <dir>', 'both'],
+  ['--out <glob>', 'both'],
+  ['--include <glob>', 'both'],
+  ['--exclude <glob>', 'both'],
+  ['--no-return', 'both'],
+  ['--clean', 'both'],
+  ['--trace', 'both'],
+  ['--bar', 'map'],
+  ['--halt <when>', 'map'],
+  ['--joblog <file>', 'map'],
+  ['--resume-failed', 'map'],
+];
+
+const collect = (value: string, previous: readonly string[] | undefined): readonly string[] => [...(previous ?? []), value];
+
+/** Adds the options that `run`, `map` and `explain` share. */
+export function addJobOptions(program: Program, kind: 'run' | 'map'): Program {
+  program
+    .option('--on <node>', 'run on this node: its name, or the start of its id')
+    .option('--os <os>', 'linux, darwin (macos), windows or any; default: like this machine')
+    .option('--arch <arch>', 'x64 (x86_64, amd64), arm64 (aarch64) or any; default: like this machine')
+    .option('--need <capability>', 'tool:NAME, gpu or label:KEY=VALUE; may be repeated', collect)
+    .option('--cpus <n>', 'only nodes with at least this many cores')
+    .option('--mem <size>', 'only nodes with this much memory available, such as 512M or 2G')
+    .option('--timeout <duration>', 'end the command after this long (of the execution alone), such as 90s or 1h30m')
+    .option('--env <name[=value]>', 'pass a variable on; without a value, the one set here; may be repeated', collect)
+    .option('--cwd <dir>', 'directory to run in; default: the current one')
+    .option('--local', 'run on this machine')
+    .option('--no-sync', 'run where the same files are already (there is nothing else yet)');
+  for (const [flags, where] of LATER) {
+    if (where !== 'both' && where !== kind) continue;
+    const option = new Option(flags).hideHelp();
+    const name = flags.split(' ')[0] ?? flags;
+    option.argParser(() => {
+      throw laterStage(name);
+    });
+    // commander calls no parser for a flag without a value: its event is what is heard.
+    program.addOption(option);
+    program.on(`option:${name.slice(2)}`, () => {
+      throw laterStage(name);
+    });
+  }
+  return program;
+}
+
+export const laterStage = (what: string): MeshError =>
+  new MeshError('later_stage', `${what} comes in a later release of meshwork; nothing was run`);
+
+const badArgument = (message: string): MeshError => new MeshError('bad_argument', `${message}; nothing was run`);
+
+/**
+ * Turns options and words into a job.
+ *
+ * @param words what stood after `--`: one is a shell line, several are an argv that no shell sees
+ * @throws MeshError `bad_argument`, `bad_command`
+ */
+export function jobSpecOf(words: readonly string[], options: JobOptions, stdin: boolean): JobSpec {
+  return {
+    command: commandOf(words),
+    cwd: resolve(options.cwd ?? process.cwd()),
+    env: environmentOf(options.env ?? []),
+    umask: process.umask(),
+    requires: requirementsOf(options),
+    target: targetOf(options),
+    timeout_ms: options.timeout === undefined ? null : durationOf(options.timeout),
+    stdin,
+  };
+}
+
+function commandOf(words: readonly string[]): Command {
+  const [first, ...rest] = words;
+  if (first === undefined) throw new MeshError('bad_command', 'no command was given after `--`; nothing was run');
+  return rest.length === 0 ? { kind: 'line', line: first } : { kind: 'argv', argv: [first, ...rest] };
+}
+
+function targetOf(options: JobOptions): Target {
+  if (options.local === true && options.on !== undefined) throw badArgument('--local and --on exclude each other');
+  if (options.local === true) return { kind: 'local' };
+  return options.on === undefined ? { kind: 'any' } : { kind: 'node', node: options.on };
+}
+
+function requirementsOf(options: JobOptions): Requirements {
+  const os = lookUp(OS_ALIASES, options.os, '--os', 'linux, darwin, windows or any');
+  const arch = lookUp(ARCH_ALIASES, options.arch, '--arch', 'x64, arm64 or any');
+  const cpus = options.cpus === undefined ? null : Number(options.cpus);
+  if (cpus !== null && !(Number.isFinite(cpus) && cpus > 0)) throw badArgument(`--cpus ${options.cpus} is not a number above 0`);
+  let memoryBytes: number | null = null;
+  if (options.mem !== undefined) {
+    const size = parseSize(options.mem);
+    if (!size.ok) throw badArgument(`--mem: ${size.error}`);
+    memoryBytes = size.value;
+  }
+  return { os, arch, capabilities: [...(options.need ?? [])], cpus, memory_bytes: memoryBytes };
+}
+
+function lookUp<T>(aliases: Readonly<Record<string, T>>, text: string | undefined, flag: string, known: string): T | null {
+  if (text === undefined) return null;
+  const value = Object.hasOwn(aliases, text.toLowerCase()) ? aliases[text.toLowerCase()] : undefined;
+  if (value === undefined) throw badArgument(`${flag} ${text}: give ${known}`);
+  return value;
+}
+
+function durationOf(text: string): number {
+  const duration = parseDuration(text);
+  if (!duration.ok) throw badArgument(`--timeout: ${duration.error}`);
+  return duration.value;
+}
+
+const INHERITED = /^(LANG|LC_[A-Z]+|TZ|TERM|CI|NODE_ENV)$/;
+const ENV_NAME = /^[A-Za-z_][A-Za-z0-9_]*$/;
+
+/** What the contract passes on from the submitter, and what `--env` names. */
+export function environmentOf(named: readonly string[]): Record<string, string> {
+  const env: Record<string, string> = {};
+  for (const [name, value] of Object.entries(process.env)) {
+    if (value !== undefined && INHERITED.test(name)) env[name] = value;
+  }
+  for (const item of named) {
+    const equals = item.indexOf('=');
+    const name = equals < 0 ? item : item.slice(0, equals);
+    if (!ENV_NAME.test(name)) throw badArgument(`--env ${item}: "${name}" is not a variable name`);
+    if (name.startsWith('MESHWORK_')) throw badArgument(`--env ${name}: MESHWORK_ variables are meshwork's own and are not passed on`);
+    const value = equals < 0 ? process.env[name] : item.slice(equals + 1);
+    if (value === undefined) throw badArgument(`--env ${name}: it is not set here; give ${name}=VALUE`);
+    env[name] = value;
+  }
+  return env;
+}

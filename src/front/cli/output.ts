@@ -1,0 +1,71 @@
+import { writeSync } from 'node:fs';
+import { HeadTail } from '../../base/head-tail.ts';
+import { MIB } from '../../base/units.ts';
+import type { RunObject } from '../../node/api-types.ts';
+
+/** How much of each stream `--json` holds; beyond it head and tail are kept and `truncated` is set. */
+const JSON_HEAD_BYTES_MAX = 12 * MIB;
+const JSON_TAIL_BYTES_MAX = 4 * MIB;
+
+/** Writes with the stream's own backpressure. Rejects where the reader is gone (EPIPE). */
+export function writeTo(stream: NodeJS.WriteStream, bytes: Uint8Array): void | Promise<void> {
+  return new Promise((resolve, reject) => {
+    stream.write(bytes, (error) => (error === null || error === undefined ? resolve() : reject(error)));
+  });
+}
+
+/** Prints a person's text, or the one JSON document of `--json`. */
+export function printLine(text: string): void {
+  writeWhole(1, `${text}\n`);
+}
+
+export function printError(text: string): void {
+  writeWhole(2, `meshwork: ${text}\n`);
+}
+
+/** Synchronous, so that nothing is lost when the process ends right after; a pipe that is full is waited for. */
+function writeWhole(fd: number, text: string): void {
+  let rest: Uint8Array = Buffer.from(text, 'utf8');
+  while (rest.byteLength > 0) {
+    try {
+      rest = rest.subarray(writeSync(fd, rest));
+    } catch (error) {
+      const code = error instanceof Error && 'code' in error ? error.code : '';
+      if (code === 'EAGAIN') {
+        Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 2);
+        continue;
+      }
+      if (code === 'EPIPE') return;
+      throw error;
+    }
+  }
+}
+
+/** Collects one stream for `--json`, in bounded memory. */
+export class JsonOutput {
+  readonly #kept = new HeadTail(JSON_HEAD_BYTES_MAX, JSON_TAIL_BYTES_MAX);
+
+  push(bytes: Uint8Array): void {
+    this.#kept.push(bytes);
+  }
+
+  get droppedBytes(): number {
+    return this.#kept.droppedBytes;
+  }
+
+  /** UTF-8, with U+FFFD for what is not, and a line that says what was left out. */
+  text(): string {
+    const { head, tail } = this.#kept.parts();
+    const decoder = new TextDecoder();
+    if (this.#kept.droppedBytes === 0) return decoder.decode(head);
+    return `${decoder.decode(head)}\n[... ${this.#kept.droppedBytes} bytes left out ...]\n${decoder.decode(tail)}`;
+  }
+}
+
+/** Puts the collected output into the run object; the key order of the contract is kept. */
+export function withOutput(result: RunObject, stdout: JsonOutput, stderr: JsonOutput): RunObject {
+  const dropped = stdout.droppedBytes + stderr.droppedBytes > 0;
+  return { ...result, stdout: stdout.text(), stderr: stderr.text(), truncated: result.truncated || dropped };
+}
+
+export const colourWanted = (): boolean => process.stdout.isTTY && (process.env['NO_COLOR'] ?? '') === '';

@@ -1,0 +1,90 @@
+import { escapeControls } from '../../base/escape.ts';
+import type { NodeReport, StatusReport } from '../../node/api-types.ts';
+
+const RESET = '\u001B[0m';
+const COLOURS = { dim: '\u001B[2m', bold: '\u001B[1m', red: '\u001B[31m', yellow: '\u001B[33m', green: '\u001B[32m' } as const;
+const LABELS_SHOWN_MAX = 4;
+const NEARBY_SHOWN_MAX = 20;
+
+type Paint = (colour: keyof typeof COLOURS, text: string) => string;
+
+interface Cell {
+  readonly text: string;
+  readonly colour?: keyof typeof COLOURS;
+  readonly right?: boolean;
+}
+
+const HEADERS = ['NODE', 'STATE', 'LOAD', 'CPU', 'MEM', '1M', 'JOBS', 'QUEUE', 'PLATFORM', 'ID', 'ADDRESS', 'NOTES'] as const;
+
+/**
+ * The table that a person reads at a glance: one line a node, this one first and marked `*`.
+ *
+ * @param colour whether escape sequences may be used
+ */
+export function statusView(status: StatusReport, colour: boolean): string {
+  const paint: Paint = (name, text) => (colour ? `${COLOURS[name]}${text}${RESET}` : text);
+  const nodes = [...status.nodes].sort(
+    (a, b) => Number(b.id === status.local_node) - Number(a.id === status.local_node) || a.name.localeCompare(b.name),
+  );
+  const rows = [
+    HEADERS.map((text): Cell => ({ text, colour: 'dim' })),
+    ...nodes.map((node) => cellsOf(node, node.id === status.local_node)),
+  ];
+  const lines = [table(rows, paint)];
+  for (const notice of status.notices) lines.push(paint('yellow', `! ${notice}`));
+  if (status.nearby.length > 0) {
+    lines.push('', paint('dim', 'Nearby, not joined (invite one with `meshwork invite`, then `meshwork join TOKEN` there):'));
+    for (const { name, address } of status.nearby.slice(0, NEARBY_SHOWN_MAX)) lines.push(`  ${escapeControls(name)}  ${escapeControls(address)}`);
+    const more = status.nearby.length - NEARBY_SHOWN_MAX;
+    if (more > 0) lines.push(`  and ${more} more`);
+  }
+  return lines.join('\n');
+}
+
+function cellsOf(node: NodeReport, isLocal: boolean): Cell[] {
+  const gone = node.state === 'dead' || node.state === 'left';
+  const known = (value: number | null, text: (value: number) => string): string => (value === null || gone ? '-' : text(value));
+  return [
+    { text: `${isLocal ? '*' : ' '} ${escapeControls(node.name)}`, colour: 'bold' },
+    { text: node.state, colour: node.state === 'alive' ? 'green' : node.state === 'suspect' ? 'yellow' : 'red' },
+    gone ? { text: '-' } : { text: node.status, colour: node.status === 'overloaded' ? 'yellow' : 'green' },
+    { text: known(node.cpu_percent, (value) => `${Math.round(value)}%`), right: true },
+    { text: known(node.memory_percent, (value) => `${Math.round(value)}%`), right: true },
+    { text: known(node.load_1m, (value) => value.toFixed(2)), right: true },
+    { text: known(node.jobs_running, (value) => `${value}/${node.slots ?? '?'}`), right: true },
+    { text: known(node.jobs_queued, String), right: true },
+    { text: node.os === null ? '-' : `${node.os}/${node.arch} ${node.cores}c` },
+    { text: node.id.slice(0, 8), colour: 'dim' },
+    { text: escapeControls(node.addresses[0] ?? '-') },
+    { text: notesOf(node, isLocal), colour: 'dim' },
+  ];
+}
+
+function notesOf(node: NodeReport, isLocal: boolean): string {
+  const labels = Object.entries(node.labels).slice(0, LABELS_SHOWN_MAX).map(([key, value]) => `${key}=${value}`);
+  const notes = [
+    ...(isLocal ? ['this node'] : node.reachable ? [] : ['no link']),
+    ...(node.roles.includes('admin') ? ['admin'] : []),
+    ...(node.roles.includes('run') ? [] : ['submits only']),
+    ...(node.facts === 'overridden' ? ['facts overridden'] : []),
+    ...(node.capabilities.includes('gpu') ? ['gpu'] : []),
+    ...labels,
+  ];
+  return escapeControls(notes.join(', '));
+}
+
+function table(rows: readonly (readonly Cell[])[], paint: Paint): string {
+  const widths = HEADERS.map((_, column) => Math.max(...rows.map((row) => row[column]?.text.length ?? 0)));
+  return rows
+    .map((row) =>
+      row
+        .map((cell, column) => {
+          const width = widths[column] ?? 0;
+          const padded = cell.right === true ? cell.text.padStart(width) : cell.text.padEnd(width);
+          return cell.colour === undefined ? padded : paint(cell.colour, padded);
+        })
+        .join('  ')
+        .trimEnd(),
+    )
+    .join('\n');
+}

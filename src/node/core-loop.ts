@@ -1,0 +1,108 @@
+import { assert } from '../base/assert.ts';
+
+/** A sans-IO state machine of the core. */
+export interface Machine<I, E> {
+  step(input: I, nowMs: number): readonly E[];
+  /** When it wants its timer input, on the clock of `step`; null = never. */
+  nextDeadlineMs(): number | null;
+}
+
+interface Registered {
+  readonly nextDeadlineMs: () => number | null;
+  readonly onTimer: () => void;
+}
+
+/** Inputs waiting while another one is handled; far above what one effect can cause. */
+const INBOX_MAX = 100_000;
+/** setTimeout takes 31 bits; a far deadline is looked at again then. */
+const TIMER_MS_MAX = 60_000;
+
+/** Monotonic milliseconds; never compared across nodes. */
+export const nowMs = (): number => performance.now();
+
+/**
+ * One inbox and one timer for all machines of this node: inputs are handled one at a time, in order, each to its end
+ * with its effects, so no machine is ever re-entered and a run is a sequence of steps.
+ */
+export class CoreLoop {
+  readonly #machines: Registered[] = [];
+  #inbox: (() => void)[] = [];
+  #draining = false;
+  #timer: NodeJS.Timeout | null = null;
+  #timerAtMs = Number.POSITIVE_INFINITY;
+  #stopped = false;
+
+  /**
+   * @param carryOut does one effect; what it causes comes back through `post`
+   * @param timerInput what the machine is given when its deadline has come
+   * @returns `post`, which queues an input, and `remove`
+   */
+  add<I, E>(
+    machine: Machine<I, E>,
+    timerInput: I,
+    carryOut: (effect: E) => void,
+  ): { readonly post: (input: I) => void; readonly remove: () => void } {
+    let removed = false;
+    const post = (input: I): void => {
+      if (removed || this.#stopped) return;
+      this.#enqueue(() => {
+        if (removed) return;
+        for (const effect of machine.step(input, nowMs())) carryOut(effect);
+      });
+    };
+    const registered: Registered = {
+      nextDeadlineMs: () => machine.nextDeadlineMs(),
+      onTimer: () => post(timerInput),
+    };
+    this.#machines.push(registered);
+    return {
+      post,
+      remove: () => {
+        removed = true;
+        this.#machines.splice(this.#machines.indexOf(registered), 1);
+      },
+    };
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    this.#inbox = [];
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#timer = null;
+  }
+
+  #enqueue(task: () => void): void {
+    assert(this.#inbox.length < INBOX_MAX, 'the inbox overflows: an effect loops');
+    this.#inbox.push(task);
+    if (this.#draining) return;
+    this.#draining = true;
+    try {
+      for (let task = this.#inbox.shift(); task !== undefined; task = this.#inbox.shift()) task();
+    } finally {
+      this.#draining = false;
+      this.#arm();
+    }
+  }
+
+  #arm(): void {
+    if (this.#stopped) return;
+    let next = Number.POSITIVE_INFINITY;
+    for (const machine of this.#machines) next = Math.min(next, machine.nextDeadlineMs() ?? Number.POSITIVE_INFINITY);
+    if (next === this.#timerAtMs && this.#timer !== null) return;
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#timer = null;
+    this.#timerAtMs = next;
+    if (next === Number.POSITIVE_INFINITY) return;
+    const waitMs = Math.min(TIMER_MS_MAX, Math.max(0, Math.ceil(next - nowMs())));
+    this.#timer = setTimeout(() => this.#fire(), waitMs);
+  }
+
+  #fire(): void {
+    this.#timer = null;
+    this.#timerAtMs = Number.POSITIVE_INFINITY;
+    const now = nowMs();
+    const due = this.#machines.filter((machine) => (machine.nextDeadlineMs() ?? Number.POSITIVE_INFINITY) <= now);
+    for (const machine of due) machine.onTimer();
+    if (due.length === 0) this.#arm();
+  }
+}

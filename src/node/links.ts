@@ -1,0 +1,256 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import type { NodeId } from '../base/ids.ts';
+import type { Logger } from '../base/log.ts';
+import type { Random } from '../base/random.ts';
+import type { Result } from '../base/result.ts';
+import { DIAL_STAGGER_MS, DialSchedule } from '../core/membership/dial-schedule.ts';
+import { chooseLink } from '../core/membership/link-choice.ts';
+import type { Address, DialFailure, PeerLink } from '../ports/links.ts';
+import { StreamMux } from '../wire/stream-mux.ts';
+import { ADDRESSES_MAX, formatAddress } from './address.ts';
+import { nowMs } from './core-loop.ts';
+
+/** How many addresses of nodes are remembered beside the trusted ones' own. */
+const ADDRESS_BOOK_MAX = 1024;
+
+/** An up link, with the streams on its bulk socket. */
+export interface Peer {
+  readonly id: NodeId;
+  /** Names this link among all of this run. */
+  readonly number: number;
+  readonly mux: StreamMux;
+  /** False where the link is gone or too slow: nothing was written. */
+  send(message: object): boolean;
+}
+
+export interface LinkTableOptions {
+  readonly self: NodeId;
+  readonly random: Random;
+  readonly log: Logger;
+  readonly dial: (
+    address: Address,
+    expected: NodeId | null,
+    signal: AbortSignal,
+  ) => Promise<Result<PeerLink, DialFailure>>;
+  readonly onUp: (peer: Peer, incarnation: number) => void;
+  readonly onDown: (peer: Peer, reason: string) => void;
+  readonly onControl: (peer: Peer, json: string) => void;
+  /** Every known address of a peer was tried and refused the connection: nobody listens there. */
+  readonly onRefused: (peer: NodeId) => void;
+  /** An address that worked, for the next start. */
+  readonly onAddressBook: () => void;
+}
+
+interface Entry {
+  readonly peer: Peer;
+  readonly link: PeerLink;
+  heardAtMs: number;
+}
+
+/**
+ * The links of this node: whom to dial when, and which of two links to one peer stays. Both sides dial; the rules are
+ * core/membership/link-choice.ts and dial-schedule.ts, this is their hands.
+ */
+export class LinkTable {
+  readonly #options: LinkTableOptions;
+  readonly #links = new Map<NodeId, Entry>();
+  readonly #schedule: DialSchedule;
+  /** Known addresses of each node, the last that worked first. */
+  readonly #book = new Map<NodeId, Address[]>();
+  /** `--peer` addresses whose node is not known yet, and the node that answered there. */
+  readonly #static = new Map<string, NodeId | null>();
+  readonly #stop = new AbortController();
+  #timer: NodeJS.Timeout | null = null;
+  #lastNumber = 0;
+
+  constructor(options: LinkTableOptions) {
+    this.#options = options;
+    this.#schedule = new DialSchedule(options.random);
+  }
+
+  get(id: NodeId): Peer | null {
+    return this.#links.get(id)?.peer ?? null;
+  }
+
+  get peers(): Peer[] {
+    return [...this.#links.values()].map(({ peer }) => peer);
+  }
+
+  /** Dial until linked. Addresses are added to those known. */
+  want(id: NodeId, addresses: readonly Address[]): void {
+    if (id === this.#options.self) return;
+    const known = this.#learn(id, addresses);
+    if (known.length > 0 || this.#book.has(id)) this.#schedule.want(id, known, nowMs());
+    if (this.#links.has(id)) this.#schedule.linked(id);
+    this.#arm();
+  }
+
+  unwant(id: NodeId): void {
+    this.#schedule.unwant(id);
+  }
+
+  /** A `--peer`: whoever of our mesh answers there. */
+  wantStatic(address: Address): void {
+    const key = `address ${formatAddress(address)}`;
+    if (!this.#static.has(key)) this.#static.set(key, null);
+    this.#schedule.want(key, [address], nowMs());
+    this.#arm();
+  }
+
+  addressesOf(id: NodeId): readonly Address[] {
+    return this.#book.get(id) ?? [];
+  }
+
+  /** The network changed or this machine woke. */
+  hurry(): void {
+    this.#schedule.hurry(nowMs());
+    this.#arm();
+  }
+
+  /** A link stands, whoever dialled it. */
+  accept(link: PeerLink): void {
+    if (this.#stop.signal.aborted) return link.close('going down');
+    if (link.peer === this.#options.self) return link.close('this is the same node');
+    const existing = this.#links.get(link.peer);
+    if (existing !== undefined) {
+      const old = { peerInstance: existing.link.peerIncarnation, dialledByUs: existing.link.dialledByUs };
+      const fresh = { peerInstance: link.peerIncarnation, dialledByUs: link.dialledByUs };
+      const quietMs = nowMs() - existing.heardAtMs;
+      if (chooseLink(this.#options.self, link.peer, old, quietMs, fresh) === 'existing') {
+        link.close('another link of the same nodes stays');
+        return;
+      }
+      this.#drop(existing, 'replaced by another link of the same node');
+    }
+    this.#register(link);
+  }
+
+  /** Closes a peer's link, for instance because it is not trusted any more. */
+  close(id: NodeId, reason: string): void {
+    const entry = this.#links.get(id);
+    if (entry !== undefined) this.#drop(entry, reason);
+  }
+
+  stop(reason: string): void {
+    this.#stop.abort();
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    for (const entry of this.#links.values()) this.#drop(entry, reason);
+  }
+
+  #register(link: PeerLink): void {
+    const { peer: id } = link;
+    this.#lastNumber += 1;
+    const number = this.#lastNumber;
+    const mux = new StreamMux((header, payload) => link.sendBulk(header, payload), link.dialledByUs ? 'first' : 'second');
+    const peer: Peer = { id, number, mux, send: (message) => link.sendControl(JSON.stringify(message)) };
+    const entry: Entry = { peer, link, heardAtMs: nowMs() };
+    this.#links.set(id, entry);
+    this.#schedule.linked(id);
+    this.#options.log.info('link up', { peer: id, address: link.remoteAddress, dialled: link.dialledByUs });
+    this.#options.onUp(peer, link.peerIncarnation);
+    link.attach({
+      onControl: (json) => {
+        entry.heardAtMs = nowMs();
+        this.#options.onControl(peer, json);
+      },
+      onBulk: (frame) => {
+        entry.heardAtMs = nowMs();
+        const wrong = mux.receive(frame);
+        if (wrong !== null) link.close(`protocol violation: ${wrong}`);
+      },
+      onClose: (reason) => this.#drop(entry, reason),
+    });
+  }
+
+  /** Ends a link once: also when its own `onClose` comes later. */
+  #drop(entry: Entry, reason: string): void {
+    const { peer, link } = entry;
+    if (this.#links.get(peer.id) !== entry) return;
+    this.#links.delete(peer.id);
+    link.close(reason);
+    peer.mux.close();
+    this.#options.log.info('link down', { peer: peer.id, reason });
+    this.#options.onDown(peer, reason);
+    this.#schedule.unlinked(peer.id, nowMs());
+    for (const [key, id] of this.#static) if (id === peer.id) this.#schedule.unlinked(key, nowMs());
+    this.#arm();
+  }
+
+  #learn(id: NodeId, addresses: readonly Address[]): Address[] {
+    const known = this.#book.get(id) ?? [];
+    const texts = new Set(known.map(formatAddress));
+    const added = addresses.filter((address) => !texts.has(formatAddress(address)));
+    // Unproven addresses never push out one that worked.
+    const all = [...known, ...added].slice(0, ADDRESSES_MAX);
+    if (added.length > 0 && (this.#book.has(id) || this.#book.size < ADDRESS_BOOK_MAX)) this.#book.set(id, all);
+    return all;
+  }
+
+  #worked(id: NodeId, address: Address): void {
+    const text = formatAddress(address);
+    const others = (this.#book.get(id) ?? []).filter((one) => formatAddress(one) !== text);
+    this.#book.set(id, [address, ...others].slice(0, ADDRESSES_MAX));
+    this.#options.onAddressBook();
+  }
+
+  #arm(): void {
+    if (this.#stop.signal.aborted) return;
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#timer = null;
+    const next = this.#schedule.nextDeadlineMs();
+    if (next === null) return;
+    this.#timer = setTimeout(() => this.#dialDue(), Math.max(0, Math.ceil(next - nowMs())));
+  }
+
+  #dialDue(): void {
+    this.#timer = null;
+    for (const { key, addresses } of this.#schedule.takeDue(nowMs())) {
+      const owner = this.#static.has(key) ? (this.#static.get(key) ?? null) : (key as NodeId);
+      if (owner !== null && this.#links.has(owner)) this.#schedule.linked(key);
+      else void this.#dialOne(key, this.#static.has(key) ? null : owner, addresses);
+    }
+    this.#arm();
+  }
+
+  /** Tries a target's addresses, started one after the other (RFC 8305 style); the first that answers wins. */
+  async #dialOne(key: string, expected: NodeId | null, addresses: readonly Address[]): Promise<void> {
+    const race = new AbortController();
+    const signal = AbortSignal.any([race.signal, this.#stop.signal]);
+    const failures: DialFailure[] = [];
+    let linked = false;
+    await Promise.all(
+      addresses.map(async (address, index) => {
+        if (index > 0) await delay(index * DIAL_STAGGER_MS, undefined, { signal }).catch(() => signal.aborted);
+        if (signal.aborted) return;
+        const dialled = await this.#options.dial(address, expected, signal);
+        if (!dialled.ok) {
+          failures.push(dialled.error);
+          return;
+        }
+        if (linked || signal.aborted) return dialled.value.close('another address answered first');
+        linked = true;
+        race.abort();
+        this.#dialled(key, address, dialled.value);
+      }),
+    );
+    if (linked || this.#stop.signal.aborted) return;
+    for (const failure of failures) this.#options.log.debug('dial failed', { target: key, kind: failure.kind, message: failure.message });
+    this.#schedule.failed(key, nowMs());
+    const everyRefused = failures.length === addresses.length && failures.every(({ kind }) => kind === 'refused');
+    if (everyRefused && expected !== null) this.#options.onRefused(expected);
+    this.#arm();
+  }
+
+  #dialled(key: string, address: Address, link: PeerLink): void {
+    if (link.peer === this.#options.self) {
+      // One of our own addresses: there is nothing to link to.
+      this.#schedule.unwant(key);
+      return link.close('this is the same node');
+    }
+    if (this.#static.has(key)) this.#static.set(key, link.peer);
+    this.#worked(link.peer, address);
+    this.accept(link);
+    if (this.#links.has(link.peer)) this.#schedule.linked(key);
+    else this.#schedule.failed(key, nowMs());
+  }
+}
