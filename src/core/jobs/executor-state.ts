@@ -1,6 +1,11 @@
 import type { JobId, NodeId } from '../../base/ids.ts';
 import type { JobMessage, JobMessageOf, Outcome, Reason } from '../../wire/jobs.ts';
 
+export interface AttemptKey {
+  readonly job: JobId;
+  readonly attempt: number;
+}
+
 /** How an attempt ended; the runner port's RunResult has this shape. */
 export interface AttemptResult {
   readonly outcome: Outcome;

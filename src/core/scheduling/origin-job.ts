@@ -5,7 +5,7 @@ import type { Ended, JobMessageOf } from '../../wire/jobs.ts';
 import type { Command, CwdEvidence } from '../../wire/job-spec.ts';
 import type { JobMessage } from '../../wire/jobs.ts';
 import type { Rejection } from './candidate.ts';
-import type { PlacementRequest } from './placement.ts';
+import type { PlacementRequest } from './placement-request.ts';
 
 /** A job as its origin's scheduler sees it; environment, streams and time limit stay with the runtime. */
 export interface Submission {

@@ -1,32 +1,17 @@
+import { assert, unreachable } from '../../base/assert.ts';
 import type { ErrorCode } from '../../base/errors.ts';
 import type { NodeId } from '../../base/ids.ts';
 import type { Random } from '../../base/random.ts';
 import type { Reason } from '../../wire/jobs.ts';
-import type { Requirements, Target } from '../../wire/job-spec.ts';
-import type { Candidate, Rejection } from './candidate.ts';
+import { freeSlots, type Candidate, type Rejection } from './candidate.ts';
+import { lookupNode } from './node-lookup.ts';
+import type { PlacementRequest, ToolRules } from './placement-request.ts';
+import { missingToolReasons, platformReasons, toolDifferences } from './platform.ts';
+import { rank } from './ranking.ts';
+import { reasonOf } from './reason.ts';
+import { requirementReasons } from './requirements.ts';
+import { impossibleMessage, routeNotes } from './route.ts';
 import type { ScoreTerms } from './score.ts';
-
-export type JobClass = 'bound' | 'heavy' | 'other' | 'light';
-
-/** What placement needs to know of a job. */
-export interface PlacementRequest {
-  readonly jobClass: JobClass;
-  /** One line for people, such as `git push acts on this machine's state`. */
-  readonly classReason: string;
-  readonly target: Target;
-  readonly requires: Requirements;
-  /** The command's own executables, without shell builtins. */
-  readonly tools: readonly string[];
-  /** Tool → version prefix that the project pins (`.nvmrc`, `rust-toolchain.toml`). */
-  readonly pins: Readonly<Record<string, string>>;
-}
-
-/** How tool versions compare; given by core/policy/tool-versions.ts. */
-export interface ToolRules {
-  /** Versions are never ''. */
-  compatible(tool: string, here: string, there: string): boolean;
-  pinSatisfied(pin: string, version: string): boolean;
-}
 
 export interface PlacementContext {
   /** Every node, this one included. */
@@ -68,3 +53,184 @@ export type Placement =
       readonly message: string;
       readonly rejected: readonly Rejection[];
     };
+
+/** What filtering says of one node. Kept apart, because the groups bind differently. */
+interface Judged {
+  readonly node: Candidate;
+  /** State, link, roles, stated requirements, earlier refusals: bind always. */
+  readonly hard: readonly Reason[];
+  /** Own tools that are missing: bind everywhere but here, where the shell itself would say so. */
+  readonly tools: readonly Reason[];
+  /** The same-platform rule: binds automatic routing to other nodes. */
+  readonly platform: readonly Reason[];
+}
+
+/** Where a job may go, and the one line that says why. */
+interface Choice {
+  readonly nodes: readonly Candidate[];
+  readonly why: string;
+  /** Why the other capable nodes are not considered; null where they are. */
+  readonly othersStayOut: string | null;
+}
+
+/**
+ * Decides where a job may run (INTERFACE "Where a command runs"): pure, and repeated for every try with fresh nodes.
+ *
+ * @returns candidates, best first, or `impossible` with a message that names every node with all its reasons
+ */
+export function place(request: PlacementRequest, context: PlacementContext): Placement {
+  const self = context.nodes.find((node) => node.isSelf);
+  assert(self !== undefined, 'this node is not among its own nodes');
+  const { target } = request;
+  if (target.kind === 'node') {
+    const found = lookupNode(target.node, context.nodes);
+    if (!found.ok) return { kind: 'impossible', code: found.error.code, message: found.error.message, rejected: [] };
+    return placeOn(found.value, self, request, context, `${found.value.name} was named`);
+  }
+  if (target.kind === 'local') return placeOn(self, self, request, context, 'this node was asked for');
+  return placeAutomatically(self, request, context);
+}
+
+function placeOn(
+  node: Candidate,
+  self: Candidate,
+  request: PlacementRequest,
+  context: PlacementContext,
+  why: string,
+): Placement {
+  const judged = judge(node, self, request, context);
+  const reasons = node.isSelf ? judged.hard : [...judged.hard, ...judged.tools];
+  const others = context.nodes
+    .filter((other) => other.id !== node.id)
+    .map((other) => rejection(judge(other, self, request, context), why));
+  if (reasons.length > 0) {
+    const refused: Rejection = { id: node.id, name: node.name, reasons, relaxable: false };
+    return {
+      kind: 'impossible',
+      code: codeOf(reasons),
+      message: impossibleMessage([refused], self.id),
+      rejected: [refused, ...others],
+    };
+  }
+  const ordered = [ranked(rank(request.jobClass, [node], context.random), self, request, why)].flat();
+  return { kind: 'candidates', ordered, rejected: others, route: routeOf(ordered), automatic: false };
+}
+
+function placeAutomatically(self: Candidate, request: PlacementRequest, context: PlacementContext): Placement {
+  const judged = context.nodes.map((node) => judge(node, self, request, context));
+  const choice = choose(judged, self, request);
+  const chosen = new Set(choice.nodes.map((node) => node.id));
+  const rejected = judged
+    .filter(({ node }) => !chosen.has(node.id))
+    .map((item) => rejection(item, choice.othersStayOut));
+  if (choice.nodes.length === 0) {
+    const [only, ...more] = rejected;
+    const code = only !== undefined && more.length === 0 ? codeOf(only.reasons) : 'no_capable_node';
+    return { kind: 'impossible', code, message: impossibleMessage(rejected, self.id), rejected };
+  }
+  const notes = choice.othersStayOut === null ? routeNotes(rejected, context.refusals) : '';
+  const ordered = ranked(rank(request.jobClass, choice.nodes, context.random), self, request, choice.why + notes);
+  return { kind: 'candidates', ordered, rejected, route: routeOf(ordered), automatic: true };
+}
+
+function choose(judged: readonly Judged[], self: Candidate, request: PlacementRequest): Choice {
+  const label = `${request.jobClass} command (${request.classReason})`;
+  const here = judged.find((item) => item.node.isSelf);
+  const hereMeets = here !== undefined && here.hard.length === 0;
+  if (request.jobClass === 'bound') {
+    const why = `${label}, bound to this machine`;
+    return { nodes: hereMeets ? [self] : [], why, othersStayOut: 'bound commands stay here unless a node is named' };
+  }
+  const hereCapable = hereMeets && here.tools.length === 0;
+  const stays =
+    request.target.kind === 'bash' &&
+    (request.jobClass === 'light' || (request.jobClass === 'other' && self.load?.overloaded !== true));
+  if (stays && hereCapable) {
+    const only = request.jobClass === 'light' ? 'light commands stay here' : 'only heavy commands leave a calm node';
+    return { nodes: [self], why: label, othersStayOut: only };
+  }
+  const capable = judged.filter((item) => reasonsOf(item).length === 0).map((item) => item.node);
+  if (capable.length > 0) {
+    const among = capable.length === 1 ? 'the only capable node' : `estimated best of ${capable.length} capable nodes`;
+    return { nodes: capable, why: `${label}, ${among}`, othersStayOut: null };
+  }
+  // Only its own executable is missing, everywhere: here the shell says 127, as it would without meshwork.
+  const missing = here?.tools.map((reason) => reason.text).join('; ') ?? '';
+  if (hereMeets) return { nodes: [self], why: `${label}, no node is better: this one ${missing}`, othersStayOut: null };
+  return { nodes: [], why: label, othersStayOut: null };
+}
+
+function judge(node: Candidate, self: Candidate, request: PlacementRequest, context: PlacementContext): Judged {
+  const refused = context.refusals?.get(node.id) ?? [];
+  return {
+    node,
+    hard: [...stateReasons(node), ...requirementReasons(request.requires, node.facts, node.load), ...refused],
+    tools: missingToolReasons(request, node.facts),
+    platform: node.isSelf ? [] : platformReasons(request, self.facts, node.facts, context.rules),
+  };
+}
+
+const reasonsOf = (item: Judged): Reason[] => [...item.hard, ...item.tools, ...item.platform];
+
+function rejection(item: Judged, stayOut: string | null): Rejection {
+  const reasons = reasonsOf(item);
+  const relaxable = stayOut === null && reasons.length > 0 && reasons.length === item.platform.length;
+  const all = stayOut === null ? reasons : [...reasons, reasonOf('other', stayOut)];
+  return { id: item.node.id, name: item.node.name, reasons: all, relaxable };
+}
+
+function stateReasons(node: Candidate): Reason[] {
+  const reasons: Reason[] = [];
+  if (!node.isSelf) {
+    switch (node.state) {
+      case 'alive':
+        break;
+      case 'suspect':
+        reasons.push(reasonOf('state', 'is suspect: it went silent'));
+        break;
+      case 'dead':
+        reasons.push(reasonOf('state', 'is dead'));
+        break;
+      case 'left':
+        reasons.push(reasonOf('state', 'has left the mesh'));
+        break;
+      default:
+        unreachable(node.state);
+    }
+    if (!node.reachable) reasons.push(reasonOf('unreachable', 'has no link to this node'));
+    else if (node.load === null) reasons.push(reasonOf('state', 'has not told its load yet'));
+  }
+  if (!node.acceptsOurs) reasons.push(reasonOf('not_accepted', 'takes no jobs from this node'));
+  if (node.facts.slots === 0) reasons.push(reasonOf('full', 'takes no jobs (0 slots)'));
+  return reasons;
+}
+
+function ranked(
+  scored: ReturnType<typeof rank>,
+  self: Candidate,
+  request: PlacementRequest,
+  why: string,
+): RankedCandidate[] {
+  return scored.map(({ node, score }) => ({
+    id: node.id,
+    name: node.name,
+    isSelf: node.isSelf,
+    score,
+    overloaded: node.load?.overloaded ?? false,
+    freeSlots: freeSlots(node),
+    route: `${node.isSelf ? 'here' : node.name}: ${why}`,
+    tools: toolDifferences(request.tools, self.facts, node.facts),
+  }));
+}
+
+const routeOf = (ordered: readonly RankedCandidate[]): string => ordered[0]?.route ?? '';
+
+/** What a refusal by a single, named node is called. */
+function codeOf(reasons: readonly Reason[]): ErrorCode {
+  const codes = new Set(reasons.map((reason) => reason.code));
+  if (codes.has('state') || codes.has('unreachable')) return 'node_unreachable';
+  if (codes.has('cwd_missing')) return 'cwd_missing';
+  if (codes.has('cwd_not_allowed')) return 'cwd_not_allowed';
+  if (codes.has('exec_off') || codes.has('denied') || codes.has('not_accepted')) return 'refused';
+  return 'no_capable_node';
+}

@@ -1,0 +1,47 @@
+import { pick, type Random } from '../../base/random.ts';
+import { committedSlots, freeSlots, type Candidate } from './candidate.ts';
+import { scoreOf, type ScoreTerms } from './score.ts';
+import type { JobClass } from './placement-request.ts';
+
+export interface Scored {
+  readonly node: Candidate;
+  readonly score: ScoreTerms;
+}
+
+/** Scores closer than this to the best are the same: estimates are not better than that. */
+const TIE_SHARE = 0.1;
+/** Ties are looked at for so many places; nobody tries more nodes in a round. */
+const TIE_PLACES_MAX = 8;
+
+/**
+ * Best first. An overloaded node yields to every node that is not overloaded and has a free slot, and only to those;
+ * within that, the estimated finish time decides, near ties the share of slots taken, then chance.
+ */
+export function rank(jobClass: JobClass, nodes: readonly Candidate[], random: Random): Scored[] {
+  const scored = nodes.map((node) => ({ node, score: scoreOf(jobClass, node) }));
+  const preferred = scored.filter(({ node }) => isPreferred(node));
+  const others = scored.filter(({ node }) => !isPreferred(node));
+  return [...order(preferred, random), ...order(others, random)];
+}
+
+const isPreferred = (node: Candidate): boolean => node.load?.overloaded === false && freeSlots(node) > 0;
+
+const takenShare = ({ node }: Scored): number => committedSlots(node) / Math.max(1, node.facts.slots);
+
+function order(items: readonly Scored[], random: Random): Scored[] {
+  const rest = [...items].sort((a, b) => a.score.finishS - b.score.finishS);
+  const ordered: Scored[] = [];
+  while (rest.length > 0 && ordered.length < TIE_PLACES_MAX) {
+    const limitS = (rest[0]?.score.finishS ?? 0) * (1 + TIE_SHARE);
+    const tied = rest.filter((item) => item.score.finishS <= limitS);
+    const leastTaken = Math.min(...tied.map(takenShare));
+    const chosen = pick(
+      random,
+      tied.filter((item) => takenShare(item) === leastTaken),
+    );
+    if (chosen === undefined) break;
+    ordered.push(chosen);
+    rest.splice(rest.indexOf(chosen), 1);
+  }
+  return [...ordered, ...rest];
+}
