@@ -21,9 +21,13 @@ export function parseAddress(text: string, defaultPort: number = DEFAULT_PORT): 
   const port = match?.[3] === undefined ? defaultPort : Number(match[3]);
   const bare = isIPv6(text.trim()) ? { host: text.trim(), port: defaultPort } : null;
   if (bare !== null) return bare;
-  const hostIsSound = match !== null && !host.startsWith('-') && host.length <= 253 && (match[1] === undefined || isIPv6(host));
+  const hostIsSound =
+    match !== null && !host.startsWith('-') && host.length <= 253 && (match[1] === undefined || isIPv6(host));
   if (!hostIsSound || port > 65_535) {
-    throw new MeshError('bad_argument', `"${text}" is not an address: give HOST:PORT or [IPV6]:PORT; nothing was changed`);
+    throw new MeshError(
+      'bad_argument',
+      `"${text}" is not an address: give HOST:PORT or [IPV6]:PORT; nothing was changed`,
+    );
   }
   return { host, port };
 }

@@ -8,6 +8,7 @@ export type {
   LeaveReport,
   NodeReport,
   RunObject,
+  SettingsReport,
   StatusReport,
 } from '../wire/api.ts';
 export type { Command, JobSpec, Requirements, Target } from '../wire/job-spec.ts';

@@ -97,7 +97,10 @@ export class ExecutorService {
         attempt: reserve.attempt,
         by: from,
         command: textOf(reserve.command),
-        outcome: verdict.reasons.map(({ text }) => text).join('; ').slice(0, OUTCOME_CHARS_MAX),
+        outcome: verdict.reasons
+          .map(({ text }) => text)
+          .join('; ')
+          .slice(0, OUTCOME_CHARS_MAX),
       });
     }
     this.#post({ kind: 'checked', job: reserve.job, attempt: reserve.attempt, from, verdict });
@@ -158,7 +161,8 @@ function jobEnvironment(login: LoginEnvironment, spec: AttemptSpec, job: JobId):
   return env;
 }
 
-const shorter = (a: number | null, b: number | null): number | null => (a === null ? b : b === null ? a : Math.min(a, b));
+const shorter = (a: number | null, b: number | null): number | null =>
+  a === null ? b : b === null ? a : Math.min(a, b);
 
 const textOf = (command: AttemptSpec['command']): string =>
   command.kind === 'line' ? command.line : JSON.stringify(command.argv);

@@ -141,7 +141,10 @@ export class LinkTable {
     const { peer: id } = link;
     this.#lastNumber += 1;
     const number = this.#lastNumber;
-    const mux = new StreamMux((header, payload) => link.sendBulk(header, payload), link.dialledByUs ? 'first' : 'second');
+    const mux = new StreamMux(
+      (header, payload) => link.sendBulk(header, payload),
+      link.dialledByUs ? 'first' : 'second',
+    );
     const peer: Peer = { id, number, mux, send: (message) => link.sendControl(JSON.stringify(message)) };
     const entry: Entry = { peer, link, heardAtMs: nowMs() };
     this.#links.set(id, entry);
@@ -234,7 +237,8 @@ export class LinkTable {
       }),
     );
     if (linked || this.#stop.signal.aborted) return;
-    for (const failure of failures) this.#options.log.debug('dial failed', { target: key, kind: failure.kind, message: failure.message });
+    for (const failure of failures)
+      this.#options.log.debug('dial failed', { target: key, kind: failure.kind, message: failure.message });
     this.#schedule.failed(key, nowMs());
     const everyRefused = failures.length === addresses.length && failures.every(({ kind }) => kind === 'refused');
     if (everyRefused && expected !== null) this.#options.onRefused(expected);

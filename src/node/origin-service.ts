@@ -115,7 +115,8 @@ export class OriginService {
       this.#post({ kind: 'submit', submission });
     } catch (error) {
       const code = error instanceof MeshError ? error.code : 'internal';
-      if (!(error instanceof MeshError)) this.#options.log.error('a job could not be prepared', { job, error: messageOf(error) });
+      if (!(error instanceof MeshError))
+        this.#options.log.error('a job could not be prepared', { job, error: messageOf(error) });
       this.#finish(job, { kind: 'refused', code, message: messageOf(error), rejected: [], ...NOT_PLACED });
     }
   }

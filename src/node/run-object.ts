@@ -69,9 +69,19 @@ function endOf(result: JobResult): End {
     case 'ended':
       return endOfOutcome(result.ended.outcome, result.place);
     case 'refused':
-      return { reason: 'refused', returnCode: null, signal: null, error: { code: result.code, message: result.message } };
+      return {
+        reason: 'refused',
+        returnCode: null,
+        signal: null,
+        error: { code: result.code, message: result.message },
+      };
     case 'unknown':
-      return { reason: 'unknown', returnCode: null, signal: null, error: { code: 'unknown_outcome', message: result.message } };
+      return {
+        reason: 'unknown',
+        returnCode: null,
+        signal: null,
+        error: { code: 'unknown_outcome', message: result.message },
+      };
     case 'cancelled':
       return { reason: 'cancelled', returnCode: CANCELLED_CODE, signal: null };
     default:
@@ -112,7 +122,10 @@ function noticesOf(result: JobResult, context: RunContext): string[] {
   const notices = [...context.notices];
   if (result.kind !== 'ended') return notices;
   const { left_running: left, truncated } = result.ended;
-  if (left > 0) notices.push(`${left} process${left === 1 ? '' : 'es'} that the command left running ${left === 1 ? 'was' : 'were'} ended`);
+  if (left > 0)
+    notices.push(
+      `${left} process${left === 1 ? '' : 'es'} that the command left running ${left === 1 ? 'was' : 'were'} ended`,
+    );
   if (truncated) notices.push(`${result.place.name} cut the output at its limit (exec.output_bytes_max)`);
   else if (lostOutput(result, context)) notices.push('part of the output was lost with the link');
   return notices;

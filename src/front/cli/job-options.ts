@@ -55,7 +55,10 @@ const LATER: readonly (readonly [flags: string, command: 'run' | 'map' | 'both']
   ['--resume-failed', 'map'],
 ];
 
-const collect = (value: string, previous: readonly string[] | undefined): readonly string[] => [...(previous ?? []), value];
+const collect = (value: string, previous: readonly string[] | undefined): readonly string[] => [
+  ...(previous ?? []),
+  value,
+];
 
 /** Adds the options that `run`, `map` and `explain` share. */
 export function addJobOptions(program: Program, kind: 'run' | 'map'): Program {
@@ -127,7 +130,8 @@ function requirementsOf(options: JobOptions): Requirements {
   const os = lookUp(OS_ALIASES, options.os, '--os', 'linux, darwin, windows or any');
   const arch = lookUp(ARCH_ALIASES, options.arch, '--arch', 'x64, arm64 or any');
   const cpus = options.cpus === undefined ? null : Number(options.cpus);
-  if (cpus !== null && !(Number.isFinite(cpus) && cpus > 0)) throw badArgument(`--cpus ${options.cpus} is not a number above 0`);
+  if (cpus !== null && !(Number.isFinite(cpus) && cpus > 0))
+    throw badArgument(`--cpus ${options.cpus} is not a number above 0`);
   let memoryBytes: number | null = null;
   if (options.mem !== undefined) {
     const size = parseSize(options.mem);
@@ -137,7 +141,12 @@ function requirementsOf(options: JobOptions): Requirements {
   return { os, arch, capabilities: [...(options.need ?? [])], cpus, memory_bytes: memoryBytes };
 }
 
-function lookUp<T>(aliases: Readonly<Record<string, T>>, text: string | undefined, flag: string, known: string): T | null {
+function lookUp<T>(
+  aliases: Readonly<Record<string, T>>,
+  text: string | undefined,
+  flag: string,
+  known: string,
+): T | null {
   if (text === undefined) return null;
   const value = Object.hasOwn(aliases, text.toLowerCase()) ? aliases[text.toLowerCase()] : undefined;
   if (value === undefined) throw badArgument(`${flag} ${text}: give ${known}`);
@@ -163,7 +172,8 @@ export function environmentOf(named: readonly string[]): Record<string, string> 
     const equals = item.indexOf('=');
     const name = equals < 0 ? item : item.slice(0, equals);
     if (!ENV_NAME.test(name)) throw badArgument(`--env ${item}: "${name}" is not a variable name`);
-    if (name.startsWith('MESHWORK_')) throw badArgument(`--env ${name}: MESHWORK_ variables are meshwork's own and are not passed on`);
+    if (name.startsWith('MESHWORK_'))
+      throw badArgument(`--env ${name}: MESHWORK_ variables are meshwork's own and are not passed on`);
     const value = equals < 0 ? process.env[name] : item.slice(equals + 1);
     if (value === undefined) throw badArgument(`--env ${name}: it is not set here; give ${name}=VALUE`);
     env[name] = value;

@@ -38,7 +38,10 @@ function print(context: CliContext, document: object, lines: readonly string[]):
 }
 
 export async function upCommand(context: CliContext, options: UpOptions): Promise<number> {
-  const { api, started } = await ensureDaemon(context.home, 'cli', { cliPath: context.cliPath, flags: flagWords(options) });
+  const { api, started } = await ensureDaemon(context.home, 'cli', {
+    cliPath: context.cliPath,
+    flags: flagWords(options),
+  });
   try {
     if (!started) {
       const differing = conflictingFlags(options, await api.call('settings', {}));
@@ -52,7 +55,14 @@ export async function upCommand(context: CliContext, options: UpOptions): Promis
     const status = await api.call('status', {});
     const self = status.nodes.find(({ id }) => id === status.local_node);
     const what = started ? 'started' : 'already running';
-    const document = { started, daemon_pid: status.daemon_pid, local_node: status.local_node, mesh_id: status.mesh_id, addresses: self?.addresses ?? [], notices: status.notices };
+    const document = {
+      started,
+      daemon_pid: status.daemon_pid,
+      local_node: status.local_node,
+      mesh_id: status.mesh_id,
+      addresses: self?.addresses ?? [],
+      notices: status.notices,
+    };
     print(context, document, [
       `${what}: ${self?.name ?? '?'} (${status.local_node.slice(0, 8)}), pid ${status.daemon_pid}, ${self?.addresses.join(', ') ?? ''}`,
       ...status.notices.map((notice) => `! ${notice}`),
@@ -76,7 +86,9 @@ export async function downCommand(context: CliContext, drain: boolean): Promise<
   const { jobs_ended: jobsEnded } = await api.call('down', { drain });
   await api.whenClosed;
   await processGone(pid);
-  print(context, { stopped: true, jobs_ended: jobsEnded }, [`stopped (pid ${pid})${jobsEnded > 0 ? `, ${jobsEnded} jobs ended` : ''}`]);
+  print(context, { stopped: true, jobs_ended: jobsEnded }, [
+    `stopped (pid ${pid})${jobsEnded > 0 ? `, ${jobsEnded} jobs ended` : ''}`,
+  ]);
   return 0;
 }
 
@@ -98,10 +110,15 @@ function isAlive(pid: number): boolean {
   }
 }
 
-export async function inviteCommand(context: CliContext, options: { readonly ttl?: string; readonly admin?: boolean }): Promise<number> {
+export async function inviteCommand(
+  context: CliContext,
+  options: { readonly ttl?: string; readonly admin?: boolean },
+): Promise<number> {
   const ttl = parseDuration(options.ttl ?? '10m');
   if (!ttl.ok) throw new MeshError('bad_argument', `--ttl: ${ttl.error}; no token was made`);
-  const invite = await withDaemon(context, (api) => api.call('invite', { ttl_ms: ttl.value, admin: options.admin === true }));
+  const invite = await withDaemon(context, (api) =>
+    api.call('invite', { ttl_ms: ttl.value, admin: options.admin === true }),
+  );
   if (context.json) {
     print(context, { token: invite.token, expires_in_s: invite.expires_in_s, notices: invite.notices }, []);
   } else {
@@ -119,7 +136,10 @@ export async function joinCommand(
 ): Promise<number> {
   const params = { token, peers: [...(options.peer ?? [])], submit_only: options.submitOnly === true };
   const joined = await withDaemon(context, (api) => api.call('join', params));
-  print(context, joined, [`joined the mesh of ${joined.inviter} (${joined.inviter_id.slice(0, 8)})`, ...joined.notices]);
+  print(context, joined, [
+    `joined the mesh of ${joined.inviter} (${joined.inviter_id.slice(0, 8)})`,
+    ...joined.notices,
+  ]);
   return 0;
 }
 

@@ -76,7 +76,8 @@ function stdinToPassOn(): NodeJS.ReadStream | null {
 function report(result: RunObject): void {
   for (const notice of result.notices) printError(notice);
   if (result.error !== undefined) printError(`${result.error.message} [${result.error.code}]`);
-  else if (result.reason === 'timeout') printError(`the command was ended after its time limit on ${result.executed_on}`);
+  else if (result.reason === 'timeout')
+    printError(`the command was ended after its time limit on ${result.executed_on}`);
 }
 
 function cancelOnSignal(job: JobHandle): () => string | null {
@@ -100,6 +101,7 @@ export function reportFailure(error: unknown, json: boolean): number {
   const message = error instanceof Error ? error.message : String(error);
   if (json) printLine(JSON.stringify({ error: { code, message } }, null, 2));
   printError(`${message} [${code}]`);
-  if (code === 'internal' && error instanceof Error && process.env['MESHWORK_DEBUG'] === '1') printError(error.stack ?? '');
+  if (code === 'internal' && error instanceof Error && process.env['MESHWORK_DEBUG'] === '1')
+    printError(error.stack ?? '');
   return EXIT_MESHWORK;
 }

@@ -2,7 +2,13 @@ import { escapeControls } from '../../base/escape.ts';
 import type { NodeReport, StatusReport } from '../../node/api-types.ts';
 
 const RESET = '\u001B[0m';
-const COLOURS = { dim: '\u001B[2m', bold: '\u001B[1m', red: '\u001B[31m', yellow: '\u001B[33m', green: '\u001B[32m' } as const;
+const COLOURS = {
+  dim: '\u001B[2m',
+  bold: '\u001B[1m',
+  red: '\u001B[31m',
+  yellow: '\u001B[33m',
+  green: '\u001B[32m',
+} as const;
 const LABELS_SHOWN_MAX = 4;
 const NEARBY_SHOWN_MAX = 20;
 
@@ -14,7 +20,20 @@ interface Cell {
   readonly right?: boolean;
 }
 
-const HEADERS = ['NODE', 'STATE', 'LOAD', 'CPU', 'MEM', '1M', 'JOBS', 'QUEUE', 'PLATFORM', 'ID', 'ADDRESS', 'NOTES'] as const;
+const HEADERS = [
+  'NODE',
+  'STATE',
+  'LOAD',
+  'CPU',
+  'MEM',
+  '1M',
+  'JOBS',
+  'QUEUE',
+  'PLATFORM',
+  'ID',
+  'ADDRESS',
+  'NOTES',
+] as const;
 
 /**
  * The table that a person reads at a glance: one line a node, this one first and marked `*`.
@@ -33,8 +52,12 @@ export function statusView(status: StatusReport, colour: boolean): string {
   const lines = [table(rows, paint)];
   for (const notice of status.notices) lines.push(paint('yellow', `! ${notice}`));
   if (status.nearby.length > 0) {
-    lines.push('', paint('dim', 'Nearby, not joined (invite one with `meshwork invite`, then `meshwork join TOKEN` there):'));
-    for (const { name, address } of status.nearby.slice(0, NEARBY_SHOWN_MAX)) lines.push(`  ${escapeControls(name)}  ${escapeControls(address)}`);
+    lines.push(
+      '',
+      paint('dim', 'Nearby, not joined (invite one with `meshwork invite`, then `meshwork join TOKEN` there):'),
+    );
+    for (const { name, address } of status.nearby.slice(0, NEARBY_SHOWN_MAX))
+      lines.push(`  ${escapeControls(name)}  ${escapeControls(address)}`);
     const more = status.nearby.length - NEARBY_SHOWN_MAX;
     if (more > 0) lines.push(`  and ${more} more`);
   }
@@ -43,7 +66,8 @@ export function statusView(status: StatusReport, colour: boolean): string {
 
 function cellsOf(node: NodeReport, isLocal: boolean): Cell[] {
   const gone = node.state === 'dead' || node.state === 'left';
-  const known = (value: number | null, text: (value: number) => string): string => (value === null || gone ? '-' : text(value));
+  const known = (value: number | null, text: (value: number) => string): string =>
+    value === null || gone ? '-' : text(value);
   return [
     { text: `${isLocal ? '*' : ' '} ${escapeControls(node.name)}`, colour: 'bold' },
     { text: node.state, colour: node.state === 'alive' ? 'green' : node.state === 'suspect' ? 'yellow' : 'red' },
@@ -61,7 +85,9 @@ function cellsOf(node: NodeReport, isLocal: boolean): Cell[] {
 }
 
 function notesOf(node: NodeReport, isLocal: boolean): string {
-  const labels = Object.entries(node.labels).slice(0, LABELS_SHOWN_MAX).map(([key, value]) => `${key}=${value}`);
+  const labels = Object.entries(node.labels)
+    .slice(0, LABELS_SHOWN_MAX)
+    .map(([key, value]) => `${key}=${value}`);
   const notes = [
     ...(isLocal ? ['this node'] : node.reachable ? [] : ['no link']),
     ...(node.roles.includes('admin') ? ['admin'] : []),

@@ -28,7 +28,8 @@ export function flagWords(options: UpOptions): string[] {
 export function conflictingFlags(options: UpOptions, has: SettingsReport): string[] {
   const differing: string[] = [];
   const compare = (what: string, asked: string | undefined, actual: string): void => {
-    if (asked !== undefined && asked !== actual) differing.push(`${what} ${actual === '' ? 'unset' : actual}, not ${asked}`);
+    if (asked !== undefined && asked !== actual)
+      differing.push(`${what} ${actual === '' ? 'unset' : actual}, not ${asked}`);
   };
   compare('name', options.name, has.name);
   compare('listen', options.listen, has.listen);

@@ -4,7 +4,9 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { MeshError, messageOf, type ErrorCode } from '../base/errors.ts';
 import { connectDaemon, type ApiClient } from './api-client.ts';
-import { ensureHome, type Home } from './home.ts';
+import { ensureHome, resolveHome, type Home } from './home.ts';
+
+export { resolveHome, type Home };
 
 /** A first start makes a key, reads tool versions and the login environment: seconds at most, but machines are slow. */
 const START_TIMEOUT_MS = 30_000;
@@ -66,23 +68,23 @@ async function launch(
     { detached: true, stdio: ['ignore', 'ignore', report], cwd: '/', env: environment },
   );
   closeSync(report);
-  let exit: string | null = null;
+  const ended: { text: string | null } = { text: null };
   child.once('error', (error) => {
-    exit = messageOf(error);
+    ended.text = messageOf(error);
   });
   child.once('exit', (code, signal) => {
-    exit = `exit ${code ?? signal}`;
+    ended.text = `exit ${code ?? signal}`;
   });
   child.unref();
   const deadlineMs = performance.now() + START_TIMEOUT_MS;
   while (performance.now() < deadlineMs) {
     const api = await tryConnect(home, client);
     if (api !== null) return { api, started: api.daemon.pid === child.pid };
-    if (exit !== null) {
+    if (ended.text !== null) {
       // Another process may have started the daemon at the same moment: then ours ended because of the lock.
       const other = await tryConnect(home, client);
       if (other !== null) return { api: other, started: false };
-      const failure = readFailure(reportPath, exit);
+      const failure = readFailure(reportPath, ended.text);
       if (failure.code !== 'already_running') throw new MeshError(failure.code, failure.message);
     }
     await delay(POLL_MS);

@@ -1,0 +1,49 @@
+import { escapeControls } from '../../base/escape.ts';
+import type { ApiClient } from '../../node/api-client.ts';
+import type { ExplainReport } from '../../node/api-types.ts';
+import { EXIT_MESHWORK } from './exit-code.ts';
+import { jobSpecOf, type JobOptions } from './job-options.ts';
+import { printLine } from './output.ts';
+
+/** `explain`: class, where it would run, every candidate's score, every other node's reasons. Runs nothing. */
+export async function explainCommand(
+  connect: () => Promise<ApiClient>,
+  words: readonly string[],
+  options: JobOptions,
+  json: boolean,
+): Promise<number> {
+  const spec = jobSpecOf(words, options, false);
+  const api = await connect();
+  try {
+    const report = await api.call('explain', { spec });
+    printLine(json ? JSON.stringify(report, null, 2) : explainView(report));
+    return report.error === undefined ? 0 : EXIT_MESHWORK;
+  } finally {
+    api.close();
+  }
+}
+
+export function explainView(report: ExplainReport): string {
+  const lines = [
+    `class     ${report.class} (${escapeControls(report.class_reason)})`,
+    `tools     ${report.tools.length === 0 ? 'none of its own' : report.tools.map((tool) => escapeControls(tool)).join(', ')}`,
+  ];
+  if (report.error === undefined)
+    lines.push(`runs on   ${escapeControls(report.would_run_on ?? '-')}`, `route     ${escapeControls(report.route)}`);
+  else lines.push(`runs on   no node: ${escapeControls(report.error.message, '\n')}`);
+  if (report.candidates.length > 0) lines.push('', 'candidates, best first (estimated seconds to finish):');
+  for (const candidate of report.candidates) {
+    const terms = Object.entries(candidate.terms).map(([name, value]) => `${name} ${round(value)}`);
+    lines.push(
+      `  ${candidate.chosen ? '>' : ' '} ${escapeControls(candidate.name)}  ${round(candidate.score_s)} s  = ${terms.join(' + ')}`,
+    );
+  }
+  if (report.rejected.length > 0) lines.push('', 'not considered:');
+  for (const node of report.rejected) {
+    lines.push(`    ${escapeControls(node.name)}  ${node.reasons.map(({ text }) => escapeControls(text)).join('; ')}`);
+  }
+  for (const notice of report.notices) lines.push(`! ${escapeControls(notice)}`);
+  return lines.join('\n');
+}
+
+const round = (value: number): string => String(Math.round(value * 1000) / 1000);

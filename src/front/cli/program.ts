@@ -1,0 +1,225 @@
+import { Command, CommanderError } from 'commander';
+import { MeshError } from '../../base/errors.ts';
+import { resolveHome, type Home } from '../../node/api-daemon.ts';
+import { EXIT_MESHWORK } from './exit-code.ts';
+import { explainCommand } from './explain-command.ts';
+import { addJobOptions, laterStage, type JobOptions } from './job-options.ts';
+import { mapCommand, type MapOptions } from './map-command.ts';
+import {
+  connect,
+  downCommand,
+  inviteCommand,
+  joinCommand,
+  leaveCommand,
+  statusCommand,
+  upCommand,
+  type CliContext,
+} from './mesh-commands.ts';
+import { reportFailure, runCommand } from './run-command.ts';
+import type { UpOptions } from './up-flags.ts';
+
+/** What the composition root hands to the CLI, so that this front knows neither the daemon's inside nor the other. */
+export interface CliParts {
+  readonly version: string;
+  /** dist/cli.js, started again for the daemon. */
+  readonly cliPath: string;
+  /** Runs the daemon in this process until it is told to stop. Throws MeshError where it cannot start. */
+  readonly runDaemon: (home: Home, flags: UpOptions) => Promise<number>;
+  /** Runs the MCP server on stdio until its client is gone. */
+  readonly runMcp: (home: Home, cliPath: string) => Promise<number>;
+}
+
+const LATER_COMMANDS = [
+  'jobs',
+  'logs',
+  'wait',
+  'cancel',
+  'apply',
+  'restart',
+  'drain',
+  'undrain',
+  'revoke',
+  'doctor',
+  'audit',
+  'workspaces',
+  'secrets',
+] as const;
+
+const repeat = (value: string, previous: readonly string[] | undefined): readonly string[] => [
+  ...(previous ?? []),
+  value,
+];
+
+/**
+ * Reads the command line and does what it says.
+ *
+ * @param argv without node and the script
+ * @returns the exit code; everything has been printed
+ */
+export async function runCli(argv: readonly string[], parts: CliParts): Promise<number> {
+  let exitCode = 0;
+  const { own, words } = splitAtCommand(argv);
+  const json = own.includes('--json');
+  const program = new Command('meshwork');
+  const context = (): CliContext => {
+    const { home } = program.opts<{ home?: string }>();
+    return { home: resolveHome(home), cliPath: parts.cliPath, json };
+  };
+  const act =
+    (action: (...args: never[]) => Promise<number>) =>
+    async (...args: unknown[]): Promise<void> => {
+      exitCode = await (action as (...args: unknown[]) => Promise<number>)(...args);
+    };
+  program
+    .description('Run commands on the least-loaded machine of your desk and LAN, with no server in the middle.')
+    .option('--home <dir>', 'all that this node owns (MESHWORK_HOME; several nodes may run on one machine)')
+    .option('--json', 'print one JSON document on stdout and nothing else there')
+    .version(parts.version, '--version')
+    .exitOverride()
+    .configureOutput({ writeErr: () => undefined })
+    .showSuggestionAfterError(true)
+    .addHelpText('after', '\nExample:\n  $ meshwork up && meshwork run -- make -j8');
+  addMeshCommands(program, { context, act, parts });
+  addJobCommands(program, { context, act, words });
+  for (const name of LATER_COMMANDS) {
+    program
+      .command(name, { hidden: true })
+      .allowUnknownOption()
+      .argument('[words...]')
+      .action(() => {
+        throw laterStage(`\`meshwork ${name}\``);
+      });
+  }
+  try {
+    await program.parseAsync([...own], { from: 'user' });
+    return exitCode;
+  } catch (error) {
+    if (error instanceof CommanderError) return usageEnd(error, json);
+    return reportFailure(error, json);
+  }
+}
+
+/** Everything behind the first `--` is the command of `run`, `map` or `explain`: none of it is an option of ours. */
+function splitAtCommand(argv: readonly string[]): {
+  readonly own: readonly string[];
+  readonly words: readonly string[];
+} {
+  const at = argv.indexOf('--');
+  return at < 0 ? { own: argv, words: [] } : { own: argv.slice(0, at), words: argv.slice(at + 1) };
+}
+
+function usageEnd(error: CommanderError, json: boolean): number {
+  if (error.exitCode === 0) return 0;
+  if (error.code === 'commander.help') return EXIT_MESHWORK;
+  return reportFailure(
+    new MeshError('bad_argument', `${error.message.replace(/^error: /, '')}; see \`meshwork --help\``),
+    json,
+  );
+}
+
+interface Wiring {
+  readonly context: () => CliContext;
+  readonly act: (action: (...args: never[]) => Promise<number>) => (...args: unknown[]) => Promise<void>;
+}
+
+function addMeshCommands(program: Command, wiring: Wiring & { readonly parts: CliParts }): void {
+  const { context, act, parts } = wiring;
+  const example = (command: Command, text: string): Command => command.addHelpText('after', `\nExample:\n  $ ${text}`);
+  example(
+    program
+      .command('up')
+      .description("start this node's daemon; the first start makes its identity and a mesh of one")
+      .option('--foreground', 'stay in the foreground and log to stderr')
+      .option('--detached-child', 'internal: started by `up`')
+      .option('--name <name>', "the node's name; default: the host's")
+      .option('--listen <host:port>', 'default 0.0.0.0:47470; a literal host is the only address advertised')
+      .option('--peer <host:port>', 'a node to link to, where mDNS does not reach; may be repeated', repeat)
+      .option('--no-mdns', 'neither announce this node nor look for others by mDNS')
+      .option('--slots <n>', 'jobs at once; default: one a core')
+      .option('--label <key=value>', 'a label that `--need label:KEY=VALUE` finds; may be repeated', repeat),
+    'meshwork up --name desk --label room=office',
+  ).action(
+    act((options: UpOptions) =>
+      options.foreground === true ? parts.runDaemon(context().home, options) : upCommand(context(), options),
+    ),
+  );
+  example(
+    program.command('down').description('end its jobs, then the daemon').option('--drain', 'wait for the jobs instead'),
+    'meshwork down --drain',
+  ).action(act((options: { drain?: boolean }) => downCommand(context(), options.drain === true)));
+  example(
+    program
+      .command('invite')
+      .description('print a one-use token that lets one machine join this mesh')
+      .option('--ttl <duration>', 'how long it is good for', '10m')
+      .option('--admin', 'the newcomer may invite and revoke, too'),
+    'meshwork invite --ttl 5m',
+  ).action(act((options: { ttl?: string; admin?: boolean }) => inviteCommand(context(), options)));
+  example(
+    program
+      .command('join')
+      .argument('<token>')
+      .description('join the mesh of the node that made the token')
+      .option('--peer <host:port>', 'an address of the inviter, beside those in the token; may be repeated', repeat)
+      .option('--submit-only', 'take no jobs from others'),
+    'meshwork join mw1…',
+  ).action(
+    act((token: string, options: { peer?: string[]; submitOnly?: boolean }) => joinCommand(context(), token, options)),
+  );
+  example(
+    program
+      .command('leave')
+      .description('revoke this node, say goodbye and be a mesh of one again')
+      .option('--purge', 'remove everything that this node owns'),
+    'meshwork leave',
+  ).action(act((options: { purge?: boolean }) => leaveCommand(context(), options.purge === true)));
+  example(
+    program
+      .command('status')
+      .description('every node with its load, and machines nearby that are not joined')
+      .option('--watch', 'again every second'),
+    'meshwork status --watch',
+  ).action(act((options: { watch?: boolean }) => statusCommand(context(), options.watch === true)));
+  example(
+    program.command('mcp').description('the MCP server on stdio, for Claude Code; starts the daemon if none runs'),
+    'claude mcp add meshwork -- meshwork mcp',
+  ).action(act(() => parts.runMcp(context().home, parts.cliPath)));
+}
+
+function addJobCommands(program: Command, wiring: Wiring & { readonly words: readonly string[] }): void {
+  const { context, act, words } = wiring;
+  const open = () => connect(context());
+  const commandWords = (before: readonly string[]): readonly string[] => [...before, ...words];
+  const run = program
+    .command('run')
+    .argument('[command...]')
+    .usage('[options] -- COMMAND…')
+    .description('run one command on the best node; one argument is a shell line, several are an argv without a shell')
+    .addHelpText(
+      'after',
+      "\nExamples:\n  $ meshwork run -- 'npm test'\n  $ meshwork run --on desk --timeout 10m -- cargo build --release",
+    );
+  addJobOptions(run, 'run').action(
+    act((before: string[], options: JobOptions) => runCommand(open, commandWords(before), options, context().json)),
+  );
+  const map = program
+    .command('map')
+    .argument('[command...]')
+    .usage('[options] -- COMMAND… [::: ARG…]')
+    .description('one job per argument, or per line of stdin; {} is replaced; output grouped and in order')
+    .option('-j, --jobs <n>', 'jobs at once; default 64')
+    .option('--tag', 'start every line with its argument')
+    .addHelpText('after', "\nExample:\n  $ meshwork map --tag -- 'gzip -9 {}' ::: *.log");
+  addJobOptions(map, 'map').action(
+    act((before: string[], options: MapOptions) => mapCommand(open, commandWords(before), options, context().json)),
+  );
+  const explain = program
+    .command('explain')
+    .argument('[command...]')
+    .usage('[options] -- COMMAND…')
+    .description('say where a command would run and why; runs nothing')
+    .addHelpText('after', "\nExample:\n  $ meshwork explain -- 'cargo test'");
+  addJobOptions(explain, 'run').action(
+    act((before: string[], options: JobOptions) => explainCommand(open, commandWords(before), options, context().json)),
+  );
+}
