@@ -4,11 +4,13 @@ import type { JobId, NodeId } from '../../base/ids.ts';
 import type { Random } from '../../base/random.ts';
 import { ATTEMPTS_MAX, type JobMessage, type JobMessageOf, type Reason } from '../../wire/jobs.ts';
 import type { Candidate, NodeView, Rejection } from './candidate.ts';
+import { resultOf, type JobEnd } from './job-result.ts';
 import { JobTable, type OriginJob } from './job-table.ts';
 import { NodeBook } from './node-book.ts';
-import type { AttemptPlace, JobResult, OriginEffect, OriginInput, OriginJobState, Submission } from './origin-job.ts';
+import type { AttemptPlace, OriginEffect, OriginInput, OriginJobState, Submission } from './origin-job.ts';
 import { place, type Placement, type RankedCandidate } from './placement.ts';
 import type { ToolRules } from './placement-request.ts';
+import { reserveMessage } from './reserve-message.ts';
 
 export const QUEUED_JOBS_MAX = 4096;
 /** Queued, asked for and running: the queue is bounded apart, the rest by the slots of the mesh. */
@@ -230,8 +232,9 @@ export class Origin {
       const message = `it was not started in ${job.attempt} attempts, last on ${at.name}: ${reason.text}; nothing ran`;
       return this.#refuse(job, 'refused', message, rejected, nowMs);
     }
+    const refusals = isFinal(reason) ? new Map(job.refusals).set(at.node, [reason]) : job.refusals;
     this.#move(
-      { ...job, attempt: job.attempt + 1 },
+      { ...job, refusals, attempt: job.attempt + 1 },
       { kind: 'queued' },
       `was not started on ${at.name}: ${reason.text}`,
     );
@@ -340,17 +343,7 @@ export class Origin {
     const deadlineMs = nowMs + RESERVE_TIMEOUT_MS;
     const state = { kind: 'reserving', node, name, route, tools, tried, askedAtMs: nowMs, deadlineMs } as const;
     this.#move({ ...job, route }, state, `asks ${name} for a slot`);
-    const message: JobMessageOf<'job.reserve'> = {
-      t: 'job.reserve',
-      job: submission.job,
-      attempt,
-      dry_run: false,
-      command: submission.command,
-      requires: submission.placement.requires,
-      cwd: submission.cwd,
-      explicit: submission.placement.target.kind === 'node',
-    };
-    this.#effects.push({ kind: 'send', to: node, message });
+    this.#effects.push({ kind: 'send', to: node, message: reserveMessage(submission, attempt, false) });
   }
 
   #place(job: OriginJob, nodes: readonly Candidate[]): Placement {
@@ -392,24 +385,13 @@ export class Origin {
 
   #finish(job: OriginJob, end: JobEnd, nowMs: number): void {
     this.#table.remove(job);
-    const { state } = job;
-    const at = 'place' in state ? state.place : null;
-    const startedAtMs = 'startedAtMs' in state ? state.startedAtMs : null;
-    const result: JobResult = {
-      ...end,
-      attempts: at === null ? job.attempt - 1 : job.attempt,
-      queueMs: (at === null ? nowMs : at.reservedAtMs) - job.submittedAtMs,
-      dispatchMs: at === null || startedAtMs === null ? 0 : startedAtMs - at.reservedAtMs,
-      route: job.route,
-      automatic: job.automatic,
-    };
-    this.#effects.push({ kind: 'finish', job: job.submission.job, result });
+    this.#effects.push({ kind: 'finish', job: job.submission.job, result: resultOf(job, end, nowMs) });
   }
 }
-
-type DistributiveOmit<T, K extends PropertyKey> = T extends unknown ? Omit<T, K> : never;
-type JobEnd = DistributiveOmit<JobResult, 'attempts' | 'queueMs' | 'dispatchMs' | 'route' | 'automatic'>;
 
 /** Reasons that go away by themselves. */
 const isPassing = (reason: Reason): boolean =>
   reason.code === 'state' || reason.code === 'unreachable' || reason.code === 'memory';
+
+/** Reasons not to start that would be the same a moment later: that node is not asked again for this job. */
+const isFinal = (reason: Reason): boolean => !isPassing(reason) && reason.code !== 'full' && reason.code !== 'other';

@@ -1,0 +1,21 @@
+import type { OriginJob } from './job-table.ts';
+import type { JobResult } from './origin-job.ts';
+
+type DistributiveOmit<T, K extends PropertyKey> = T extends unknown ? Omit<T, K> : never;
+
+/** How a job ended, without what its record tells. */
+export type JobEnd = DistributiveOmit<JobResult, 'attempts' | 'queueMs' | 'dispatchMs' | 'route' | 'automatic'>;
+
+export function resultOf(job: OriginJob, end: JobEnd, nowMs: number): JobResult {
+  const { state } = job;
+  const at = 'place' in state ? state.place : null;
+  const startedAtMs = 'startedAtMs' in state ? state.startedAtMs : null;
+  return {
+    ...end,
+    attempts: at === null ? job.attempt - 1 : job.attempt,
+    queueMs: (at === null ? nowMs : at.reservedAtMs) - job.submittedAtMs,
+    dispatchMs: at === null || startedAtMs === null ? 0 : startedAtMs - at.reservedAtMs,
+    route: job.route,
+    automatic: job.automatic,
+  };
+}
