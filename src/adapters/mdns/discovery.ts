@@ -187,7 +187,7 @@ class MdnsDiscovery implements Discovery {
 
   #restartAfter(reason: string): void {
     const delayMs = this.#restarts.next(performance.now(), Math.random());
-    this.#log.warn('mdns: failed, will be started again', { reason, restart_ms: Math.round(delayMs) });
+    this.#log.debug('mdns: will be started again', { restart_ms: Math.round(delayMs) });
     this.#setState({ kind: 'failed', message: reason.slice(0, MESSAGE_CHARS_MAX) });
     this.#arm(delayMs, () => this.#launch());
   }

@@ -21,7 +21,7 @@ export interface Sighting {
   readonly port: unknown;
   /** Where the packet came from: the address most likely to work. */
   readonly source: string;
-  /** What it says of itself. */
+  /** What it says of itself; tried after the source, IPv4 first. */
   readonly addresses: readonly string[];
 }
 
@@ -52,7 +52,8 @@ export class HintFilter {
     const { id, port, source } = sighting;
     if (typeof id !== 'string' || !isNodeId(id) || id === this.#ownId) return [];
     if (typeof port !== 'number' || !Number.isInteger(port) || port < 1 || port > 65_535) return [];
-    const hosts = [...new Set([source, ...sighting.addresses])].filter(isDialable).slice(0, ADDRESSES_MAX);
+    const claimed = [...sighting.addresses].sort((a, b) => isIP(a) - isIP(b));
+    const hosts = [...new Set([source, ...claimed])].filter(isDialable).slice(0, ADDRESSES_MAX);
     if (hosts.length === 0) return [];
 
     const key = `${id} ${source} ${port}`;
