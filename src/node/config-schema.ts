@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { isNodeId, isNodeName, NODE_NAME_CHARS_MAX } from '../base/ids.ts';
 import { err, ok, type Result } from '../base/result.ts';
 import { DURATION_MS_MAX, GIB, KIB, MIB, MS_PER_SECOND } from '../base/units.ts';
+import { invalidPatterns } from '../core/policy/exec-policy.ts';
 import type { Address } from '../ports/links.ts';
 import { LABEL_KEY, LABELS_MAX, SLOTS_MAX } from '../wire/facts.ts';
 
@@ -81,7 +82,12 @@ const address = z.string().transform((text, context): Address => {
   context.addIssue({ code: 'custom', message: parsed.error });
   return z.NEVER;
 });
-const pattern = z.string().trim().min(1).max(PATTERN_CHARS_MAX);
+const pattern = z
+  .string()
+  .max(PATTERN_CHARS_MAX)
+  .superRefine((text, context) => {
+    for (const message of invalidPatterns([text])) context.addIssue({ code: 'custom', message });
+  });
 const patterns = (what: string) => list(pattern, CONFIG_LIST_MAX, [], what);
 const ROLES = ['submit', 'run', 'admin'];
 

@@ -161,7 +161,9 @@ function describe(issue: z.core.$ZodIssue, values: Table, placeOf: (key: string)
   const place = placeOf(setting?.path.join('.') ?? key);
   const given = shown(valueAt(values, setting?.path ?? path));
   if (setting === undefined) return `${place} = ${given}: must be a table, written as [${key}]`;
-  return `${place} = ${given}: must be ${setting.accepts}`;
+  // Checks of one entry of a list say more than what the list accepts.
+  const detail = issue.code === 'custom' && issue.message !== 'Invalid input' ? ` (${issue.message})` : '';
+  return `${place} = ${given}: must be ${setting.accepts}${detail}`;
 }
 
 const SHOWN_CHARS_MAX = 120;
@@ -184,15 +186,18 @@ function didYouMean(given: string, valid: readonly string[]): string {
 
 /** The valid name with the fewest edits to the given one; of names in sections, the last part counts too. */
 export function nearestOf(given: string, valid: readonly string[]): string | null {
-  const last = (name: string): string => name.slice(name.lastIndexOf('.') + 1);
   let best: string | null = null;
   let bestScore = Infinity;
   for (const name of valid) {
     // A key in the wrong section has the right last part: as good as one edit.
-    const score = Math.min(editDistance(given, name), editDistance(last(given), last(name)) + 1);
+    const score = Math.min(editDistance(given, name), editDistance(lastPart(given), lastPart(name)) + 1);
     if (score < bestScore) [best, bestScore] = [name, score];
   }
   return best;
+}
+
+function lastPart(name: string): string {
+  return name.slice(name.lastIndexOf('.') + 1);
 }
 
 /** Levenshtein's distance: insertions, deletions and replacements of one character. */

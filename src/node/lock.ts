@@ -1,8 +1,9 @@
 import { randomBytes } from 'node:crypto';
 import { linkSync, readFileSync, rmSync, unlinkSync, writeFileSync } from 'node:fs';
+import { hostname } from 'node:os';
 import { z } from 'zod';
 import { readBootId, readPidNamespace, readProcessStart } from '../adapters/os/process-identity.ts';
-import { MeshError, systemCodeOf } from '../base/errors.ts';
+import { MeshError, messageOf, systemCodeOf } from '../base/errors.ts';
 
 /**
  * One daemon per MESHWORK_HOME. The lock file names its holder by pid, start time, boot and pid namespace, so that a pid
@@ -30,6 +31,7 @@ const holderSchema = z.object({
   pid: z.int().positive(),
   start: z.string(),
   boot: z.string(),
+  host: z.string(),
   pid_namespace: z.string(),
   nonce: z.string().regex(/^[0-9a-f]{16}$/),
 });
@@ -84,6 +86,7 @@ function describeSelf(): Holder {
     pid: process.pid,
     start: readProcessStart(process.pid) ?? '',
     boot: readBootId() ?? '',
+    host: hostname(),
     pid_namespace: readPidNamespace(),
     nonce: randomBytes(8).toString('hex'),
   };
@@ -97,8 +100,8 @@ function putWhole(path: string, own: Holder): boolean {
     linkSync(draft, path);
     return true;
   } catch (error) {
-    if (systemCodeOf(error) !== 'EEXIST') throw error;
-    return false;
+    if (systemCodeOf(error) === 'EEXIST') return false;
+    throw new MeshError('io', `The lock ${path} cannot be made (${messageOf(error)}); nothing was started.`, error);
   } finally {
     rmSync(draft, { force: true });
   }
@@ -132,7 +135,8 @@ function jsonOrNull(text: string): unknown {
 
 async function isHeld(holder: Holder, options: LockOptions): Promise<boolean> {
   const boot = readBootId();
-  if (boot !== null && holder.boot !== '' && holder.boot !== boot) return false;
+  // Another boot of this machine is over. Another machine (a home on a network file system) cannot be asked.
+  if (boot !== null && holder.boot !== '' && holder.boot !== boot) return holder.host !== hostname();
   if (holder.pid_namespace !== readPidNamespace()) return (await options.holderAnswers?.()) ?? true;
   const start = readProcessStart(holder.pid);
   return start !== null && (holder.start === '' || start === holder.start);
@@ -143,8 +147,10 @@ function release(path: string, own: Holder): void {
 }
 
 function alreadyRunning(path: string, holder: Holder): MeshError {
+  const elsewhere = holder.host === hostname() ? '' : ` on ${holder.host}, as far as can be told from here`;
+  const remedy = elsewhere === '' ? 'Use it, or end it with "meshwork down".' : `If none does, remove ${path}.`;
   return new MeshError(
     'already_running',
-    `A daemon (pid ${holder.pid}) already runs on this MESHWORK_HOME: ${path}. Use it, or end it with "meshwork down".`,
+    `A daemon (pid ${holder.pid}) already runs on this MESHWORK_HOME${elsewhere}: ${path}. ${remedy}`,
   );
 }

@@ -1,0 +1,111 @@
+import { spawn, type ChildProcess } from 'node:child_process';
+import { setPriority } from 'node:os';
+import { messageOf, systemCodeOf } from '../../base/errors.ts';
+
+/** How a look at this machine runs a program: never with this process's environment, never longer than asked. */
+export interface BoundedCommand {
+  readonly file: string;
+  readonly args: readonly string[];
+  /** The whole environment. */
+  readonly env: Readonly<Record<string, string>>;
+  readonly cwd: string;
+  readonly timeoutMs: number;
+  /** Of stdout and of stderr, each. */
+  readonly outputBytesMax: number;
+  /** Another user (a root daemon with `exec.user`); null = this process's own. */
+  readonly user: { readonly uid: number; readonly gid: number } | null;
+}
+
+export type CommandEnd =
+  | { readonly kind: 'exited'; readonly code: number | null; readonly stdout: Buffer; readonly stderr: Buffer }
+  | { readonly kind: 'timeout' | 'too_much_output' }
+  | { readonly kind: 'not_started'; readonly message: string };
+
+/** After the leader's exit its pipes get this long to close: what it left running may hold them for ever. */
+const DRAIN_MS = 200;
+/** Looks at the machine yield to jobs. */
+const NICENESS = 10;
+
+/**
+ * Runs a program to its end with stdin empty, in a process group of its own that is killed whole afterwards, so that
+ * nothing outlives the look. Never throws; plain spawn and not execa, whose time-out reaches the leader only.
+ */
+export function runBounded(command: BoundedCommand): Promise<CommandEnd> {
+  let child: ChildProcess;
+  try {
+    child = spawn(command.file, command.args, {
+      env: command.env,
+      cwd: command.cwd,
+      stdio: ['ignore', 'pipe', 'pipe'],
+      detached: true,
+      ...(command.user === null ? {} : { uid: command.user.uid, gid: command.user.gid }),
+    });
+  } catch (error) {
+    return Promise.resolve({ kind: 'not_started', message: messageOf(error) });
+  }
+  lowerPriority(child.pid);
+  return follow(child, command);
+}
+
+function follow(child: ChildProcess, command: BoundedCommand): Promise<CommandEnd> {
+  return new Promise((resolve) => {
+    const stdout: Buffer[] = [];
+    const stderr: Buffer[] = [];
+    let exitCode: number | null = null;
+    let drain: NodeJS.Timeout | null = null;
+    const finish = (end: CommandEnd): void => {
+      clearTimeout(limit);
+      if (drain !== null) clearTimeout(drain);
+      killGroup(child.pid);
+      child.stdout?.destroy();
+      child.stderr?.destroy();
+      resolve(end);
+    };
+    const exited = (): void =>
+      finish({ kind: 'exited', code: exitCode, stdout: Buffer.concat(stdout), stderr: Buffer.concat(stderr) });
+    const limit = setTimeout(() => finish({ kind: 'timeout' }), command.timeoutMs);
+    for (const [stream, chunks] of [
+      [child.stdout, stdout],
+      [child.stderr, stderr],
+    ] as const) {
+      let bytes = 0;
+      stream?.on('data', (chunk: Buffer) => {
+        bytes += chunk.length;
+        if (bytes > command.outputBytesMax) finish({ kind: 'too_much_output' });
+        else chunks.push(chunk);
+      });
+    }
+    child.on('error', (error) => finish({ kind: 'not_started', message: messageOf(error) }));
+    child.on('exit', (code) => {
+      exitCode = code;
+      drain = setTimeout(exited, DRAIN_MS);
+    });
+    child.on('close', exited);
+  });
+}
+
+function lowerPriority(pid: number | undefined): void {
+  if (pid === undefined) return;
+  try {
+    setPriority(pid, NICENESS);
+  } catch (error) {
+    // ESRCH: it has ended already. EACCES, EPERM: not ours to change, and then it runs at the usual priority.
+    if (!['ESRCH', 'EACCES', 'EPERM'].includes(errnoOf(error))) throw error;
+  }
+}
+
+function killGroup(pid: number | undefined): void {
+  if (pid === undefined) return;
+  try {
+    process.kill(-pid, 'SIGKILL');
+  } catch (error) {
+    // ESRCH: the group is empty, as it should be. EPERM (macOS): only zombies are left in it.
+    if (!['ESRCH', 'EPERM'].includes(systemCodeOf(error))) throw error;
+  }
+}
+
+/** `os.setPriority` reports `ERR_SYSTEM_ERROR` and keeps the errno's name in `info`. */
+function errnoOf(error: unknown): string {
+  if (typeof error === 'object' && error !== null && 'info' in error) return systemCodeOf(error.info);
+  return systemCodeOf(error);
+}
