@@ -1,4 +1,4 @@
-import { randomBytes, sign, type KeyObject } from 'node:crypto';
+import { randomBytes, sign, type KeyObject, type webcrypto } from 'node:crypto';
 import type { NodeId } from '../../base/ids.ts';
 
 const DAY_MS = 86_400_000;
@@ -37,11 +37,11 @@ export async function selfSignedCertificate(
       notBefore: new Date(nowWallMs - DAY_MS),
       notAfter: new Date(nowWallMs + VALID_YEARS * 365.25 * DAY_MS),
       publicKey: keys.publicKey.export({ type: 'spki', format: 'der' }),
-      signingKey: { algorithm } as unknown as CryptoKey,
+      signingKey: { algorithm } as unknown as webcrypto.CryptoKey,
       signingAlgorithm: algorithm,
       extensions: [new BasicConstraintsExtension(false, undefined, true)],
     },
-    signer as unknown as Crypto,
+    signer as unknown as webcrypto.Crypto,
   );
   return `${certificate.toString('pem')}\n`;
 }

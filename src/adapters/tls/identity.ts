@@ -73,7 +73,8 @@ function isEmptyOrMissing(directory: string): boolean {
   try {
     return readdirSync(directory).length === 0;
   } catch (error) {
-    if (systemCodeOf(error) === 'ENOENT') return true;
+    // Not there, or below a file: making it tells why that fails.
+    if (!existsSync(directory)) return true;
     throw corrupt(directory, `cannot be read as a folder (${messageOf(error)})`, error);
   }
 }
@@ -85,6 +86,7 @@ async function createIdentity(directory: string, nowWallMs: number): Promise<Loa
   const certPem = await selfSignedCertificate(identity.nodeId, keys, nowWallMs);
   const keyPem = keys.privateKey.export({ type: 'pkcs8', format: 'pem' }).toString();
   const temporary = `${directory}.tmp-${randomBytes(6).toString('hex')}`;
+  let written = false;
   try {
     mkdirSync(dirname(directory), { recursive: true, mode: IDENTITY_DIR_MODE });
     mkdirSync(temporary, { mode: IDENTITY_DIR_MODE });
@@ -92,11 +94,12 @@ async function createIdentity(directory: string, nowWallMs: number): Promise<Loa
     writeFileDurably(join(temporary, KEY_FILE), keyPem);
     writeFileDurably(join(temporary, CERT_FILE), certPem);
     syncDirectory(temporary);
+    written = true;
     renameSync(temporary, directory);
     syncDirectory(dirname(directory));
   } catch (error) {
-    rmSync(temporary, { recursive: true, force: true });
-    if (['ENOTEMPTY', 'EEXIST'].includes(systemCodeOf(error))) return null;
+    if (existsSync(temporary)) rmSync(temporary, { recursive: true, force: true });
+    if (written && ['ENOTEMPTY', 'EEXIST'].includes(systemCodeOf(error))) return null;
     throw notWritable(directory, error);
   }
   return { identity, keyPem, certPem, created: true };

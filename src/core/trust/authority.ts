@@ -25,7 +25,8 @@ export interface Rulings {
   isVoid(grant: VerifiedStatement<Grant>): boolean;
   /** By signer, the genesis left out. */
   readonly grantsBy: ReadonlyMap<NodeId, readonly VerifiedStatement<Grant>[]>;
-  readonly revokesBy: ReadonlyMap<NodeId, readonly VerifiedStatement<Revoke>[]>;
+  /** By signer, then by the node removed: of several, the smallest hash. */
+  readonly revokesBy: ReadonlyMap<NodeId, ReadonlyMap<NodeId, VerifiedStatement<Revoke>>>;
 }
 
 /**
@@ -45,7 +46,7 @@ export function rule(statements: readonly VerifiedStatement[], meshId: MeshId): 
   const genesis = findGenesis(statements, meshId);
   if (genesis === null) return null;
   const grantsBy = new Map<NodeId, VerifiedStatement<Grant>[]>();
-  const revokesBy = new Map<NodeId, VerifiedStatement<Revoke>[]>();
+  const revokesBy = new Map<NodeId, Map<NodeId, VerifiedStatement<Revoke>>>();
   for (const entry of statements) sortIn(entry, meshId, grantsBy, revokesBy);
 
   const authorities = new Map<NodeId, Authority>();
@@ -53,14 +54,9 @@ export function rule(statements: readonly VerifiedStatement[], meshId: MeshId): 
   /** The best-ranked authority that revoked a node, itself not counted. */
   const revokers = new Map<NodeId, Authority>();
   const isVoid = (grant: VerifiedStatement<Grant>): boolean => isVoidBy(standing.get(grant.statement.by), grant);
-  const stand = (revoke: VerifiedStatement<Revoke>): void => {
-    const { node } = revoke.statement;
-    const list = standing.get(node) ?? [];
-    if (!list.some((other) => other.hash === revoke.hash)) list.push(revoke);
-    standing.set(node, list);
-  };
-  for (const revokes of revokesBy.values()) {
-    for (const revoke of revokes) if (revoke.statement.by === revoke.statement.node) stand(revoke);
+  for (const [signer, revokes] of revokesBy) {
+    const ofItself = revokes.get(signer);
+    if (ofItself !== undefined) append(standing, signer, ofItself);
   }
 
   let frontier: Authority[] = [{ node: genesis.statement.node, depth: 0, via: genesis }];
@@ -69,8 +65,8 @@ export function rule(statements: readonly VerifiedStatement[], meshId: MeshId): 
     for (const authority of level) authorities.set(authority.node, authority);
     for (const authority of level) {
       for (const revoke of honoured(authority, revokesBy, revokers.get(authority.node), authorities)) {
-        stand(revoke);
         const { node } = revoke.statement;
+        append(standing, node, revoke);
         const best = revokers.get(node);
         if (best === undefined || compareRank(authority, best) < 0) revokers.set(node, authority);
       }
@@ -86,11 +82,11 @@ const compareRank = (a: Authority, b: Authority): number =>
 /** Rule 3: what a revoked authority says of its revoker, or of those above that, does not count. */
 function honoured(
   authority: Authority,
-  revokesBy: ReadonlyMap<NodeId, readonly VerifiedStatement<Revoke>[]>,
+  revokesBy: Rulings['revokesBy'],
   revoker: Authority | undefined,
   authorities: ReadonlyMap<NodeId, Authority>,
 ): VerifiedStatement<Revoke>[] {
-  return (revokesBy.get(authority.node) ?? []).filter(
+  return [...(revokesBy.get(authority.node)?.values() ?? [])].filter(
     ({ statement: { node } }) =>
       node !== authority.node && (revoker === undefined || !outranksOrIs(node, revoker, authorities)),
   );
@@ -144,11 +140,17 @@ function sortIn(
   { statement, hash }: VerifiedStatement,
   meshId: MeshId,
   grantsBy: Map<NodeId, VerifiedStatement<Grant>[]>,
-  revokesBy: Map<NodeId, VerifiedStatement<Revoke>[]>,
+  revokesBy: Map<NodeId, Map<NodeId, VerifiedStatement<Revoke>>>,
 ): void {
   if (statement.mesh !== meshId) return;
-  if (statement.kind === 'grant') append(grantsBy, statement.by, { statement, hash });
-  else append(revokesBy, statement.by, { statement, hash });
+  if (statement.kind === 'grant') {
+    append(grantsBy, statement.by, { statement, hash });
+    return;
+  }
+  const revokes = revokesBy.get(statement.by) ?? new Map<NodeId, VerifiedStatement<Revoke>>();
+  const known = revokes.get(statement.node);
+  if (known === undefined || hash < known.hash) revokes.set(statement.node, { statement, hash });
+  revokesBy.set(statement.by, revokes);
 }
 
 function append<T>(lists: Map<NodeId, T[]>, key: NodeId, value: T): void {

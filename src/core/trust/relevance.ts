@@ -1,12 +1,12 @@
 import type { NodeId } from '../../base/ids.ts';
-import type { Grant, Revoke, StatementHash } from '../../wire/trust.ts';
+import type { Grant, StatementHash } from '../../wire/trust.ts';
 import type { Rulings, VerifiedStatement } from './authority.ts';
 
 /**
  * The statements worth keeping and passing on, each after the grant of its signer, so that a receiver can check and
  * judge them in the order in which they come: the genesis; the grants of authorities that are not void, and those that
- * made a later revoked node an authority; and of every signer one revocation (the smallest hash) of every node that
- * such a grant names.
+ * made a later revoked node an authority; and the revocations by authorities, or of oneself, of nodes
+ * that such a grant names.
  */
 export function relevantStatements(rulings: Rulings): VerifiedStatement[] {
   const ordered = new Map<StatementHash, VerifiedStatement>([[rulings.genesis.hash, rulings.genesis]]);
@@ -21,14 +21,9 @@ export function relevantStatements(rulings: Rulings): VerifiedStatement[] {
   }
   for (const [signer, revokes] of rulings.revokesBy) {
     const isAuthority = rulings.authorities.has(signer);
-    const chosen = new Map<NodeId, VerifiedStatement<Revoke>>();
-    for (const revoke of revokes) {
-      const { node } = revoke.statement;
-      if (!named.has(node) || !(isAuthority || node === signer)) continue;
-      const known = chosen.get(node);
-      if (known === undefined || revoke.hash < known.hash) chosen.set(node, revoke);
+    for (const [node, revoke] of revokes) {
+      if (named.has(node) && (isAuthority || node === signer)) ordered.set(revoke.hash, revoke);
     }
-    for (const revoke of chosen.values()) ordered.set(revoke.hash, revoke);
   }
   return [...ordered.values()];
 }
