@@ -76,7 +76,7 @@ export type MembershipEffect =
   | { readonly kind: 'dial_wanted'; readonly peer: NodeId; readonly addresses: readonly MemberAddress[] }
   | { readonly kind: 'dial_unwanted'; readonly peer: NodeId }
   | { readonly kind: 'close_link'; readonly peer: NodeId; readonly reason: string }
-  /** Every linked peer has been sent the signed record that says so. */
+  /** Every linked peer has been sent the signed record that says so. Once only. */
   | { readonly kind: 'left_announced' };
 
 /** One row of the table. Times are of the caller's monotonic clock. */

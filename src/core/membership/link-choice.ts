@@ -2,9 +2,9 @@ import type { NodeId } from '../../base/ids.ts';
 import { MS_PER_SECOND } from '../../base/units.ts';
 
 /** Longer than a heartbeat: a link that was quiet for this long is no reason to turn away a fresh one. */
-export const LINK_QUIET_MS = 3 * MS_PER_SECOND;
+const LINK_QUIET_MS = 3 * MS_PER_SECOND;
 
-export interface LinkFacts {
+interface LinkFacts {
   /** The incarnation with which the peer's process started, from its hello; the same on all links of one run. */
   readonly peerInstance: number;
   readonly dialledByUs: boolean;

@@ -14,13 +14,13 @@ import { CATCH_UP_MS, FREEZE_LATE_MS, HEARTBEAT_MIN_MS, HEARTBEAT_MS, WAKE_SYNC_
 import { PendingVerifications } from './verification.ts';
 
 /** Push-pull with one random linked peer, ± 10 %. */
-export const SYNC_MS = 10 * MS_PER_SECOND;
+const SYNC_MS = 10 * MS_PER_SECOND;
 /** Between two digests asked of one peer because its heartbeat showed something newer. */
-export const ASK_MIN_MS = MS_PER_SECOND;
+const ASK_MIN_MS = MS_PER_SECOND;
 /** Between two answers with records to one peer, so that asking is never cheaper than answering. */
-export const PUSH_MIN_MS = 500;
+const PUSH_MIN_MS = 500;
 /** Between two refutations: each costs a durable write and a signature, and accusations are repeated anyway. */
-export const REFUTE_MIN_MS = MS_PER_SECOND;
+const REFUTE_MIN_MS = MS_PER_SECOND;
 
 /** While it lasts, nobody is accused: this process did not run, or the machine slept. */
 type Hold = { readonly kind: 'none' } | { readonly kind: 'catching_up' | 'syncing'; readonly untilMs: number };
@@ -183,7 +183,7 @@ export class Membership {
     this.#emit({ kind: 'broadcast', msg: { t: 'member.records', items: [selfItem(signed)] } });
     const was = before === null ? null : stateOf(before);
     this.#emit({ kind: 'changed', peer: this.#options.self, was, state: stateOf(signed), cause: 'record' });
-    if (stateOf(signed) === 'left') this.#emit({ kind: 'left_announced' });
+    if (stateOf(signed) === 'left' && was !== 'left') this.#emit({ kind: 'left_announced' });
   }
 
   #loadSampled(load: Load): void {
@@ -202,8 +202,13 @@ export class Membership {
   }
 
   #thaw(): void {
+    if (this.#hold.kind === 'syncing') this.#table.restartClocks(this.#nowMs);
+    else this.#catchUp();
+  }
+
+  #catchUp(): void {
     this.#table.restartClocks(this.#nowMs);
-    if (this.#hold.kind !== 'syncing') this.#hold = { kind: 'catching_up', untilMs: this.#nowMs + CATCH_UP_MS };
+    this.#hold = { kind: 'catching_up', untilMs: this.#nowMs + CATCH_UP_MS };
   }
 
   #woke(): void {
@@ -248,7 +253,7 @@ export class Membership {
   }
 
   #digestFrom(from: NodeId, msg: MemberMessageOf<'member.digest'>): void {
-    if (this.#hold.kind === 'syncing') this.#endHold();
+    if (this.#hold.kind === 'syncing') this.#catchUp();
     const theirs = new Map<NodeId, DigestEntry>();
     for (const entry of msg.entries) {
       theirs.set(entry.id, entry);

@@ -82,6 +82,8 @@ export class SelfRecord {
   leave(): MembershipEffect[] {
     if (this.leaving) return [];
     this.#claim = 'left';
+    // Nobody has heard of this node, so that there is nobody to tell.
+    if (this.#wanted === null) return [{ kind: 'left_announced' }];
     return this.#sign();
   }
 
