@@ -76,6 +76,7 @@ export class SchedulingSimulator {
   #events: { atMs: number; order: number; run: () => void }[] = [];
   #order = 0;
   #steps = 0;
+  readonly #unfinished = new Set<JobId>();
   readonly #delayMsMax: number;
   readonly #cut = new Map<string, number>();
   readonly #down = new Set<string>();
@@ -112,6 +113,7 @@ export class SchedulingSimulator {
   submit(index: number, durationMs: number, placement: PlacementRequest): JobId {
     const job = this.#jobId();
     this.submittedBy.set(job, index);
+    this.#unfinished.add(job);
     this.durations.set(job, durationMs);
     const cwd = { path: '/work', home_relative: null, boot_id: null, device: '1', inode: '1' };
     const submission: Submission = {
@@ -160,7 +162,11 @@ export class SchedulingSimulator {
     node.up = false;
     node.life++;
     node.processes = new Map();
-    for (const [job, by] of this.submittedBy) if (by === index && !this.outcomes.has(job)) this.submittedBy.delete(job);
+    for (const job of this.#unfinished) {
+      if (this.submittedBy.get(job) !== index) continue;
+      this.#unfinished.delete(job);
+      this.submittedBy.delete(job);
+    }
   }
 
   restart(index: number): void {
@@ -189,9 +195,7 @@ export class SchedulingSimulator {
 
   /** Jobs whose origin lives and that have no outcome yet. */
   get unfinished(): number {
-    let count = 0;
-    for (const job of this.submittedBy.keys()) if (!this.outcomes.has(job)) count++;
-    return count;
+    return this.#unfinished.size;
   }
 
   /** For messages of failed tests. */
@@ -221,6 +225,7 @@ export class SchedulingSimulator {
         }
         case 'finish':
           if (this.outcomes.has(effect.job)) this.violations.push(`${effect.job} finished twice`);
+          this.#unfinished.delete(effect.job);
           this.outcomes.set(effect.job, { result: effect.result, atMs: this.nowMs });
           break;
         case 'load':

@@ -59,20 +59,12 @@ describe('many origins, few nodes', () => {
     simulator.run(600_000, () => simulator.unfinished === 0);
     const busyMs = [...simulator.durations.values()].reduce((sum, ms) => sum + ms, 0);
     const idealMs = busyMs / 16;
-    if (process.env['MESHWORK_SIM_VERBOSE'])
-      console.log({
-        seed,
-        nowMs: simulator.nowMs,
-        idealMs,
-        messages: simulator.messagesSent,
-        ran: simulator.ranPerNode(),
-      });
     const endMs = simulator.nowMs;
     simulator.run(endMs + 30_000);
     expectSound(simulator, seed);
     expect(simulator.outcomes.size).toBe(1000);
     for (const { result } of simulator.outcomes.values()) expect(result.kind, `seed ${seed}`).toBe('ended');
-    expect(endMs, `seed ${seed}: slots are not left idle while jobs wait`).toBeLessThan(idealMs * 1.5 + 1000);
+    expect(endMs, `seed ${seed}: slots are not left idle while jobs wait`).toBeLessThan(idealMs * 1.3 + 1000);
   });
 });
 

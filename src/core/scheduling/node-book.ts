@@ -69,6 +69,7 @@ export class NodeBook {
 
   /** Is a reservation there worth its message? One probe at a time where no slot is known to be free. */
   isWorthAsking(node: Candidate): boolean {
+    if (node.facts.slots === 0 || !node.reachable || node.state !== 'alive') return false;
     const refusedAtMs = this.#waitingAt.get(node.id);
     if (refusedAtMs !== undefined) return node.loadAtMs > refusedAtMs + ASK_AGAIN_MS && freeSlots(node) > 0;
     return freeSlots(node) > 0 || node.inFlight === 0;
