@@ -4,9 +4,6 @@ import { base32, isInviteId, isMeshId, isNodeId, type InviteId, type MeshId, typ
 import { err, ok, type Result } from '../base/result.ts';
 import { nodeIdSchema, ROLES, statementSchema, type Role } from './trust.ts';
 
-/** The WebSocket subprotocol in which an unpaired machine may send one message (DESIGN §2). */
-export const PAIR_SUBPROTOCOL = 'meshwork.pair.1';
-export const PAIR_REQUEST_BYTES_MAX = 4096;
 /** Fits one frame of 1 MiB with room to spare. What is left out arrives by gossip once linked. */
 export const PAIR_STATEMENTS_MAX = 512;
 export const PAIR_PEERS_MAX = 64;
@@ -14,7 +11,7 @@ export const PAIR_PEERS_MAX = 64;
 export const INVITE_SECRET_BYTES = 16;
 export const INVITE_ID_BYTES = 8;
 export const TOKEN_ADDRESSES_MAX = 8;
-export const TOKEN_CHARS_MAX = 2048;
+const TOKEN_CHARS_MAX = 2048;
 const HASH_BYTES = 32;
 const HOST_BYTES_MAX = 253;
 const CHECKSUM_BYTES = 4;
@@ -146,7 +143,7 @@ export const pairRequestSchema = z.strictObject({
 });
 export type PairRequest = z.infer<typeof pairRequestSchema>;
 
-export const PAIR_REFUSALS = [
+const PAIR_REFUSALS = [
   'bad_token',
   'token_expired',
   'token_used',

@@ -32,9 +32,9 @@ export type StatementHash = string;
 const hashSchema = z.string().regex(/^[a-z2-7]{52}$/);
 
 /** The one DER form of an Ed25519 SubjectPublicKeyInfo (RFC 8410 §4), 44 bytes in canonical base64. */
-export const ED25519_SPKI_BASE64 = /^MCowBQYDK2VwAyEA[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$/;
+const ED25519_SPKI_BASE64 = /^MCowBQYDK2VwAyEA[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$/;
 /** 64 bytes in canonical base64: a signature has one spelling, so a statement has one hash. */
-export const SIGNATURE_BASE64 = /^[A-Za-z0-9+/]{85}[AQgw]==$/;
+const SIGNATURE_BASE64 = /^[A-Za-z0-9+/]{85}[AQgw]==$/;
 
 const wallMs = z.int().nonnegative().max(WALL_MS_MAX);
 const rolesSchema = z
@@ -43,7 +43,7 @@ const rolesSchema = z
   .max(ROLES.length)
   .refine((roles) => new Set(roles).size === roles.length, { message: 'names a role twice' });
 
-export const grantSchema = z.strictObject({
+const grantSchema = z.strictObject({
   kind: z.literal('grant'),
   /** '' in the genesis alone. */
   mesh: z.union([z.literal(''), meshIdSchema]),
@@ -65,7 +65,7 @@ export const grantSchema = z.strictObject({
 });
 export type Grant = z.infer<typeof grantSchema>;
 
-export const revokeSchema = z.strictObject({
+const revokeSchema = z.strictObject({
   kind: z.literal('revoke'),
   mesh: meshIdSchema,
   node: nodeIdSchema,
@@ -111,7 +111,7 @@ export function hashedText(statement: Statement): string {
 }
 
 /** The hashes (first DIGEST_CHARS characters) of all statements that the sender holds and would pass on. */
-export const trustDigestSchema = z.strictObject({
+const trustDigestSchema = z.strictObject({
   t: z.literal('trust.digest'),
   mesh: meshIdSchema,
   have: z.array(z.string().regex(/^[a-z2-7]{16}$/)).max(STATEMENTS_MAX),
@@ -121,7 +121,7 @@ export const trustDigestSchema = z.strictObject({
 export type TrustDigest = z.infer<typeof trustDigestSchema>;
 
 /** Statements that the receiver lacks, each after the grant of its signer; at most 256 KiB a message. */
-export const trustStatementsSchema = z.strictObject({
+const trustStatementsSchema = z.strictObject({
   t: z.literal('trust.statements'),
   mesh: meshIdSchema,
   statements: z.array(statementSchema).min(1).max(STATEMENTS_PER_PAGE_MAX),

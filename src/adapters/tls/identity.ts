@@ -15,7 +15,7 @@ import { syncDirectory, writeFileDurably } from './atomic-file.ts';
 import { selfSignedCertificate } from './certificate.ts';
 import { nodeIdOf } from './verifier.ts';
 
-export const IDENTITY_DIR_MODE = 0o700;
+const IDENTITY_DIR_MODE = 0o700;
 const KEY_FILE = 'key.pem';
 const CERT_FILE = 'cert.pem';
 /** A PEM of a key or a small certificate is below 1 KiB. */

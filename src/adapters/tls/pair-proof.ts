@@ -1,13 +1,8 @@
 import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
 import { base32, isInviteId, type InviteId, type NodeId } from '../../base/ids.ts';
 import { assert } from '../../base/assert.ts';
+import { PAIR_EXPORTER_BYTES } from '../../wire/hello.ts';
 import { INVITE_ID_BYTES, INVITE_SECRET_BYTES } from '../../wire/pair.ts';
-
-/** `tlsSocket.exportKeyingMaterial(PAIR_EXPORTER_BYTES, PAIR_EXPORTER_LABEL, PAIR_EXPORTER_CONTEXT)`: RFC 8446 §7.5. */
-export const PAIR_EXPORTER_LABEL = 'EXPORTER-meshwork-pair-1';
-export const PAIR_EXPORTER_BYTES = 32;
-/** Empty, and given on both sides: in TLS 1.3 absent and empty mean the same, in Node.js it must be given. */
-export const PAIR_EXPORTER_CONTEXT = Buffer.alloc(0);
 
 /** What a proof binds together: one TLS session, both ends, one invitation. */
 export interface PairProofInput {

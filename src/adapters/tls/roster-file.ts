@@ -9,7 +9,7 @@ import { writeFileAtomic } from './atomic-file.ts';
 import { verifySet, type Genuine } from './statement-signatures.ts';
 
 /** Above the largest set that the store ever keeps, about 5 MiB. */
-export const ROSTER_BYTES_MAX = 16 * MIB;
+const ROSTER_BYTES_MAX = 16 * MIB;
 
 const rosterSchema = z.strictObject({
   version: z.literal(1),

@@ -21,7 +21,7 @@ export interface Genuine<S extends Statement = Statement> {
 
 const ascii = (text: string): Uint8Array => Buffer.from(text, 'latin1');
 
-export function hashOf(verifier: Pick<Verifier, 'sha256'>, statement: Statement): StatementHash {
+function hashOf(verifier: Pick<Verifier, 'sha256'>, statement: Statement): StatementHash {
   return base32(verifier.sha256(ascii(hashedText(statement))));
 }
 

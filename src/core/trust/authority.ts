@@ -53,7 +53,9 @@ export function rule(statements: readonly VerifiedStatement[], meshId: MeshId): 
   const standing = new Map<NodeId, VerifiedStatement<Revoke>[]>();
   /** The best-ranked authority that revoked a node, itself not counted. */
   const revokers = new Map<NodeId, Authority>();
-  const isVoid = (grant: VerifiedStatement<Grant>): boolean => isVoidBy(standing.get(grant.statement.by), grant);
+  /** The `kept` lists as sets, made when first asked for. */
+  const keptBy = new Map<StatementHash, ReadonlySet<StatementHash>>();
+  const isVoid = (grant: VerifiedStatement<Grant>): boolean => isVoidBy(standing, keptBy, grant);
   for (const [signer, revokes] of revokesBy) {
     const ofItself = revokes.get(signer);
     if (ofItself !== undefined) append(standing, signer, ofItself);
@@ -117,11 +119,20 @@ function outranksOrIs(node: NodeId, revoker: Authority, authorities: ReadonlyMap
 }
 
 /** Where an authority revoked the issuer, its list decides, not the one that the issuer left with. */
-function isVoidBy(revokes: readonly VerifiedStatement<Revoke>[] | undefined, grant: VerifiedStatement<Grant>): boolean {
+function isVoidBy(
+  standing: ReadonlyMap<NodeId, readonly VerifiedStatement<Revoke>[]>,
+  keptBy: Map<StatementHash, ReadonlySet<StatementHash>>,
+  grant: VerifiedStatement<Grant>,
+): boolean {
+  const revokes = standing.get(grant.statement.by);
   if (revokes === undefined) return false;
   const byOthers = revokes.filter(({ statement }) => statement.by !== statement.node);
   const judging = byOthers.length > 0 ? byOthers : revokes;
-  return !judging.every(({ statement }) => statement.kept?.includes(grant.hash) === true);
+  return !judging.every(({ statement, hash }) => {
+    const kept = keptBy.get(hash) ?? new Set(statement.kept);
+    keptBy.set(hash, kept);
+    return kept.has(grant.hash);
+  });
 }
 
 function findGenesis(statements: readonly VerifiedStatement[], meshId: MeshId): VerifiedStatement<Grant> | null {
@@ -132,7 +143,7 @@ function findGenesis(statements: readonly VerifiedStatement[], meshId: MeshId): 
 }
 
 /** The first statement of a mesh: all roles, by a node to itself, for ever. */
-export function isGenesis(grant: Grant): boolean {
+function isGenesis(grant: Grant): boolean {
   return grant.mesh === '' && grant.by === grant.node && grant.roles.length === 3 && grant.expires === undefined;
 }
 

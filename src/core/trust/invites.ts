@@ -4,7 +4,7 @@ import { formatDuration } from '../../base/units.ts';
 import type { Grant, Role } from '../../wire/trust.ts';
 
 export const INVITE_TTL_MS_DEFAULT = 10 * 60_000;
-export const INVITE_TTL_MS_MIN = 1000;
+const INVITE_TTL_MS_MIN = 1000;
 export const INVITE_TTL_MS_MAX = 24 * 3_600_000;
 export const INVITES_OPEN_MAX = 64;
 /** Wrong proofs per invitation; the next one is refused even if right. */

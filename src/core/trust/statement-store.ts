@@ -9,7 +9,7 @@ export const REVOKES_MAX = 2048;
 /** No single admin can fill the store. */
 export const GRANTS_PER_ISSUER_MAX = 1024;
 /** Hashes that all revocations keep, together: below 1 MiB. */
-export const KEPT_TOTAL_MAX = 16_384;
+const KEPT_TOTAL_MAX = 16_384;
 
 export interface OfferResult {
   readonly stored: readonly VerifiedStatement[];
@@ -69,7 +69,8 @@ export class StatementStore {
     const fresh = candidates.filter(({ hash }) => !this.#entries.has(hash));
     if (fresh.length === 0) return { stored: [], irrelevant: 0, refused: 0 };
     const tentative = rule([...this.#entries.values(), ...fresh], this.meshId);
-    const wanted = new Set(tentative === null ? [] : relevantStatements(tentative).map(({ hash }) => hash));
+    const relevant = tentative === null ? [] : relevantStatements(tentative);
+    const wanted = new Set(relevant.map(({ hash }) => hash));
     const stored: VerifiedStatement[] = [];
     let refused = 0;
     let irrelevant = 0;
@@ -80,8 +81,10 @@ export class StatementStore {
       else refused += 1;
     }
     if (stored.length > 0) {
-      this.#rulings = rule([...this.#entries.values()], this.meshId);
-      this.#relevant = this.#rulings === null ? [] : relevantStatements(this.#rulings);
+      // The rulings made for the offer hold where all of it was stored.
+      const whole = irrelevant + refused === 0;
+      this.#rulings = whole ? tentative : rule([...this.#entries.values()], this.meshId);
+      this.#relevant = whole || this.#rulings === null ? relevant : relevantStatements(this.#rulings);
     }
     return { stored, irrelevant, refused };
   }

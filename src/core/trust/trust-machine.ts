@@ -16,7 +16,7 @@ export const VERIFYING_PER_PEER_MAX = 1024;
 /** Digests answered per peer: a burst on connect, then one a second. Each may cost us the whole set in reply. */
 export const DIGEST_BURST_MAX = 4;
 export const DIGEST_INTERVAL_MS = 1000;
-export const PEERS_MAX = 1024;
+const PEERS_MAX = 1024;
 
 /** Something to check: the key to check it with is that of its signer, as some grant names it. */
 export interface VerifyItem {

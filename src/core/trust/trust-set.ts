@@ -72,7 +72,7 @@ function validGrants(rulings: Rulings, nowWallMs: number): Map<NodeId, VerifiedS
     for (const grant of rulings.grantsBy.get(issuer) ?? []) {
       const { node, roles, expires } = grant.statement;
       if (rulings.isVoid(grant)) continue;
-      if (expires !== undefined && expires + EXPIRY_TOLERANCE_MS < nowWallMs) continue;
+      if (expires !== undefined && expires + EXPIRY_TOLERANCE_MS <= nowWallMs) continue;
       const grants = valid.get(node);
       if (grants === undefined) valid.set(node, [grant]);
       else grants.push(grant);

@@ -1,12 +1,12 @@
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { base32, type InviteId, type MeshId, type NodeId } from '../../../src/base/ids.ts';
+import { PAIR_REQUEST_BYTES_MAX } from '../../../src/wire/hello.ts';
 import {
   decodeToken,
   encodeToken,
   pairReplySchema,
   pairRequestSchema,
-  PAIR_REQUEST_BYTES_MAX,
   rolesGranted,
   TOKEN_ADDRESSES_MAX,
   type InviteToken,

@@ -6,15 +6,9 @@ import { connect, createServer, type TLSSocket } from 'node:tls';
 import type { AddressInfo } from 'node:net';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { loadOrCreateIdentity, type LoadedIdentity } from '../../../../src/adapters/tls/identity.ts';
-import {
-  checkPairProof,
-  makeInviteSecret,
-  makePairProof,
-  PAIR_EXPORTER_BYTES,
-  PAIR_EXPORTER_CONTEXT,
-  PAIR_EXPORTER_LABEL,
-} from '../../../../src/adapters/tls/pair-proof.ts';
+import { checkPairProof, makeInviteSecret, makePairProof } from '../../../../src/adapters/tls/pair-proof.ts';
 import { nodeIdOf } from '../../../../src/adapters/tls/verifier.ts';
+import { PAIR_EXPORTER_BYTES, PAIR_EXPORTER_LABEL } from '../../../../src/wire/hello.ts';
 import type { NodeId } from '../../../../src/base/ids.ts';
 
 let home = '';
@@ -36,7 +30,7 @@ const tlsOf = ({ keyPem, certPem }: LoadedIdentity) => ({
 });
 
 const exporterOf = (socket: TLSSocket): Buffer =>
-  socket.exportKeyingMaterial(PAIR_EXPORTER_BYTES, PAIR_EXPORTER_LABEL, PAIR_EXPORTER_CONTEXT);
+  socket.exportKeyingMaterial(PAIR_EXPORTER_BYTES, PAIR_EXPORTER_LABEL, Buffer.alloc(0));
 
 function peerOf(socket: TLSSocket): NodeId | null {
   const spki = socket.getPeerX509Certificate()?.publicKey.export({ type: 'spki', format: 'der' });

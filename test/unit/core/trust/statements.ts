@@ -14,7 +14,7 @@ import {
 /** Statements as the core sees them, verified already: the signatures are stand-ins. */
 const digest = (text: string): Buffer => createHash('sha256').update(text).digest();
 
-function entry<S extends Statement>(statement: S): VerifiedStatement<S> {
+export function verified<S extends Statement>(statement: S): VerifiedStatement<S> {
   return { statement, hash: base32(digest(hashedText(statement))) };
 }
 
@@ -47,7 +47,7 @@ export function makeGrant(
     at: options.at ?? 0,
     ...(options.expires === undefined ? {} : { expires: options.expires }),
   };
-  return entry({ ...fields, sig: signatureOf(JSON.stringify(fields)) });
+  return verified({ ...fields, sig: signatureOf(JSON.stringify(fields)) });
 }
 
 export function makeGenesis(node: NodeId): { readonly mesh: MeshId; readonly genesis: VerifiedStatement<Grant> } {
@@ -62,5 +62,5 @@ export function makeRevoke(
   kept?: readonly StatementHash[],
 ): VerifiedStatement<Revoke> {
   const fields = { kind: 'revoke' as const, mesh, node, by, at: 0, ...(kept === undefined ? {} : { kept: [...kept] }) };
-  return entry({ ...fields, sig: signatureOf(JSON.stringify(fields)) });
+  return verified({ ...fields, sig: signatureOf(JSON.stringify(fields)) });
 }
