@@ -22,7 +22,6 @@ export class InboundConnection {
   key: InboundKey = { kind: 'none' };
   readonly raw: Socket;
   readonly #ticket: Ticket;
-  readonly #nowMs: () => number;
   #timer: NodeJS.Timeout;
   #isLinked = false;
 
@@ -31,14 +30,13 @@ export class InboundConnection {
     this.host = normaliseHost(raw.remoteAddress ?? '');
     this.remoteAddress = formatAddress(this.host, raw.remotePort ?? 0);
     this.#ticket = ticket;
-    this.#nowMs = nowMs;
     this.#timer = setTimeout(() => {
       onTimeout();
       raw.destroy();
     }, HANDSHAKE_MS);
     raw.once('close', () => {
       clearTimeout(this.#timer);
-      this.#ticket.failed(this.#nowMs());
+      ticket.failed(nowMs());
       this.#release();
     });
   }
@@ -50,7 +48,7 @@ export class InboundConnection {
   /** Its key is trusted: from now on the peer's own bounds hold it. */
   trust(key: PeerKey, release: () => void): void {
     this.key = { kind: 'trusted', key, release };
-    this.#ticket.trusted(this.#nowMs());
+    this.#ticket.trusted();
   }
 
   /** The upgrade is done: what follows has deadlines of its own. */

@@ -38,11 +38,14 @@ export const CLOSE_REASON_BYTES_MAX = 123;
 export const PENDING_PER_ADDRESS_MAX = 10;
 export const FAILURES_PER_ADDRESS_PER_S = 5;
 export const FAILURES_PER_ADDRESS_BURST = 10;
-/** The lane kept for addresses where a trusted key was seen within STANDING_MS. */
-export const STANDING_PENDING_MAX = 4;
-export const STANDING_PER_S = 10;
-export const STANDING_BURST = 4;
-export const STANDING_MS = 3_600_000;
+/** The same for connections that know the mesh, once their address has used up the above. */
+export const MEMBER_PENDING_PER_ADDRESS_MAX = 8;
+export const MEMBERS_PER_ADDRESS_PER_S = 20;
+export const MEMBERS_PER_ADDRESS_BURST = 20;
+export const MEMBER_PENDING_MAX = 32;
+/** Connections whose first bytes are awaited, and for how long: a knock comes within a round trip. */
+export const KNOCKS_MAX = 32;
+export const KNOCK_MS = 1_000;
 /** All sockets that have not shown a trusted key. */
 export const PENDING_MAX = 64;
 /** A pending socket of this age gives way to a newer one: an honest handshake on a LAN takes a few milliseconds. */

@@ -16,17 +16,22 @@ import { PROTOCOL_VERSION } from '../../wire/version.ts';
 import { formatAddress, normaliseHost } from './address-text.ts';
 import { DialDeadline } from './deadline.ts';
 import { failureOfError, failureOfHello, failureOfStatus } from './dial-failure.ts';
+import { knockOf } from './knock.ts';
 import { CLOSE_HELLO_REFUSED, CLOSE_TOO_LATE, DIAL_MS } from './limits.ts';
 import { type KeepaliveTimes, PeerSocketLink } from './peer-socket-link.ts';
-import { connectSecure, judgeForLink, judgeForPairing, type SecureConnection } from './secure-connection.ts';
+import {
+  connectSecure,
+  judgeForLink,
+  judgeForPairing,
+  type SecureConnection,
+  type SecureTarget,
+} from './secure-connection.ts';
 import type { LocalPeer } from './tls-peer.ts';
 import { bytesOf, closeSocket, closeText, SOCKET_OPTIONS } from './web-socket.ts';
 
 export interface DialContext {
   readonly local: LocalPeer;
   readonly keepalive: KeepaliveTimes;
-  /** A trusted key answered at this host. */
-  readonly onTrusted: (host: string) => void;
   readonly onLinkMade: (link: PeerSocketLink) => void;
   readonly onLinkClosed: (link: PeerSocketLink) => void;
 }
@@ -37,16 +42,16 @@ export async function dialLink(context: DialContext, options: DialOptions): Prom
   const deadline = new DialDeadline(options.timeoutMs ?? DIAL_MS, options.signal, at);
   try {
     const judge = judgeForLink(context.local, options.expectedPeer, at);
-    const first = await connectSecure(context.local, options, judge, deadline);
+    const knock = knockOf(context.local.hello().mesh);
+    const first = await connectSecure(context.local, { ...options, knock }, judge, deadline);
     if (!first.ok) return first;
-    context.onTrusted(first.value.socket.remoteAddress ?? options.host);
     const control = await openSocket(first.value, CONTROL_SUBPROTOCOL, {}, deadline, at, () => undefined);
     if (!control.ok) return control;
     const linkId = base32(randomBytes(16));
     const half = await exchangeHello(context, control.value, first.value, linkId, deadline, at);
     if (!half.ok) return half;
     const link = half.value;
-    const bulk = await dialBulk(context, options, link, linkId, deadline);
+    const bulk = await dialBulk(context, { ...options, knock }, link, linkId, deadline);
     if (!bulk.ok) {
       link.close(bulk.error.message);
       return bulk;
@@ -60,7 +65,7 @@ export async function dialLink(context: DialContext, options: DialOptions): Prom
 
 async function dialBulk(
   context: DialContext,
-  options: DialOptions,
+  options: SecureTarget,
   link: PeerSocketLink,
   linkId: string,
   deadline: DialDeadline,

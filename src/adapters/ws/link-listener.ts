@@ -8,9 +8,10 @@ import type { LogFields } from '../../base/log.ts';
 import type { Listening, ListenOptions } from '../../ports/links.ts';
 import { LINK_PATH, PAIR_REQUEST_BYTES_MAX } from '../../wire/hello.ts';
 import { formatAddress } from './address-text.ts';
-import type { AdmissionGate } from './admission-gate.ts';
+import type { AdmissionGate, Ticket } from './admission-gate.ts';
 import { HalfLinks, type HalfLinksOptions } from './half-links.ts';
 import { InboundConnection } from './inbound-connection.ts';
+import { KnockRoom, knockOf } from './knock.ts';
 import { HANDSHAKE_MS, UPGRADE_HEADER_BYTES_MAX } from './limits.ts';
 import { servePairing } from './pairing.ts';
 import type { RefusalKind } from './refusal-log.ts';
@@ -42,6 +43,7 @@ export class LinkListener {
   });
   /** By `endpointsOf`, until they are closed. */
   readonly #inbound = new Map<string, InboundConnection>();
+  readonly #knocks = new KnockRoom();
   readonly #secured = new WeakMap<Duplex, InboundConnection>();
 
   constructor(options: LinkListenerOptions) {
@@ -104,6 +106,7 @@ export class LinkListener {
     // Its callback would wait for the links as well, which live on; the port is free at once.
     this.#front.close();
     this.#half.close('this node stops listening');
+    this.#knocks.close();
     for (const inbound of this.#inbound.values()) inbound.drop();
     await new Promise((resolve) => setImmediate(resolve));
   }
@@ -111,17 +114,25 @@ export class LinkListener {
   #accept(raw: Socket): void {
     // What follows an error is 'close', where everything is settled; without a listener it would end the process.
     raw.on('error', () => raw.destroy());
-    const { gate, nowMs } = this.#options;
-    const host = raw.remoteAddress ?? '';
-    const ticket = gate.admit(host, nowMs(), () => {
-      this.#note('evicted', inbound, {});
+    const { gate, nowMs, local } = this.#options;
+    const host = raw.remoteAddress;
+    if (host === undefined) return void raw.destroy();
+    const evict = (): void => {
+      this.#note('evicted', undefined, { address: host });
+      raw.resetAndDestroy();
+    };
+    const ticket = gate.admit(host, nowMs(), evict);
+    if (ticket !== null) return this.#handshake(raw, ticket);
+    this.#knocks.listen(raw, knockOf(local.hello().mesh), (knocked) => {
+      const second = knocked ? gate.admitMember(host, nowMs(), evict) : null;
+      if (second !== null) return this.#handshake(raw, second);
+      this.#note('flood', undefined, { address: host, knocked });
       raw.resetAndDestroy();
     });
-    if (ticket === null || host === '') {
-      this.#note('flood', undefined, { address: host });
-      raw.resetAndDestroy();
-      return;
-    }
+  }
+
+  #handshake(raw: Socket, ticket: Ticket): void {
+    const { nowMs } = this.#options;
     const inbound = new InboundConnection(raw, ticket, nowMs, () => this.#note('handshake_timeout', inbound, {}));
     const endpoints = endpointsOf(raw);
     this.#inbound.set(endpoints, inbound);

@@ -17,7 +17,12 @@ export async function pairWith(local: LocalPeer, options: PairOptions): Promise<
   const at = formatAddress(options.host, options.port);
   const deadline = new DialDeadline(options.timeoutMs ?? PAIR_MS, options.signal, at);
   try {
-    const connection = await connectSecure(local, options, judgeForPairing(options.expectedPeer, at), deadline);
+    const connection = await connectSecure(
+      local,
+      { ...options, knock: '' },
+      judgeForPairing(options.expectedPeer, at),
+      deadline,
+    );
     if (!connection.ok) return connection;
     const { socket, key } = connection.value;
     const context: PairContext = {

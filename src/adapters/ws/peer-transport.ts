@@ -70,9 +70,8 @@ export class WebSocketTransport implements PeerTransport {
   }
 
   async dial(options: DialOptions): Promise<Result<PeerLink, DialFailure>> {
-    const onTrusted = (host: string): void => this.#gate.noteTrusted(host, this.#nowMs());
     return this.#untilClosed(options.signal, (signal) =>
-      dialLink({ ...this.#books(), onTrusted, local: this.#local }, { ...options, signal }),
+      dialLink({ ...this.#books(), local: this.#local }, { ...options, signal }),
     );
   }
 

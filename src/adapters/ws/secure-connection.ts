@@ -9,6 +9,11 @@ import { formatAddress } from './address-text.ts';
 import { DIAL_RETRY_MIN_MS, DIAL_RETRY_SPREAD_MS, HANDSHAKE_MS } from './limits.ts';
 import { type LocalPeer, type PeerKey, peerKeyOf, tlsOptionsOf } from './tls-peer.ts';
 
+export interface SecureTarget extends Address {
+  /** The server name to send, none where it is empty: see knock.ts. */
+  readonly knock: string;
+}
+
 export interface SecureConnection {
   readonly socket: TLSSocket;
   readonly key: PeerKey;
@@ -43,7 +48,7 @@ function wrongKey(expected: NodeId, found: NodeId, at: string): DialFailure {
  */
 export async function connectSecure(
   local: LocalPeer,
-  target: Address,
+  target: SecureTarget,
   judge: JudgeKey,
   deadline: DialDeadline,
 ): Promise<Result<SecureConnection, DialFailure>> {
@@ -60,13 +65,13 @@ export async function connectSecure(
 
 async function tryConnect(
   local: LocalPeer,
-  target: Address,
+  target: SecureTarget,
   judge: JudgeKey,
   deadline: DialDeadline,
 ): Promise<Result<SecureConnection, DialFailure> | 'cut'> {
   const at = formatAddress(target.host, target.port);
   return new Promise((resolve) => {
-    const socket = connect({ ...tlsOptionsOf(local), host: target.host, port: target.port, servername: '' });
+    const socket = connect({ ...tlsOptionsOf(local), host: target.host, port: target.port, servername: target.knock });
     const settle = (outcome: Result<SecureConnection, DialFailure> | 'cut'): void => {
       clearTimeout(timer);
       forget();

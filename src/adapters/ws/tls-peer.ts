@@ -1,4 +1,4 @@
-import { constants } from 'node:crypto';
+import { constants, type KeyObject } from 'node:crypto';
 import type { ConnectionOptions, TLSSocket } from 'node:tls';
 import type { NodeId } from '../../base/ids.ts';
 import type { HelloFacts, Trust } from '../../ports/links.ts';
@@ -40,13 +40,23 @@ export const tlsOptionsOf = (local: LocalPeer) =>
 
 /** The other end's key, or null where it sent no certificate or one whose key is neither Ed25519 nor P-256. */
 export function peerKeyOf(socket: TLSSocket, nodeIdOf: LocalPeer['nodeIdOf']): PeerKey | null {
-  const certificate = socket.getPeerX509Certificate();
-  if (certificate === undefined) return null;
-  const key = certificate.publicKey;
+  const key = publicKeyOf(socket);
+  if (key === null) return null;
   const curve = key.asymmetricKeyDetails?.namedCurve;
   if (key.asymmetricKeyType !== 'ed25519' && !(key.asymmetricKeyType === 'ec' && curve === 'prime256v1')) return null;
   const spki = new Uint8Array(key.export({ type: 'spki', format: 'der' }));
   return { peer: nodeIdOf(spki), spki };
+}
+
+function publicKeyOf(socket: TLSSocket): KeyObject | null {
+  try {
+    return socket.getPeerX509Certificate()?.publicKey ?? null;
+  } catch (error) {
+    // OpenSSL has no name for the key, or the certificate does not parse: the same to us as no certificate. What a
+    // stranger sends must not end the process.
+    if (error instanceof Error) return null;
+    throw error;
+  }
 }
 
 export function exporterOf(socket: TLSSocket): Uint8Array {

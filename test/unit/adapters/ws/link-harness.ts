@@ -40,7 +40,7 @@ export class Cleanup {
 export async function startPeer(
   identity: TestIdentity,
   cleanup: Cleanup,
-  options: { readonly host?: string; readonly keepalive?: KeepaliveTimes } = {},
+  options: { readonly host?: string | null; readonly keepalive?: KeepaliveTimes } = {},
 ): Promise<TestPeer> {
   const trust = new Map<NodeId, Trust>();
   const logged: TestPeer['logged'] = [];
@@ -60,7 +60,7 @@ export async function startPeer(
   });
   cleanup.add(async () => transport.close('the test is over'));
   const listening = await transport.listen({
-    host: options.host ?? '127.0.0.1',
+    host: options.host === undefined ? '127.0.0.1' : options.host,
     port: 0,
     onLink: (link) => links.push(link),
     onPair: async (request, context) => peer.onPair(request, context),

@@ -75,6 +75,25 @@ describe('a link', () => {
     expect(dialled.ok && dialled.value.remoteAddress).toBe(`[::1]:${b.listening.port}`);
   });
 
+  test('is made over IPv4 where every interface is listened on, and shows the IPv4 address', async () => {
+    const a = await startPeer(ids[0], cleanup);
+    const b = await startPeer(ids[1], cleanup, { host: null });
+    trustEachOther(a, b);
+    await dialOk(a, b);
+    const theirs = await until('the link', () => b.links[0]);
+    expect(theirs.remoteAddress).toMatch(/^127\.0\.0\.1:\d+$/);
+  });
+
+  test('outlives the listening it came through; the port is free at once', async () => {
+    const { b, ours, theirs } = await linkedPair();
+    await b.listening.close();
+    const options = { host: '127.0.0.1', port: b.listening.port, onLink: () => undefined, onPair: async () => null };
+    await b.transport.listen(options);
+    const there = record(theirs);
+    ours.sendControl('{"still":"here"}');
+    await until('the message', () => there.control[0] === '{"still":"here"}');
+  });
+
   test('carries control and bulk both ways, in order, what came before attach included', async () => {
     const { ours, theirs } = await linkedPair();
     for (let i = 0; i < 50; i++) {
