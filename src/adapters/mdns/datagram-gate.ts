@@ -3,13 +3,13 @@ import { TokenBucket } from './token-bucket.ts';
 /** Our announcement is about 400 bytes; what is far larger than an Ethernet frame (RFC 6762 §17) is none of ours. */
 export const DATAGRAM_BYTES_MAX = 2048;
 /** Records of all sections: what the library does with a packet grows with their square. */
-export const RECORDS_MAX = 64;
+const RECORDS_MAX = 64;
 /** Datagrams decoded per second of one source and of all, and at once after a quiet time. */
-export const SOURCE_PER_SECOND_MAX = 20;
+const SOURCE_PER_SECOND_MAX = 20;
 export const SOURCE_BURST_MAX = 60;
-export const ALL_PER_SECOND_MAX = 200;
+const ALL_PER_SECOND_MAX = 200;
 export const ALL_BURST_MAX = 600;
-export const SOURCES_MAX = 256;
+const SOURCES_MAX = 256;
 
 const HEADER_BYTES = 12;
 const RESPONSE_BIT = 0x80;
