@@ -91,10 +91,17 @@ export interface Listening {
   close(): Promise<void>;
 }
 
+/** As much of an AbortSignal as a transport needs: this layer knows no platform types. */
+export interface CancelSignal {
+  readonly aborted: boolean;
+  addEventListener(type: 'abort', listener: () => void, options?: { readonly once?: boolean }): void;
+  removeEventListener(type: 'abort', listener: () => void): void;
+}
+
 export interface DialOptions extends Address {
   /** The id that the key found there must have; null takes any trusted key. */
   readonly expectedPeer: NodeId | null;
-  readonly signal?: AbortSignal;
+  readonly signal?: CancelSignal;
   /** All of it: connecting, TLS, upgrade and hello of both sockets. Default 6 s. */
   readonly timeoutMs?: number;
 }
@@ -104,7 +111,7 @@ export interface PairOptions extends Address {
   readonly expectedPeer: NodeId;
   /** The request, any JSON value of at most 4 KiB. */
   readonly makeRequest: (context: PairContext) => unknown;
-  readonly signal?: AbortSignal;
+  readonly signal?: CancelSignal;
   readonly timeoutMs?: number;
 }
 

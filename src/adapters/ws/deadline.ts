@@ -1,14 +1,14 @@
-import type { DialFailure } from '../../ports/links.ts';
+import type { CancelSignal, DialFailure } from '../../ports/links.ts';
 
 /** The end of a dial that has not come to its own end: its time is up, or it is called off. Says so once. */
 export class DialDeadline {
   readonly #listeners = new Set<(failure: DialFailure) => void>();
   readonly #timer: NodeJS.Timeout;
-  readonly #signal: AbortSignal | undefined;
+  readonly #signal: CancelSignal | undefined;
   readonly #onAbort = (): void => this.#expire({ kind: 'other', message: 'the dial was called off' });
   #failure: DialFailure | null = null;
 
-  constructor(timeoutMs: number, signal: AbortSignal | undefined, at: string) {
+  constructor(timeoutMs: number, signal: CancelSignal | undefined, at: string) {
     const message = `${at} did not answer within ${timeoutMs / 1000} s`;
     this.#timer = setTimeout(() => this.#expire({ kind: 'timeout', message }), timeoutMs);
     this.#signal = signal;

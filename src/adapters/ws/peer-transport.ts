@@ -2,6 +2,7 @@ import type { NodeId } from '../../base/ids.ts';
 import type { Logger } from '../../base/log.ts';
 import type { Result } from '../../base/result.ts';
 import type {
+  CancelSignal,
   DialFailure,
   DialOptions,
   Listening,
@@ -91,10 +92,10 @@ export class WebSocketTransport implements PeerTransport {
   }
 
   /** Runs something that either the caller or the end of this transport calls off. */
-  async #untilClosed<T>(own: AbortSignal | undefined, run: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  async #untilClosed<T>(own: CancelSignal | undefined, run: (signal: CancelSignal) => Promise<T>): Promise<T> {
     const either = new AbortController();
     const abort = (): void => either.abort();
-    const sources = [this.#closing.signal, ...(own === undefined ? [] : [own])];
+    const sources: CancelSignal[] = [this.#closing.signal, ...(own === undefined ? [] : [own])];
     for (const source of sources) {
       if (source.aborted) abort();
       source.addEventListener('abort', abort, { once: true });
