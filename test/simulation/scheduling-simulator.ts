@@ -243,7 +243,7 @@ export class SchedulingSimulator {
       switch (effect.kind) {
         case 'check': {
           const { job, attempt } = effect.reserve;
-          const verdict = { ok: true, cwd: '/work' } as const;
+          const verdict = { ok: true, cwd: '/work', toolsFound: [] } as const;
           const checked = { kind: 'checked', job, attempt, from: effect.from, verdict } as const;
           this.#later(node, this.random.next() * 4, () => this.stepExecutor(node, checked));
           break;
@@ -372,7 +372,7 @@ export class SchedulingSimulator {
 
   #makeNode(setup: NodeSetup, index: number): SimulatedNode {
     const id = base32(new Uint8Array(33).fill(index + 1)).slice(0, 52) as NodeId;
-    const rules = { compatible: () => true, pinSatisfied: () => true };
+    const rules = { compatible: () => true, pinSatisfied: () => true, isCatalogued: () => true };
     const node = (): SimulatedNode => this.node(index);
     return {
       index,

@@ -20,6 +20,7 @@ const HEAVY: PlacementRequest = {
   target: { kind: 'any' },
   requires: { os: null, arch: null, capabilities: [], cpus: null, memory_bytes: null },
   tools: ['make'],
+  toolsHere: ['make'],
   pins: {},
 };
 

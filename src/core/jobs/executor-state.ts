@@ -26,7 +26,12 @@ export type ExecutorInput =
       readonly attempt: number;
       readonly from: NodeId;
       readonly verdict:
-        | { readonly ok: true; readonly cwd: string }
+        | {
+            readonly ok: true;
+            readonly cwd: string;
+            /** Required tools that the facts do not list and that are on the PATH of jobs. */
+            readonly toolsFound: readonly string[];
+          }
         | { readonly ok: false; readonly reasons: readonly Reason[] };
     }
   | { readonly kind: 'started'; readonly job: JobId; readonly attempt: number }

@@ -158,9 +158,12 @@ export class Executor {
     this.#attempts.forget(checking);
     const isFull = this.slotsFree - this.#waiters.keptForOthers(from, nowMs) <= 0;
     if (!reserve.dry_run) this.#waiters.onJudged(from);
+    const facts = this.#options.facts();
+    const hasTool = (tool: string): boolean =>
+      Object.hasOwn(facts.tools, tool) || !verdict.ok || verdict.toolsFound.includes(tool);
     const reasons = [
       ...(verdict.ok ? [] : verdict.reasons),
-      ...requirementReasons(reserve.requires, this.#options.facts(), this.#load()),
+      ...requirementReasons(reserve.requires, facts, this.#load(), hasTool),
     ];
     if (!verdict.ok || reasons.length > 0) return this.#refuse(from, reserve, reasons, false);
     if (isFull) {

@@ -134,11 +134,11 @@ function placeAutomatically(self: Candidate, request: PlacementRequest, context:
 }
 
 function choose(judged: readonly Judged[], self: Candidate, request: PlacementRequest): Choice {
-  const label = `${request.jobClass} command (${request.classReason})`;
+  const label = request.classReason;
   const here = judged.find((item) => item.node.isSelf);
   const hereMeets = here !== undefined && here.hard.length === 0;
   if (request.jobClass === 'bound') {
-    const why = `${label}, bound to this machine`;
+    const why = `${label}, so it stays here`;
     return { nodes: hereMeets ? [self] : [], why, othersStayOut: 'bound commands stay here unless a node is named' };
   }
   const hereCapable = hereMeets && here.tools.length === 0;
@@ -147,28 +147,48 @@ function choose(judged: readonly Judged[], self: Candidate, request: PlacementRe
     (request.jobClass === 'light' || (request.jobClass === 'other' && self.load?.overloaded !== true));
   if (stays && hereCapable) {
     const only = request.jobClass === 'light' ? 'light commands stay here' : 'only heavy commands leave a calm node';
-    return { nodes: [self], why: label, othersStayOut: only };
+    return { nodes: [self], why: `${label}, so it stays here`, othersStayOut: only };
   }
   const capable = judged.filter((item) => reasonsOf(item).length === 0).map((item) => item.node);
   if (capable.length > 0) {
     const among = capable.length === 1 ? 'the only capable node' : `estimated best of ${capable.length} capable nodes`;
-    return { nodes: capable, why: `${label}, ${among}`, othersStayOut: null };
+    return { nodes: capable, why: `${label}; ${among}`, othersStayOut: null };
   }
   // Only its own executable is missing, everywhere: here the shell says 127, as it would without meshwork.
   const missing = here?.tools.map((reason) => reason.text).join('; ') ?? '';
-  if (hereMeets) return { nodes: [self], why: `${label}, no node is better: this one ${missing}`, othersStayOut: null };
+  if (hereMeets)
+    return {
+      nodes: [self],
+      why: `${label}; no other node can take it, though this one ${missing}`,
+      othersStayOut: null,
+    };
   return { nodes: [], why: label, othersStayOut: null };
 }
 
 function judge(node: Candidate, self: Candidate, request: PlacementRequest, context: PlacementContext): Judged {
   const refused = context.refusals?.get(node.id) ?? [];
+  const hasTool = toolCheck(node, request, context);
   return {
     node,
-    hard: [...stateReasons(node), ...requirementReasons(request.requires, node.facts, node.load), ...refused],
-    tools: missingToolReasons(request, node.facts),
+    hard: [...stateReasons(node), ...requirementReasons(request.requires, node.facts, node.load, hasTool), ...refused],
+    tools: missingToolReasons(request, hasTool),
     platform: node.isSelf ? [] : platformReasons(request, self.facts, node.facts, context.rules),
   };
 }
+
+/**
+ * Facts list the usual tools. One that no node lists and that is not usual may be anywhere: other nodes are taken to
+ * have it, and look on their PATH when they are asked for a slot.
+ */
+function toolCheck(node: Candidate, request: PlacementRequest, context: PlacementContext): (tool: string) => boolean {
+  return (tool) => {
+    if (lists(node, tool)) return true;
+    if (node.isSelf) return request.toolsHere.includes(tool);
+    return !context.rules.isCatalogued(tool) && !context.nodes.some((other) => lists(other, tool));
+  };
+}
+
+const lists = (node: Candidate, tool: string): boolean => Object.hasOwn(node.facts.tools, tool);
 
 const reasonsOf = (item: Judged): Reason[] => [...item.hard, ...item.tools, ...item.platform];
 

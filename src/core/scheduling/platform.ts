@@ -28,7 +28,7 @@ export function platformReasons(request: PlacementRequest, here: Facts, there: F
     if (ours !== '' && !rules.compatible(tool, ours, theirs)) {
       reasons.push(reasonOf('tool_version', `has ${tool} ${theirs}, here is ${ours}`));
     }
-    if (pin !== undefined && !rules.pinSatisfied(pin, theirs)) {
+    if (pin !== undefined && !rules.pinSatisfied(pin, theirs, tool)) {
       reasons.push(reasonOf('tool_version', `has ${tool} ${theirs}, the project pins ${pin}`));
     }
   }
@@ -36,9 +36,9 @@ export function platformReasons(request: PlacementRequest, here: Facts, there: F
 }
 
 /** The command's own executables that a node lacks. */
-export function missingToolReasons(request: PlacementRequest, facts: Facts): Reason[] {
+export function missingToolReasons(request: PlacementRequest, hasTool: (tool: string) => boolean): Reason[] {
   return request.tools
-    .filter((tool) => !Object.hasOwn(facts.tools, tool) && !request.requires.capabilities.includes(`tool:${tool}`))
+    .filter((tool) => !hasTool(tool) && !request.requires.capabilities.includes(`tool:${tool}`))
     .map((tool) => reasonOf('tool_missing', `has no ${tool}, which the command runs`));
 }
 

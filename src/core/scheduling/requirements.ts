@@ -9,8 +9,14 @@ import { reasonOf } from './reason.ts';
  * of its own. What the job leaves open (`os: null`, `any`) binds nothing here: see `platformReasons` in platform.ts.
  *
  * @param load null where it is not known: then free memory is not judged
+ * @param hasTool whether the node has an executable: its facts list the usual ones only
  */
-export function requirementReasons(requires: Requirements, facts: Facts, load: Load | null): Reason[] {
+export function requirementReasons(
+  requires: Requirements,
+  facts: Facts,
+  load: Load | null,
+  hasTool: (tool: string) => boolean,
+): Reason[] {
   const reasons: Reason[] = [];
   if (requires.os !== null && requires.os !== 'any' && requires.os !== facts.os) {
     reasons.push(reasonOf('os', `runs ${facts.os}, ${requires.os} is required`));
@@ -19,7 +25,7 @@ export function requirementReasons(requires: Requirements, facts: Facts, load: L
     reasons.push(reasonOf('arch', `is ${facts.arch}, ${requires.arch} is required`));
   }
   for (const capability of requires.capabilities) {
-    const missing = capabilityMissing(capability, facts);
+    const missing = capabilityMissing(capability, facts, hasTool);
     if (missing !== null) reasons.push(reasonOf('capability', missing));
   }
   if (requires.cpus !== null && requires.cpus > facts.cores) {
@@ -36,12 +42,12 @@ export function requirementReasons(requires: Requirements, facts: Facts, load: L
 }
 
 /** `tool:NAME`, `gpu`, `label:K=V`, `label:K`. Returns what is missing, for people, or null. */
-function capabilityMissing(capability: string, facts: Facts): string | null {
+function capabilityMissing(capability: string, facts: Facts, hasTool: (tool: string) => boolean): string | null {
   if (capability === 'gpu') return facts.gpus.length > 0 ? null : 'has no gpu';
   const colon = capability.indexOf(':');
   const kind = capability.slice(0, Math.max(colon, 0));
   const rest = capability.slice(colon + 1);
-  if (kind === 'tool') return Object.hasOwn(facts.tools, rest) ? null : `has no ${rest} (tool:${rest} is required)`;
+  if (kind === 'tool') return hasTool(rest) ? null : `has no ${rest} (tool:${rest} is required)`;
   if (kind === 'label') {
     const equals = rest.indexOf('=');
     const key = equals < 0 ? rest : rest.slice(0, equals);
