@@ -30,7 +30,7 @@ export const memberAddressSchema = z.strictObject({
   /** A literal address or a host name, never with a port, brackets or blanks. */
   host: z
     .string()
-    .regex(/^[A-Za-z0-9._:%-]+$/)
+    .regex(/^[A-Za-z0-9:][A-Za-z0-9._:%-]*$/)
     .max(255),
   port: z.int().min(1).max(65_535),
 });

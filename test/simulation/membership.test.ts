@@ -134,6 +134,20 @@ test('a calm mesh with slow links accuses nobody for ten minutes', () => {
   expect(world.disagreement()).toBe('');
 });
 
+test('a node that forgot its incarnation (a restored disk) learns it from its own signed record', () => {
+  const world = formedMesh(17, 6);
+  const node = world.node(3);
+  node.disk.incarnation = 40;
+  world.kill(node);
+  world.start(node);
+  expect(world.runUntil(() => world.disagreement() === '', 20_000)).not.toBeNull();
+  world.kill(node);
+  node.disk.incarnation = 2;
+  world.start(node);
+  expect(world.runUntil(() => world.disagreement() === '', 20_000)).not.toBeNull();
+  expect(world.member(world.node(0), node)?.incarnation).toBe(42);
+});
+
 test('two nodes that only third ones can reach keep out of each other, and out of no one else’s view', () => {
   const world = formedMesh(13, 6);
   const [a, b] = [world.node(1), world.node(2)];
