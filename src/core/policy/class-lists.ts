@@ -17,7 +17,7 @@ import { defaultClassPatterns } from './default-class-patterns.ts';
 export type CommandClass = 'bound' | 'heavy' | 'other' | 'light';
 
 /** From most to least restrictive: a line counts as its most restrictive part. */
-export const CLASS_ORDER: readonly CommandClass[] = ['bound', 'heavy', 'other', 'light'];
+const CLASS_ORDER: readonly CommandClass[] = ['bound', 'heavy', 'other', 'light'];
 
 /** Word-prefix patterns (see CommandPattern) by class: the shape of `[classes]` in config.toml. */
 export type ClassPatterns = Readonly<Record<CommandClass, readonly string[]>>;
@@ -36,7 +36,7 @@ export interface ClassLists {
   readonly builtIn: PatternTable;
 }
 
-export const CLASS_PATTERNS_MAX = 1000;
+const CLASS_PATTERNS_MAX = 1000;
 
 function compile(patterns: Partial<ClassPatterns>): Result<PatternTable, string> {
   const table = new Map<string, ClassedPattern[]>();

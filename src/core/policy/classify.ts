@@ -43,7 +43,7 @@ export function classify(command: Command, context: ClassContext): Classificatio
 
 function withFlags(verdict: Verdict, walk: { readonly incomplete: boolean; readonly unseen: boolean }): Verdict {
   if (walk.unseen && verdict.class !== 'bound') {
-    return { class: 'bound', reason: 'it is nested too deeply to be looked at whole: bound' };
+    return { class: 'bound', reason: 'it runs more commands, or deeper ones, than are looked at: bound' };
   }
   if (walk.incomplete && verdict.class === 'light') {
     return { class: 'other', reason: 'a shell would refuse the line as it is: other' };

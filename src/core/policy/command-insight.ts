@@ -1,5 +1,6 @@
 import type { CommandClass } from './class-lists.ts';
-import { canonicalName, type CommandArg } from './command-pattern.ts';
+import { canonicalName, lookup, operandsOf, type CommandArg } from './command-pattern.ts';
+import { classOfScriptName } from './package-runner.ts';
 import { unwrap, wrapperOf } from './command-wrappers.ts';
 
 /** A class that the lists cannot tell, with the reason in people's words. */
@@ -46,11 +47,11 @@ export interface Input {
 const SHELLS = new Set(['sh', 'bash', 'zsh', 'dash', 'ksh', 'ash', 'fish', 'mksh', 'rbash']);
 const INTERPRETERS = new Set(['python', 'node', 'ruby', 'perl', 'php', 'deno', 'bun']);
 const FETCHERS = new Set(['curl', 'wget', 'http', 'https', 'xh', 'httpie']);
-const FINDERS: Readonly<Record<string, ReadonlySet<string>>> = {
+const FINDERS: ReadonlyMap<string, ReadonlySet<string>> = lookup({
   find: new Set(['-exec', '-execdir', '-ok', '-okdir']),
   fd: new Set(['-x', '--exec', '-X', '--exec-batch']),
   fdfind: new Set(['-x', '--exec', '-X', '--exec-batch']),
-};
+});
 
 /** Looks through a command: at what it wraps, interprets or is asked to run. `args` are the words after its name. */
 export function lookThrough(name: string, args: readonly CommandArg[], input: Input): Insight {
@@ -72,11 +73,13 @@ export function lookThrough(name: string, args: readonly CommandArg[], input: In
   }
   const canonical = canonicalName(name);
   if (SHELLS.has(canonical)) return lookIntoShell(name, args, input);
-  const finder = FINDERS[canonical];
+  const finder = FINDERS.get(canonical);
   if (finder !== undefined) return { ...NOTHING, argvs: executedBy(finder, args), label: name };
-  if (INTERPRETERS.has(canonical)) return lookIntoInterpreter(canonical, args, input);
+  if (INTERPRETERS.has(canonical) && !isTaskOf(canonical, args)) return lookIntoInterpreter(canonical, args, input);
   return { ...NOTHING, verdict: ownVerdict(canonical, args) };
 }
+
+const isTaskOf = (name: string, args: readonly CommandArg[]): boolean => name === 'deno' && args[0]?.text === 'task';
 
 /** `command -v x` and `sudo -l` ask; they run nothing. */
 function isQuery(name: string, args: readonly CommandArg[]): boolean {
@@ -100,17 +103,27 @@ function lookIntoShell(name: string, args: readonly CommandArg[], input: Input):
     if (/^-[A-Za-z]*c[A-Za-z]*$/.test(text)) {
       const line = args.slice(i + 1).find((arg) => !/^[-+]/.test(arg.text));
       if (line === undefined) return NOTHING;
+      if (line.dynamic && UNSEEN_PROGRAM.test(line.text)) return { ...NOTHING, verdict: unseenProgram(name) };
       return { ...NOTHING, lines: [line.text], label: `${name} -c`, transparent: !line.dynamic };
     }
     if (/^-[A-Za-z]*s[A-Za-z]*$/.test(text) || text === '-') break;
     if (/^[-+]/.test(text)) continue;
     // A script: the lists may know it by its name (`deploy.sh`), though as a file it is no word of PATH.
     const script = args.slice(i);
+    if (text.startsWith('<(')) return { ...NOTHING, verdict: unseenProgram(name) };
     return { ...NOTHING, argvs: [asPath(script)], label: name, transparent: true };
   }
   if (input.hereDoc !== null) return { ...NOTHING, lines: [input.hereDoc], label: name, transparent: true };
   return { ...NOTHING, verdict: programFromPipe(name, input) };
 }
+
+/** A line that begins with a substitution: `sh -c "$(curl …)"`. */
+const UNSEEN_PROGRAM = /^\s*(?:\$\(…\)|`…`)/;
+
+const unseenProgram = (name: string): Verdict => ({
+  class: 'bound',
+  reason: `\`${name}\` runs a program that another command writes, unseen: bound`,
+});
 
 /** Marks the first word as a file, so that it is not looked for on PATH. */
 function asPath(argv: readonly CommandArg[]): readonly CommandArg[] {
@@ -120,9 +133,7 @@ function asPath(argv: readonly CommandArg[]): readonly CommandArg[] {
 }
 
 function programFromPipe(name: string, input: Input): Verdict | null {
-  return input.piped && input.hereDoc === null
-    ? { class: 'bound', reason: `\`${name}\` runs a program from a pipe, unseen: bound` }
-    : null;
+  return input.piped && input.hereDoc === null ? unseenProgram(name) : null;
 }
 
 function executedBy(options: ReadonlySet<string>, args: readonly CommandArg[]): CommandArg[][] {
@@ -181,10 +192,39 @@ function ownVerdict(name: string, args: readonly CommandArg[]): Verdict | null {
     const remote = args.find((arg) => /^[^/\s-][^/\s]*:|^rsync:\/\//.test(arg.text));
     return remote === undefined ? null : { class: 'bound', reason: '`rsync` with another machine is bound' };
   }
+  if (RUNNERS.has(name)) return runnerVerdict(name, args);
   if (name === 'kill') {
     const targets = args.filter((arg) => !arg.text.startsWith('-'));
     const own = targets.length > 0 && targets.every((arg) => /^%|^\$!$|^\$\{!\}$/.test(arg.text));
     return own ? { class: 'light', reason: '`kill` of its own background command is light' } : null;
+  }
+  return null;
+}
+
+/** Runners of named goals that stand in a file of the project, with the subcommands that take such names. */
+const RUNNERS: ReadonlyMap<string, readonly string[]> = lookup({
+  turbo: [],
+  nx: [],
+  lerna: ['run'],
+  moon: ['run'],
+  lage: [],
+  just: [],
+  task: [],
+  rake: [],
+  mage: [],
+  deno: ['task'],
+  composer: ['run', 'run-script'],
+});
+
+/** Their goals are judged by name, like package scripts of which only the name is known. */
+function runnerVerdict(name: string, args: readonly CommandArg[]): Verdict | null {
+  const { operands } = operandsOf(name, args);
+  const subcommands = RUNNERS.get(name) ?? [];
+  if (subcommands.length > 0 && !subcommands.includes(operands[0] ?? '')) return null;
+  const goals = subcommands.length > 0 ? operands.slice(1) : operands;
+  for (const wanted of ['bound', 'heavy'] as const) {
+    const goal = goals.find((operand) => classOfScriptName(operand) === wanted);
+    if (goal !== undefined) return { class: wanted, reason: `\`${name} ${goal}\` is ${wanted}, by its name` };
   }
   return null;
 }

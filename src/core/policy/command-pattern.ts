@@ -22,8 +22,8 @@ export interface CommandPattern {
   readonly weight: number;
 }
 
-export const PATTERN_WORDS_MAX = 8;
-export const PATTERN_CHARS_MAX = 256;
+const PATTERN_WORDS_MAX = 8;
+const PATTERN_CHARS_MAX = 256;
 
 /** Reads a pattern, or says why it is none. */
 export function parsePattern(source: string): Result<CommandPattern, string> {
@@ -52,8 +52,13 @@ export interface Operands {
   readonly options: ReadonlySet<string>;
 }
 
+/** A table asked with words of a command line, which may be `constructor` or `__proto__`: an object would answer. */
+export function lookup<T>(entries: Readonly<Record<string, T>>): ReadonlyMap<string, T> {
+  return new Map(Object.entries(entries));
+}
+
 /** Options that stand before a subcommand and take the next word, by tool: without them `git -C dir push` has no `push`. */
-const VALUED_OPTIONS: Readonly<Record<string, string>> = {
+const VALUED_OPTIONS: ReadonlyMap<string, string> = lookup({
   git: '-C -c --git-dir --work-tree --namespace --exec-path --config-env',
   make: '-C --directory -f --file --makefile -I -o -W',
   ninja: '-C -f -j -k -l -d -t -w',
@@ -79,14 +84,14 @@ const VALUED_OPTIONS: Readonly<Record<string, string>> = {
   node: '-r --require --import --loader -C --conditions --env-file --max-old-space-size',
   python: '-W -X',
   dotnet: '--project',
-};
+});
 
 /** rustup's proxies take a tool chain first: `cargo +nightly test`. */
 const RUSTUP_PROXIES = new Set(['cargo', 'rustc', 'rustdoc', 'rustfmt']);
 
 /** Splits a command's arguments (without its name) into operands and options. */
 export function operandsOf(name: string, args: readonly CommandArg[]): Operands {
-  const valued = new Set((VALUED_OPTIONS[name] ?? '').split(' '));
+  const valued = new Set((VALUED_OPTIONS.get(name) ?? '').split(' '));
   const operands: string[] = [];
   const options = new Set<string>();
   let literal = false;
@@ -114,7 +119,7 @@ export function patternMatches(pattern: CommandPattern, command: Operands): bool
 
 const VERSIONED = /^(python|pip|pypy|gcc|g\+\+|clang|clang\+\+|cc|c\+\+|ruby|php|perl|node|lua)-?\d+(?:\.\d+)*$/;
 const CROSS_COMPILER = /^[a-z0-9_]+(?:-[a-z0-9_]+){1,3}-(gcc|g\+\+|cc|c\+\+|clang|clang\+\+|ld|ar)(?:-\d+)?$/;
-const SAME_AS: Readonly<Record<string, string>> = {
+const SAME_AS: ReadonlyMap<string, string> = lookup({
   gmake: 'make',
   bmake: 'make',
   nodejs: 'node',
@@ -130,7 +135,7 @@ const SAME_AS: Readonly<Record<string, string>> = {
   mawk: 'awk',
   'docker-compose-v1': 'docker-compose',
   mvnd: 'mvn',
-};
+});
 
 /** The executable's name without its folder: `/usr/bin/git` is `git`. */
 export function baseName(path: string): string {
@@ -141,5 +146,5 @@ export function baseName(path: string): string {
 export function canonicalName(name: string): string {
   const bare = name.replace(/\.(?:exe|cmd|bat)$/i, '');
   const known = VERSIONED.exec(bare)?.[1] ?? CROSS_COMPILER.exec(bare)?.[1] ?? bare;
-  return SAME_AS[known] ?? known;
+  return SAME_AS.get(known) ?? known;
 }

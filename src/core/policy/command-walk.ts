@@ -7,11 +7,16 @@ import type { ShellNode, ShellRedirection } from './shell-tree.ts';
 import { parseShellLine } from './shell-words.ts';
 
 /** Commands within commands: `bash -c`, `eval`, package scripts, wrappers. What lies deeper is unseen. */
-export const LOOK_THROUGH_DEPTH_MAX = 24;
+const LOOK_THROUGH_DEPTH_MAX = 24;
 /** Commands looked at in one line, scripts included. A line of COMMAND_CHARS_MAX holds at most half as many. */
-export const INVOCATIONS_MAX = 65_536;
+const INVOCATIONS_MAX = 65_536;
 /** Package scripts followed in one line, pre and post scripts included. */
-export const SCRIPTS_MAX = 64;
+const SCRIPTS_MAX = 64;
+/** The longest text parsed as a line; only a package script can be longer than a command. */
+const LINE_CHARS_MAX = 131_072;
+/** Variables remembered, and the length of their values: enough for `CC=gcc; $CC x.c`, and cheap to copy. */
+const VARIABLES_MAX = 64;
+const VARIABLE_CHARS_MAX = 256;
 
 /** One command that a line runs, directly or within another. */
 export interface Invocation {
@@ -42,7 +47,10 @@ export interface Walk {
 export interface WalkContext {
   /** The script of that name in package.json of the working directory, or null. */
   readonly scripts: (name: string) => string | null;
-  /** The same for another directory, as `cd` names it; without it scripts there are judged by name. */
+  /**
+   * The same for another directory, as `cd` names it: absolute, relative to the working directory, or with a `~` in
+   * front. Without it scripts there are judged by name.
+   */
   readonly scriptsAt?: (directory: string, name: string) => string | null;
   /** True where a setting decides about the command, so that its package script is not looked into. */
   readonly settled?: (name: string, args: readonly CommandArg[]) => boolean;
@@ -110,6 +118,10 @@ class Walker implements Walk {
   }
 
   line(text: string, scope: Scope): void {
+    if (text.length > LINE_CHARS_MAX) {
+      this.unseen = true;
+      return;
+    }
     const line = parseShellLine(text);
     this.incomplete ||= line.incomplete;
     this.unseen ||= line.unseen;
@@ -161,8 +173,7 @@ class Walker implements Walk {
     if (node.words.length === 0) {
       if (assignsPath) scope.pathUnknown = true;
       for (const { name, value } of node.assignments) {
-        if (value.dynamic) scope.variables.delete(name);
-        else scope.variables.set(name, value.text);
+        remember(scope, name, value);
       }
       return;
     }
@@ -241,10 +252,9 @@ class Walker implements Walk {
 
   /** A package script: its pre script, itself, its post script; judged by its name where its text is not known. */
   private script(call: ScriptCall, argv: readonly CommandArg[], scope: Scope): void {
-    const { verdict } = NOTHING_KNOWN;
     const settled = this.context.settled?.(baseName(argv[0]?.text ?? ''), argv.slice(1)) === true;
-    const text = settled ? null : this.scriptText(call, scope);
-    if (settled) return this.add(argv, scope, plain(verdict));
+    if (settled) return this.add(argv, scope, plain(null));
+    const text = this.scriptText(call, scope);
     if (text === null && call.orExecutable && classOfScriptName(call.name) === 'other') {
       this.add(argv, scope, { ...plain(null), transparent: true });
       const inner = { ...fork(scope), depth: scope.depth + 1, privatePath: true, via: scope.via ?? call.label };
@@ -284,6 +294,7 @@ class Walker implements Walk {
   private scriptText(call: ScriptCall, scope: Scope): string | null {
     if (call.elsewhere) return null;
     if (scope.directory === null) return this.context.scripts(call.name);
+    if (scope.directory.startsWith(UNKNOWN_DIRECTORY)) return null;
     return this.context.scriptsAt?.(scope.directory, call.name) ?? null;
   }
 
@@ -302,8 +313,6 @@ class Walker implements Walk {
   }
 }
 
-const NOTHING_KNOWN: { readonly verdict: Verdict | null } = { verdict: null };
-
 const plain = (verdict: Verdict | null): Insight => ({
   argvs: [],
   lines: [],
@@ -313,6 +322,12 @@ const plain = (verdict: Verdict | null): Insight => ({
   transparent: false,
   verdict,
 });
+
+function remember(scope: Scope, name: string, value: CommandArg): void {
+  scope.variables.delete(name);
+  if (value.dynamic || value.text.length > VARIABLE_CHARS_MAX || scope.variables.size >= VARIABLES_MAX) return;
+  scope.variables.set(name, value.text);
+}
 
 const WHOLE_VARIABLE = /^\$(?:([A-Za-z_]\w*)|\{([A-Za-z_]\w*)\})$/;
 
@@ -338,14 +353,20 @@ function unversioned(argv: readonly CommandArg[]): readonly CommandArg[] {
 /** What a builtin changes for the commands after it. */
 function changeScope(name: string, args: readonly CommandArg[], scope: Scope): void {
   if (name === 'cd' || name === 'pushd' || name === 'popd') {
-    const to = args.find((arg) => !arg.text.startsWith('-'))?.text ?? '~';
-    if (to !== '.') scope.directory = joined(scope.directory, to);
+    const to = args.find((arg) => !/^-./.test(arg.text)) ?? { text: '~', dynamic: name !== 'cd' };
+    if (to.dynamic || to.text === '-') scope.directory = UNKNOWN_DIRECTORY;
+    else if (to.text !== '.') scope.directory = joined(scope.directory, to.text);
   } else if (name === 'source' || name === '.') scope.pathUnknown = true;
   else if (name === 'export' || name === 'declare' || name === 'typeset') {
     if (args.some((arg) => arg.text.startsWith('PATH='))) scope.pathUnknown = true;
   }
 }
 
+const DIRECTORY_CHARS_MAX = 4096;
+/** No path, since none holds a NUL: its scripts are not known. */
+const UNKNOWN_DIRECTORY = '\0';
+
 function joined(from: string | null, to: string): string {
-  return from === null || to.startsWith('/') || to.startsWith('~') ? to : `${from}/${to}`;
+  const path = from === null || to.startsWith('/') || to.startsWith('~') ? to : `${from}/${to}`;
+  return path.length <= DIRECTORY_CHARS_MAX ? path : UNKNOWN_DIRECTORY;
 }

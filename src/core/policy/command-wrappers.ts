@@ -24,7 +24,7 @@ const UV_RUN = `--with --with-requirements -p --python --extra --group --only-gr
  --env-file --index --cache-dir --color`.replaceAll('\n', '');
 
 /** By the command's first word, or its first two. */
-export const WRAPPERS: ReadonlyMap<string, Wrapper> = new Map<string, Wrapper>([
+const WRAPPERS: ReadonlyMap<string, Wrapper> = new Map<string, Wrapper>([
   // POSIX and coreutils
   ['env', { valued: '-u --unset -C --chdir -a --argv0', lineOptions: '-S --split-string', assignments: true }],
   ['time', { valued: '-f --format -o --output' }],

@@ -1,4 +1,4 @@
-import { operandsOf, type CommandArg } from './command-pattern.ts';
+import { lookup, operandsOf, type CommandArg } from './command-pattern.ts';
 import type { CommandClass } from './class-lists.ts';
 
 /** A script of package.json that a command runs. */
@@ -19,7 +19,7 @@ const NPM_RUN = new Set(['run', 'run-script', 'rum', 'urn']);
 const LIFECYCLE = new Set(['test', 'start', 'stop', 'restart']);
 
 /** The words of each manager that are never a script's name. */
-const OWN_WORDS: Readonly<Record<string, ReadonlySet<string>>> = {
+const OWN_WORDS: ReadonlyMap<string, ReadonlySet<string>> = lookup({
   yarn: new Set(
     `add audit autoclean bin cache check config constraints create dedupe dlx exec explain generate-lock-entry global help
     import info init install licenses link list login logout node npm outdated owner pack patch plugin policies publish
@@ -36,22 +36,22 @@ const OWN_WORDS: Readonly<Record<string, ReadonlySet<string>>> = {
     `a add audit build c create exec help i info init install link outdated patch pm publish remove repl rm test unlink
     update upgrade why x`.split(/\s+/),
   ),
-};
+});
 
-const ELSEWHERE_OPTIONS: Readonly<Record<string, readonly string[]>> = {
+const ELSEWHERE_OPTIONS: ReadonlyMap<string, readonly string[]> = lookup({
   npm: ['--prefix', '-C', '-w', '--workspace', '--workspaces', '-ws'],
   yarn: ['--cwd'],
   pnpm: ['-C', '--dir', '--filter', '-F', '-r', '--recursive', '-w', '--workspace-root'],
   bun: ['--cwd', '--filter', '-F'],
-};
+});
 
 /** The script that `npm run X`, `npm test`, `yarn X`, `pnpm X`, `bun run X` or `node --run X` runs, or null. */
 export function scriptCallOf(name: string, args: readonly CommandArg[]): ScriptCall | null {
   if (name === 'node') return nodeRun(args);
-  const own = OWN_WORDS[name];
+  const own = OWN_WORDS.get(name);
   if (name !== 'npm' && own === undefined) return null;
   const { operands, options } = operandsOf(name, args);
-  const elsewhere = (ELSEWHERE_OPTIONS[name] ?? []).some((option) => options.has(option));
+  const elsewhere = (ELSEWHERE_OPTIONS.get(name) ?? []).some((option) => options.has(option));
   const call = (script: string, typed: string, orExecutable = false, moved = elsewhere): ScriptCall => ({
     label: typed,
     name: script,
@@ -76,7 +76,7 @@ export function scriptCallOf(name: string, args: readonly CommandArg[]): ScriptC
   }
   if (name === 'yarn' && word === 'workspace') {
     const script = operands[2] === 'run' ? (operands[3] ?? '') : (operands[2] ?? '');
-    return OWN_WORDS['yarn']?.has(script) === true ? null : call(script, `yarn ${script}`, true, true);
+    return own?.has(script) === true ? null : call(script, `yarn ${script}`, true, true);
   }
   if (name === 'yarn' && word === 'workspaces') {
     const script = operands[operands.indexOf('run') + 1] ?? '';

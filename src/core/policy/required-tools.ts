@@ -1,4 +1,4 @@
-import { canonicalName } from './command-pattern.ts';
+import { canonicalName, lookup } from './command-pattern.ts';
 import type { Invocation } from './command-walk.ts';
 
 /** A line that needs more is judged by the first of them. */
@@ -14,7 +14,7 @@ const BUILTINS = new Set(
 );
 
 /** What a tool needs besides itself. */
-const IMPLIED: Readonly<Record<string, readonly string[]>> = {
+const IMPLIED: ReadonlyMap<string, readonly string[]> = lookup({
   npm: ['node'],
   npx: ['node'],
   yarn: ['node'],
@@ -30,7 +30,7 @@ const IMPLIED: Readonly<Record<string, readonly string[]>> = {
   lein: ['java'],
   bunx: ['bun'],
   uvx: ['uv'],
-};
+});
 
 /**
  * In a package script or a virtualenv a name is first looked for among the project's own executables, where it cannot
@@ -46,7 +46,7 @@ export function toolsOf(invocations: readonly Invocation[]): string[] {
   const tools = new Set<string>();
   for (const { name, onPath, privatePath } of invocations) {
     const needed = (onPath && !BUILTINS.has(name)) || (privatePath && NEVER_PRIVATE.has(name));
-    for (const tool of needed ? [name, ...(IMPLIED[canonicalName(name)] ?? [])] : (IMPLIED[name] ?? [])) {
+    for (const tool of needed ? [name, ...(IMPLIED.get(canonicalName(name)) ?? [])] : (IMPLIED.get(name) ?? [])) {
       if (tool.length > TOOL_CHARS_MAX || !/^[\w.+@[-]+$/.test(tool)) continue;
       tools.add(tool);
       if (tools.size >= REQUIRED_TOOLS_MAX) return [...tools];

@@ -25,7 +25,7 @@ export function deeper(cursor: ShellCursor): ShellCursor | null {
   return null;
 }
 
-export function giveUp(cursor: ShellCursor): void {
+function giveUp(cursor: ShellCursor): void {
   cursor.flags.incomplete = true;
   cursor.flags.unseen = true;
   cursor.at = cursor.text.length;

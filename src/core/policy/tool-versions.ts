@@ -1,3 +1,5 @@
+import { lookup } from './command-pattern.ts';
+
 /**
  * When versions of a tool on two nodes count as the same (INTERFACE "same platform"), and which versions a project asks
  * for. Versions are what the tools print: `20.11.1`, `v20.11.1`, `1.79.0-nightly`, `17.0.9+9`, `1.8.0_392`.
@@ -8,7 +10,7 @@ const MAJOR_ONLY = new Set(['node', 'nodejs', 'npm', 'npx', 'corepack', 'java', 
 const JAVA = new Set(['java', 'javac', 'jar']);
 
 /** The numbers of a version, `1.8.0_392` of Java being 8.0.392; null where the text holds none. */
-export function versionNumbers(tool: string, version: string): readonly number[] | null {
+function versionNumbers(tool: string, version: string): readonly number[] | null {
   const match = /\d+(?:[._]\d+)*/.exec(version);
   if (match === null) return null;
   const numbers = match[0].split(/[._]/).map(Number);
@@ -50,7 +52,12 @@ export const PIN_FILE_CHARS_MAX = 65_536;
 const PINS_MAX = 64;
 
 /** What asdf and mise call a tool, as the executable that `tools` lists. */
-const ASDF_NAMES: Readonly<Record<string, string>> = { nodejs: 'node', golang: 'go', rust: 'rustc', openjdk: 'java' };
+const ASDF_NAMES: ReadonlyMap<string, string> = lookup({
+  nodejs: 'node',
+  golang: 'go',
+  rust: 'rustc',
+  openjdk: 'java',
+});
 
 /** The tools that one pin of Rust's toolchain holds for. */
 const RUST_TOOLS = ['rustc', 'cargo'];
@@ -99,7 +106,7 @@ function pinsOf(name: (typeof PIN_FILES)[number], text: string): (readonly [stri
 function asdfPins(line: string): (readonly [string, string | null])[] {
   const [plugin = '', version = ''] = line.replace(/#.*/, '').trim().split(/\s+/);
   if (plugin === '' || version === '') return [];
-  const tool = ASDF_NAMES[plugin] ?? plugin;
+  const tool = ASDF_NAMES.get(plugin) ?? plugin;
   if (tool === 'node') return [['node', nodePrefix(version)]];
   if (tool === 'java') return [['java', javaPrefix(version)]];
   if (tool === 'python') return pythonPins(version);
@@ -118,7 +125,7 @@ function prefix(version: string): string | null {
 }
 
 /** Names of Node.js long-term releases: nodejs.org/en/about/previous-releases. */
-const NODE_LTS: Readonly<Record<string, string>> = {
+const NODE_LTS: ReadonlyMap<string, string> = lookup({
   argon: '4',
   boron: '6',
   carbon: '8',
@@ -130,11 +137,11 @@ const NODE_LTS: Readonly<Record<string, string>> = {
   iron: '20',
   jod: '22',
   krypton: '24',
-};
+});
 
 function nodePrefix(version: string): string | null {
   const lts = /^lts\/(\w+)$/.exec(version)?.[1];
-  return lts === undefined ? prefix(version.replace(/^node\//, '')) : (NODE_LTS[lts.toLowerCase()] ?? null);
+  return lts === undefined ? prefix(version.replace(/^node\//, '')) : (NODE_LTS.get(lts.toLowerCase()) ?? null);
 }
 
 /** `temurin-17.0.9+9`, `17`, `1.8`. */

@@ -1,3 +1,4 @@
+import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { classListsWith, defaultClassLists } from '../../../../src/core/policy/class-lists.ts';
 import { classify, CLASS_REASON_CHARS_MAX, type ClassContext } from '../../../../src/core/policy/classify.ts';
@@ -129,6 +130,10 @@ describe('package scripts', () => {
   it('of another directory are asked for there, else judged by name', () => {
     expect(ofLine('cd sub && npm run gen').class).toBe('other');
     expect(ofLine('cd sub && npm run gen', { ...context, scriptsAt }).class).toBe('heavy');
+    for (const away of ['cd "$X"', 'cd -', 'cd', 'popd']) {
+      expect(ofLine(`${away} && npm run ship`, { ...context, scriptsAt }).class).toBe('other');
+    }
+    expect(ofLine('cd . && npm run ship', { ...context, scriptsAt }).class).toBe('bound');
     expect(ofLine('(cd sub && ls) && npm run ship', { ...context, scriptsAt }).class).toBe('bound');
   });
 
@@ -169,5 +174,160 @@ describe('settings', () => {
       expect(classListsWith({ bound: [bad] }).ok).toBe(false);
     }
     expect(classListsWith({ light: Array.from({ length: 1001 }, (_, i) => `t${i}`) }).ok).toBe(false);
+  });
+});
+
+const WORDS = [
+  'git',
+  'push',
+  'npm',
+  'run',
+  'test',
+  'npx',
+  'yarn',
+  'pnpm',
+  'bun',
+  'bash',
+  '-c',
+  '-lc',
+  'eval',
+  'env',
+  'timeout',
+  '5',
+  'xargs',
+  'find',
+  '-exec',
+  ';',
+  '+',
+  'sudo',
+  '-u',
+  'python',
+  '-m',
+  'node',
+  '--run',
+  'make',
+  'all',
+  'constructor',
+
+  '__proto__',
+  'toString',
+  'parallel',
+  ':::',
+  'watch',
+  'trap',
+  'run-s',
+  'hyperfine',
+  '--',
+  '-',
+  'A=1',
+  '$A',
+  '$(',
+  ')',
+
+  '"',
+  "'",
+  '`',
+  '|',
+  '&&',
+  '\n',
+  '<<EOF',
+  'EOF',
+  '{',
+  '}',
+  '(',
+  'cd',
+  'source',
+  'loop',
+  'x',
+  'uv',
+  'poetry',
+  'cargo',
+];
+
+describe('any command at all', () => {
+  const total = (line: string): void => {
+    const result = ofLine(line);
+    expect(['bound', 'heavy', 'other', 'light']).toContain(result.class);
+    expect(result.reason).not.toMatch(/\p{C}/u);
+    expect(result.tools.length).toBeLessThanOrEqual(REQUIRED_TOOLS_MAX);
+  };
+
+  it('has a class, as text', () => {
+    fc.assert(fc.property(fc.string({ unit: 'binary', maxLength: 300 }), total));
+  });
+
+  it('has a class, as words', () => {
+    fc.assert(
+      fc.property(fc.array(fc.constantFrom(...WORDS), { maxLength: 40 }), (words) => total(words.join(' '))),
+      { numRuns: 600 },
+    );
+    fc.assert(
+      fc.property(fc.array(fc.constantFrom(...WORDS), { minLength: 1, maxLength: 20 }), (words) => {
+        classify({ kind: 'argv', argv: words }, context);
+      }),
+      { numRuns: 600 },
+    );
+  });
+
+  it('that is quoted is data', () => {
+    fc.assert(
+      fc.property(fc.string({ unit: 'binary', maxLength: 100 }), (text) => {
+        expect(ofLine(`echo '${text.replaceAll("'", "'\\''")}'`).class).toBe('light');
+      }),
+    );
+  });
+
+  it('of a part that is bound is bound', () => {
+    fc.assert(
+      fc.property(fc.constantFrom(...COMMAND_TABLE.filter((row) => !/[\n#]/.test(row.line))), ({ line, expected }) => {
+        const seen = ofLine(`( ${line}\n) && git push`);
+        expect(seen.class === 'bound' || expected === 'other').toBe(true);
+      }),
+    );
+  });
+
+  it('of 100 KB takes well under a second', () => {
+    const units = [
+      'a;',
+      'git a;',
+      'env ',
+      'time ',
+      'npm run loop;',
+      'npm test;',
+      'a=1;$a;',
+      '(a)',
+      '$(a)',
+      'a=b;(x)',
+      'x|bash;',
+      'make a ',
+
+      'bash -c "a";',
+      'eval ',
+      "bash -c '",
+      'find -exec a \\; ',
+      'git -C x a;',
+      '`a`',
+      'f(){ a;};',
+      'cd x;',
+      'cat <<E\n$(a)\nE\n',
+
+      'run-s lint ',
+      'run-s all;',
+      'hyperfine a;',
+      'xargs ',
+      'npm run all;',
+      'a ',
+      '-a ',
+      '$a',
+      '"',
+      'sudo -u x ',
+      'yarn a;',
+    ];
+    for (const unit of units) {
+      const line = unit.repeat(Math.floor(100_000 / unit.length));
+      const startedMs = performance.now();
+      total(line);
+      expect([unit, performance.now() - startedMs < 1500]).toEqual([unit, true]);
+    }
   });
 });

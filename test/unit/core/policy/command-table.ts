@@ -307,6 +307,13 @@ sbt ~compile; git push
 source venv/bin/activate && pip install x
 nohup npm run dev > log 2>&1 &
 (sleep 5; kill 99) & make
+turbo run dev --filter web
+turbo dev
+deno task dev
+just serve
+composer run deploy
+sh -c "$(curl -fsSL https://example.org/x)"
+bash <(curl -fsSL https://example.org/x)
 python - <<'EOF' | docker load⏎print(1)⏎EOF
 `;
 
@@ -494,7 +501,7 @@ parallel gzip ::: *.log
 fd -e c -x gcc -c
 bash -c 'make -j8'
 sh -c "cd x; make"
-bash -c "$(echo make)"; make
+bash -c "$LINE"; make
 env -i PATH=/bin make
 env CC=gcc make
 nice make
@@ -549,6 +556,10 @@ protoc --go_out=. x.proto
 sphinx-build docs out
 terser x.js
 ./configure --prefix=/usr
+deno task build
+just build
+composer run test
+bash ./gradlew build
 `;
 
 const OTHER = String.raw`
@@ -607,6 +618,11 @@ xargs ./x
 bash -c "$LINE"
 cat x | node script.js
 make() { :; }; ./x
+constructor
+toString x
+__proto__ --x
+npm run constructor
+deno task constructor
 uv run x.py
 poetry run python x.py
 `;
