@@ -1,3 +1,4 @@
+import { isIPv6 } from 'node:net';
 import { z } from 'zod';
 import { isNodeId, isNodeName, NODE_NAME_CHARS_MAX } from '../base/ids.ts';
 import { err, ok, type Result } from '../base/result.ts';
@@ -21,7 +22,10 @@ export interface SettingNote {
 const notes = z.registry<SettingNote>();
 
 const asText = (text: string): unknown => text;
-const asNumber = (text: string): unknown => (text.trim() === '' ? text : Number(text));
+const asNumber = (text: string): unknown => {
+  const value = text.trim() === '' ? Number.NaN : Number(text);
+  return Number.isNaN(value) ? text : value;
+};
 const asFlag = (text: string): unknown => {
   if (['true', '1', 'yes', 'on'].includes(text.toLowerCase())) return true;
   return ['false', '0', 'no', 'off'].includes(text.toLowerCase()) ? false : text;
@@ -233,11 +237,11 @@ function settingOf(path: Setting['path'], schema: z.ZodType): Setting {
  * @returns the address (IPv6 without brackets), or a message that says what is accepted
  */
 export function parseHostPort(text: string): Result<Address, string> {
-  const match = /^(?:\[([0-9a-fA-F:.%]+)\]|([^\s:[\]/]{1,253}))(?::(\d{1,5}))?$/.exec(text.trim());
+  const match = /^(?:\[([^[\]]+)\]|([^\s:[\]/]{1,253}))(?::(\d{1,5}))?$/.exec(text.trim());
   const host = match?.[1] ?? match?.[2];
   const port = match?.[3] === undefined ? DEFAULT_PORT : Number(match[3]);
-  if (host === undefined || port > 65_535)
-    return err(`"${text}" is not HOST:PORT or [IPV6]:PORT with a port up to 65535`);
+  const isBad = host === undefined || (match?.[1] !== undefined && !isIPv6(host)) || port > 65_535;
+  if (isBad) return err(`"${text}" is not HOST:PORT or [IPV6]:PORT with a port up to 65535`);
   return ok({ host, port });
 }
 

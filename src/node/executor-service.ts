@@ -20,7 +20,7 @@ export interface OriginLink {
 }
 
 export type Verdict =
-  | { readonly ok: true; readonly cwd: string }
+  | { readonly ok: true; readonly cwd: string; readonly toolsFound: readonly string[] }
   | { readonly ok: false; readonly reasons: readonly Reason[] };
 
 export interface ExecutorServiceOptions {
@@ -36,6 +36,8 @@ export interface ExecutorServiceOptions {
   readonly check: (from: NodeId, reserve: JobMessageOf<'job.reserve'>) => Promise<Verdict>;
   readonly login: () => LoginEnvironment;
   readonly user: () => RunRequest['user'];
+  /** Names of variables that a submitter may set, each possibly with a * at its end. */
+  readonly envAllow: readonly string[];
   readonly limits: { readonly timeoutMsMax: number | null; readonly outputBytesMax: number | null };
 }
 
@@ -43,6 +45,7 @@ export interface ExecutorServiceOptions {
 export class ExecutorService {
   readonly #options: ExecutorServiceOptions;
   readonly #running = new Map<JobId, number>();
+  #idle: (() => void)[] = [];
   readonly #post: (input: ExecutorInput) => void;
 
   constructor(options: ExecutorServiceOptions) {
@@ -67,6 +70,16 @@ export class ExecutorService {
 
   linkDown(peer: NodeId): void {
     this.#post({ kind: 'link_down', peer });
+  }
+
+  slotsChanged(slots: number): void {
+    this.#post({ kind: 'slots_changed', slots });
+  }
+
+  /** Settles when nothing runs here. */
+  whenIdle(): Promise<void> {
+    if (this.#running.size === 0) return Promise.resolve();
+    return new Promise((resolve) => this.#idle.push(resolve));
   }
 
   runnerLost(message: string): void {
@@ -133,7 +146,7 @@ export class ExecutorService {
       attempt,
       command: spec.command,
       cwd,
-      env: jobEnvironment(login, spec, job),
+      env: jobEnvironment(login, spec, job, this.#options.envAllow),
       umask: spec.umask,
       timeoutMs: shorter(spec.timeout_ms, this.#options.limits.timeoutMsMax),
       outputBytesMax: this.#options.limits.outputBytesMax,
@@ -150,13 +163,23 @@ export class ExecutorService {
     const outcome = JSON.stringify(result.outcome).slice(0, OUTCOME_CHARS_MAX);
     this.#options.audit.append({ event: 'end', ...by, outcome, duration_ms: Math.round(result.durationMs) });
     this.#post({ kind: 'ended', job: by.job, attempt: by.attempt, result });
+    if (this.#running.size > 0) return;
+    for (const settle of this.#idle.splice(0)) settle();
   }
 }
 
 /** INTERFACE "A job's environment": the executor's login environment, then what the submitter passes on. */
-function jobEnvironment(login: LoginEnvironment, spec: AttemptSpec, job: JobId): Record<string, string> {
+function jobEnvironment(
+  login: LoginEnvironment,
+  spec: AttemptSpec,
+  job: JobId,
+  allow: readonly string[],
+): Record<string, string> {
   const env: Record<string, string> = { ...login.env };
-  for (const [name, value] of Object.entries(spec.env)) if (!name.startsWith('MESHWORK_')) env[name] = value;
+  for (const [name, value] of Object.entries(spec.env)) {
+    const allowed = allow.some((item) => (item.endsWith('*') ? name.startsWith(item.slice(0, -1)) : name === item));
+    if (allowed && !name.startsWith('MESHWORK_')) env[name] = value;
+  }
   env['MESHWORK_JOB_ID'] = job;
   return env;
 }

@@ -15,6 +15,7 @@ export interface Home {
   readonly workspaces: string;
   readonly auditLog: string;
   readonly daemonLog: string;
+  readonly runnerLog: string;
   readonly lock: string;
   readonly trust: string;
   readonly members: string;
@@ -35,6 +36,7 @@ export function homeAt(path: string): Home {
     workspaces: at('workspaces'),
     auditLog: at('audit.log'),
     daemonLog: at('daemon.log'),
+    runnerLog: at('runner.log'),
     lock: at('daemon.lock'),
     trust: at('trust.json'),
     members: at('members.json'),

@@ -7,7 +7,8 @@ import { DIAL_STAGGER_MS, DialSchedule } from '../core/membership/dial-schedule.
 import { chooseLink } from '../core/membership/link-choice.ts';
 import type { Address, DialFailure, PeerLink } from '../ports/links.ts';
 import { StreamMux } from '../wire/stream-mux.ts';
-import { ADDRESSES_MAX, formatAddress } from './address.ts';
+import { ADDRESSES_MAX } from './address.ts';
+import { formatHostPort } from './config-schema.ts';
 import { nowMs } from './core-loop.ts';
 
 /** How many addresses of nodes are remembered beside the trusted ones' own. */
@@ -91,7 +92,7 @@ export class LinkTable {
 
   /** A `--peer`: whoever of our mesh answers there. */
   wantStatic(address: Address): void {
-    const key = `address ${formatAddress(address)}`;
+    const key = `address ${formatHostPort(address)}`;
     if (!this.#static.has(key)) this.#static.set(key, null);
     this.#schedule.want(key, [address], nowMs());
     this.#arm();
@@ -181,8 +182,8 @@ export class LinkTable {
 
   #learn(id: NodeId, addresses: readonly Address[]): Address[] {
     const known = this.#book.get(id) ?? [];
-    const texts = new Set(known.map(formatAddress));
-    const added = addresses.filter((address) => !texts.has(formatAddress(address)));
+    const texts = new Set(known.map(formatHostPort));
+    const added = addresses.filter((address) => !texts.has(formatHostPort(address)));
     // Unproven addresses never push out one that worked.
     const all = [...known, ...added].slice(0, ADDRESSES_MAX);
     if (added.length > 0 && (this.#book.has(id) || this.#book.size < ADDRESS_BOOK_MAX)) this.#book.set(id, all);
@@ -190,8 +191,8 @@ export class LinkTable {
   }
 
   #worked(id: NodeId, address: Address): void {
-    const text = formatAddress(address);
-    const others = (this.#book.get(id) ?? []).filter((one) => formatAddress(one) !== text);
+    const text = formatHostPort(address);
+    const others = (this.#book.get(id) ?? []).filter((one) => formatHostPort(one) !== text);
     this.#book.set(id, [address, ...others].slice(0, ADDRESSES_MAX));
     this.#options.onAddressBook();
   }

@@ -63,7 +63,7 @@ export async function runCli(argv: readonly string[], parts: CliParts): Promise<
   const program = new Command('meshwork');
   const context = (): CliContext => {
     const { home } = program.opts<{ home?: string }>();
-    return { home: resolveHome(home), cliPath: parts.cliPath, json };
+    return { home: resolveHome(home, process.env), cliPath: parts.cliPath, json };
   };
   const act =
     (action: (...args: never[]) => Promise<number>) =>

@@ -1,3 +1,4 @@
+import { MeshError } from '../../base/errors.ts';
 import type { SettingsReport } from '../../node/api-types.ts';
 
 export interface UpOptions {
@@ -10,6 +11,28 @@ export interface UpOptions {
   readonly mdns?: boolean;
   readonly slots?: string;
   readonly label?: readonly string[];
+}
+
+/** The flags as settings of the daemon; what they say is checked there, with everything else. */
+export function daemonFlagsOf(options: UpOptions) {
+  return {
+    name: options.name,
+    listen: options.listen,
+    peers: options.peer,
+    mdns: options.mdns === false ? false : undefined,
+    slots: options.slots === undefined ? undefined : Number(options.slots),
+    labels: options.label === undefined ? undefined : labelsOf(options.label),
+    detached: options.detachedChild === true,
+  };
+}
+
+function labelsOf(labels: readonly string[]): Record<string, string> {
+  const entries = labels.map((label) => {
+    const equals = label.indexOf('=');
+    if (equals < 1) throw new MeshError('bad_argument', `--label ${label}: give KEY=VALUE; nothing was started`);
+    return [label.slice(0, equals), label.slice(equals + 1)] as const;
+  });
+  return Object.fromEntries(entries);
 }
 
 /** The flags again as words, for the daemon that is started detached. */

@@ -1,0 +1,103 @@
+import type { NodeId } from '../base/ids.ts';
+import type { Random } from '../base/random.ts';
+import type { Origin } from '../core/scheduling/origin.ts';
+import type { Submission } from '../core/scheduling/origin-job.ts';
+import { place, type Placement, type RankedCandidate } from '../core/scheduling/placement.ts';
+import type { ToolRules } from '../core/scheduling/placement-request.ts';
+import { reserveMessage } from '../core/scheduling/reserve-message.ts';
+import type { ExplainReport } from '../wire/api.ts';
+import type { JobMessage, Reason } from '../wire/jobs.ts';
+
+/** How long a node may take to say whether it would run a job. */
+const ANSWER_MS_MAX = 2000;
+const ASKED_MAX = 1024;
+
+/**
+ * Explains a placement: decides as for a real job, and asks every candidate with a dry run, so that reasons which only
+ * an executor knows (its directory, its policy) are in the answer.
+ */
+export class ExplainService {
+  readonly #origin: Origin;
+  readonly #rules: ToolRules;
+  readonly #random: Random;
+  readonly #send: (to: NodeId, message: JobMessage) => boolean;
+  readonly #asked = new Map<string, (reasons: readonly Reason[]) => void>();
+
+  constructor(origin: Origin, rules: ToolRules, random: Random, send: (to: NodeId, message: JobMessage) => boolean) {
+    this.#origin = origin;
+    this.#rules = rules;
+    this.#random = random;
+    this.#send = send;
+  }
+
+  /** @returns true where the message answers a question of this service */
+  receive(from: NodeId, message: JobMessage): boolean {
+    if (message.t !== 'job.reserved' && message.t !== 'job.refused') return false;
+    const answer = this.#asked.get(`${message.job} ${from}`);
+    if (answer === undefined) return false;
+    answer(message.t === 'job.refused' && !message.full ? message.reasons : []);
+    return true;
+  }
+
+  async explain(submission: Submission): Promise<ExplainReport> {
+    const request = submission.placement;
+    const decide = (refusals: ReadonlyMap<NodeId, readonly Reason[]>): Placement =>
+      place(request, { nodes: this.#origin.candidates(), rules: this.#rules, random: this.#random, refusals });
+    const first = decide(new Map());
+    const refusals = new Map<NodeId, readonly Reason[]>();
+    if (first.kind === 'candidates') {
+      await Promise.all(
+        first.ordered.map(async ({ id }) => {
+          const reasons = await this.#ask(id, submission);
+          if (reasons.length > 0) refusals.set(id, reasons);
+        }),
+      );
+    }
+    const placement = refusals.size > 0 ? decide(refusals) : first;
+    return reportOf(submission, placement);
+  }
+
+  #ask(node: NodeId, submission: Submission): Promise<readonly Reason[]> {
+    const key = `${submission.job} ${node}`;
+    return new Promise((resolve) => {
+      const settle = (reasons: readonly Reason[]): void => {
+        clearTimeout(timer);
+        this.#asked.delete(key);
+        resolve(reasons);
+      };
+      const timer = setTimeout(() => settle([{ code: 'unreachable', text: 'did not answer in time' }]), ANSWER_MS_MAX);
+      if (this.#asked.size >= ASKED_MAX) return settle([{ code: 'other', text: 'too many questions at once' }]);
+      this.#asked.set(key, settle);
+      if (!this.#send(node, reserveMessage(submission, 1, true)))
+        settle([{ code: 'unreachable', text: 'has no link to this node' }]);
+    });
+  }
+}
+
+function reportOf(submission: Submission, placement: Placement): ExplainReport {
+  const { jobClass, classReason, tools } = submission.placement;
+  const chosen = placement.kind === 'candidates' ? placement.ordered[0] : undefined;
+  return {
+    notices: [],
+    class: jobClass,
+    class_reason: classReason,
+    tools,
+    would_run_on: chosen?.name ?? null,
+    would_run_on_id: chosen?.id ?? null,
+    route: placement.kind === 'candidates' ? placement.route : '',
+    candidates: placement.kind === 'candidates' ? placement.ordered.map((one) => candidateOf(one, one === chosen)) : [],
+    rejected: placement.rejected.map(({ id, name, reasons }) => ({ id, name, reasons })),
+    ...(placement.kind === 'impossible' ? { error: { code: placement.code, message: placement.message } } : {}),
+  };
+}
+
+function candidateOf(candidate: RankedCandidate, chosen: boolean): ExplainReport['candidates'][number] {
+  const { finishS, queueWaitS, runS, syncS, rttS } = candidate.score;
+  return {
+    id: candidate.id,
+    name: candidate.name,
+    score_s: finishS,
+    terms: { queue_wait: queueWaitS, run: runS, sync: syncS, rtt: rttS },
+    chosen,
+  };
+}

@@ -1,0 +1,337 @@
+import { createDiscovery } from '../adapters/mdns/discovery.ts';
+import type { LocalDirectories } from '../adapters/os/directories.ts';
+import type { NodeProbe } from '../adapters/os/system-probe.ts';
+import { KNOWN_TOOLS } from '../adapters/os/tool-list.ts';
+import type { LoadedIdentity } from '../adapters/tls/identity.ts';
+import { MeshError } from '../base/errors.ts';
+import type { LeaseId, NodeId } from '../base/ids.ts';
+import type { Logger } from '../base/log.ts';
+import type { Random } from '../base/random.ts';
+import { Executor } from '../core/jobs/executor.ts';
+import type { ClassLists } from '../core/policy/class-lists.ts';
+import { compatible, pinSatisfied } from '../core/policy/tool-versions.ts';
+import { Origin } from '../core/scheduling/origin.ts';
+import type { RunRequest } from '../ports/runner.ts';
+import type { DetectedFacts, LoginEnvironment } from '../ports/system.ts';
+import type { Facts, Load } from '../wire/facts.ts';
+import type { JobMessage } from '../wire/jobs.ts';
+import type { StreamMux } from '../wire/stream-mux.ts';
+import type { AuditLog } from './audit-log.ts';
+import { slotCount } from './config.ts';
+import { formatHostPort, type Config } from './config-schema.ts';
+import type { ApiHandlers } from './control-server.ts';
+import { CoreLoop, nowMs } from './core-loop.ts';
+import { ExecutorService } from './executor-service.ts';
+import { ExplainService } from './explain-service.ts';
+import type { Home } from './home.ts';
+import { checkJob } from './job-check.ts';
+import { prepareJob } from './job-preparation.ts';
+import { loopbackMuxes } from './loopback-peer.ts';
+import { Mesh } from './mesh.ts';
+import { MeshControl, type MeshSeed } from './mesh-control.ts';
+import { nodeViews, statusReport } from './node-views.ts';
+import { newJobId, OriginService } from './origin-service.ts';
+import { RunnerHost } from './runner-host.ts';
+import { VERSION } from './version.ts';
+
+const SAMPLE_MS = 1000;
+/** A clock that jumps by more than this between two samples means that the machine slept. */
+const SLEPT_MS = 10_000;
+
+export interface LocalNodeOptions {
+  readonly home: Home;
+  readonly config: Config;
+  readonly lists: ClassLists;
+  readonly log: Logger;
+  readonly audit: AuditLog;
+  readonly login: LoginEnvironment;
+  readonly user: RunRequest['user'];
+  readonly probe: NodeProbe;
+  readonly directories: LocalDirectories;
+  readonly identity: LoadedIdentity;
+  readonly name: string;
+  readonly random: Random;
+  readonly newLeaseId: () => LeaseId;
+  readonly runnerPath: string;
+  readonly mdnsWorkerUrl: URL;
+}
+
+/** This node whole: its mesh, its jobs as origin and as executor, its runner, and what the control socket asks of it. */
+export class LocalNode {
+  readonly #options: LocalNodeOptions;
+  readonly #loop = new CoreLoop();
+  readonly #runner: RunnerHost;
+  readonly #origin: Origin;
+  readonly #executor: Executor;
+  readonly #origins: OriginService;
+  readonly #executors: ExecutorService;
+  readonly #explain: ExplainService;
+  readonly #loopback = loopbackMuxes();
+  readonly #control: MeshControl;
+  readonly #down: Promise<string>;
+  #settleDown: (why: string) => void = () => undefined;
+  #detected: DetectedFacts | null = null;
+  #sampler: NodeJS.Timeout | null = null;
+  #sampledWallMs = Date.now();
+  #sampledMs = nowMs();
+  #draining = false;
+
+  constructor(options: LocalNodeOptions) {
+    const { config, log, random } = options;
+    this.#options = options;
+    this.#down = new Promise((resolve) => {
+      this.#settleDown = resolve;
+    });
+    const rules = { compatible, pinSatisfied, isCatalogued: (tool: string) => KNOWN_TOOLS.has(tool) };
+    this.#control = new MeshControl({
+      home: options.home,
+      identity: options.identity,
+      log,
+      audit: options.audit,
+      name: options.name,
+      user: options.login.user,
+      config,
+      startMesh: (seed) => this.#startMesh(seed),
+    });
+    this.#runner = new RunnerHost({
+      runnerPath: options.runnerPath,
+      socketPath: options.home.runnerSocket,
+      logPath: options.home.runnerLog,
+      log,
+      onLost: (message) => this.#executors.runnerLost(message),
+    });
+    this.#origin = new Origin({ nodes: () => this.#views(), rules, random });
+    this.#executor = new Executor({
+      slots: 0,
+      facts: () => this.#facts(),
+      load: () => this.#load(),
+      instance: () => this.#runner.runner?.instance ?? 'none',
+      newLeaseId: options.newLeaseId,
+    });
+    this.#explain = new ExplainService(this.#origin, rules, random, (to, message) => this.#toExecutor(to, message));
+    this.#origins = new OriginService({
+      loop: this.#loop,
+      origin: this.#origin,
+      log,
+      executor: (node) => this.#executorEnd(node),
+      factsOf: (node) => (node === this.id ? this.#facts() : (this.#mesh.member(node)?.facts ?? null)),
+      prepare: (job, spec) => prepareJob(job, spec, options),
+      // The origin keeps the freshest loads itself.
+      onLoad: () => undefined,
+    });
+    this.#executors = new ExecutorService({
+      loop: this.#loop,
+      executor: this.#executor,
+      log,
+      audit: options.audit,
+      origin: (node) => this.#originEnd(node),
+      runner: () => this.#runner.runner,
+      check: (from, reserve) =>
+        checkJob(
+          {
+            self: this.id,
+            trust: () => this.#mesh.trust,
+            config,
+            lists: options.lists,
+            directories: options.directories,
+            probe: options.probe,
+          },
+          from,
+          reserve,
+        ),
+      login: () => options.login,
+      user: () => options.user,
+      limits: {
+        timeoutMsMax: config.exec.timeout_max_s === 0 ? null : config.exec.timeout_max_s * 1000,
+        outputBytesMax: config.exec.output_max_bytes === 0 ? null : config.exec.output_max_bytes,
+      },
+      envAllow: config.exec.env_allow,
+    });
+  }
+
+  get id(): NodeId {
+    return this.#control.id;
+  }
+
+  get port(): number {
+    return this.#mesh.port;
+  }
+
+  /** Settles when `down` was asked for. */
+  get whenDown(): Promise<string> {
+    return this.#down;
+  }
+
+  /** @throws MeshError where the port, the roster or the runner stands in the way */
+  async start(): Promise<void> {
+    const { probe } = this.#options;
+    const [detected] = await Promise.all([probe.start((facts) => this.#factsChanged(facts)), this.#runner.start()]);
+    this.#factsChanged(detected);
+    await this.#control.start();
+    this.#sample();
+    this.#sampler = setInterval(() => this.#sample(), SAMPLE_MS);
+  }
+
+  async stop(why: string): Promise<void> {
+    if (this.#sampler !== null) clearInterval(this.#sampler);
+    this.#options.probe.stop();
+    this.#origins.cancelAll();
+    await this.#runner.stop();
+    await this.#control.stop(why);
+    this.#loop.stop();
+  }
+
+  get handlers(): ApiHandlers {
+    const control = this.#control;
+    return {
+      status: async () =>
+        statusReport(this.#mesh, this.id, { facts: this.#facts(), load: this.#load() }, this.#notices(), nowMs()),
+      settings: () => this.#settings(),
+      explain: async ({ spec }) => this.#explain.explain(await prepareJob(newJobId(), spec, this.#options)),
+      invite: async ({ ttl_ms: ttlMs, admin }) => control.invite(ttlMs, admin),
+      join: (params) => control.join(params, this.#origins.jobsOpen + this.#executors.runningJobs.length),
+      leave: () => control.leave(),
+      down: ({ drain }) => this.#goDown(drain),
+      submit: ({ spec }, streams, onEvent) => {
+        if (this.#draining) throw new MeshError('refused', 'this node is going down; nothing was run');
+        return this.#origins.submit(spec, streams, onEvent);
+      },
+      cancel: (job) => this.#origins.cancel(job),
+      isRunningHere: (job) => this.#executors.isRunning(job),
+    };
+  }
+
+  get #mesh(): Mesh {
+    return this.#control.mesh;
+  }
+
+  #startMesh(seed: MeshSeed): Promise<Mesh> {
+    const { config, log, random, home, mdnsWorkerUrl, name } = this.#options;
+    return Mesh.start(
+      {
+        ...seed,
+        home,
+        loop: this.#loop,
+        log,
+        random,
+        name,
+        productVersion: VERSION,
+        listen: { host: config.listen.host, port: seed.port ?? config.listen.port },
+        peers: [...config.peers, ...seed.peers],
+        discovery: config.mdns ? createDiscovery({ workerUrl: mdnsWorkerUrl, log }) : null,
+        onJob: (from, message) => this.#receive(from, message),
+        onPeerDown: (peer) => {
+          this.#origins.linkDown(peer);
+          this.#executors.linkDown(peer);
+        },
+        onChanged: () => this.#origins.nodesChanged(),
+      },
+      this.#facts(),
+      this.#load(),
+    );
+  }
+
+  /** Messages for the executor come from origins, the others are answers of executors. */
+  #receive(from: NodeId, message: JobMessage): void {
+    switch (message.t) {
+      case 'job.reserve':
+      case 'job.release':
+      case 'job.start':
+      case 'job.cancel':
+        return this.#executors.receive(from, message);
+      default:
+        if (!this.#explain.receive(from, message)) this.#origins.receive(from, message);
+    }
+  }
+
+  #toExecutor(to: NodeId, message: JobMessage): boolean {
+    return this.#executorEnd(to)?.send(message) ?? false;
+  }
+
+  #executorEnd(node: NodeId): { mux: StreamMux; send(message: JobMessage): boolean } | null {
+    return node === this.id ? this.#ownEnd(this.#loopback.origin) : this.#mesh.links.get(node);
+  }
+
+  #originEnd(node: NodeId): { mux: StreamMux; send(message: JobMessage): boolean } | null {
+    return node === this.id ? this.#ownEnd(this.#loopback.executor) : this.#mesh.links.get(node);
+  }
+
+  #ownEnd(mux: StreamMux): { mux: StreamMux; send(message: JobMessage): boolean } {
+    return {
+      mux,
+      send: (message) => {
+        this.#receive(this.id, message);
+        return true;
+      },
+    };
+  }
+
+  #facts(): Facts {
+    const { config, name } = this.#options;
+    const detected = this.#detected;
+    if (detected === null) throw new MeshError('internal', 'facts are read before the node has started');
+    return { ...detected, name, version: VERSION, slots: slotCount(config, detected.cores) };
+  }
+
+  #load(): Load {
+    const { probe, config } = this.#options;
+    const measured = probe.sampleLoad();
+    const { cpu_percent: cpu, load_per_core: perCore, memory_percent: memory } = config.overloaded;
+    const cores = this.#detected?.cores ?? 1;
+    return {
+      ...measured,
+      jobs_running: this.#executor.jobsRunning,
+      jobs_queued: this.#origin.jobsQueued,
+      slots_free: this.#executor.slotsFree,
+      overloaded:
+        measured.cpu_percent >= cpu || measured.load_1m / cores >= perCore || measured.memory_percent >= memory,
+    };
+  }
+
+  #views() {
+    return nodeViews(this.#mesh, this.id, this.#facts(), this.#load(), nowMs());
+  }
+
+  #factsChanged(detected: DetectedFacts): void {
+    this.#detected = detected;
+    this.#executors.slotsChanged(slotCount(this.#options.config, detected.cores));
+    this.#control.factsChanged(this.#facts());
+    this.#origins.nodesChanged();
+  }
+
+  #sample(): void {
+    const [wall, monotonic] = [Date.now(), nowMs()];
+    // The monotonic clock of some systems stands still during sleep, that of others does not: a gap in either counts.
+    const gapMs = Math.max(wall - this.#sampledWallMs, monotonic - this.#sampledMs) - SAMPLE_MS;
+    this.#sampledWallMs = wall;
+    this.#sampledMs = monotonic;
+    if (gapMs > SLEPT_MS) this.#mesh.woke(gapMs);
+    this.#mesh.loadSampled(this.#load());
+  }
+
+  #notices(): string[] {
+    const { login } = this.#options;
+    return login.warning === null ? [] : [`jobs here get a minimal environment: ${login.warning}`];
+  }
+
+  #settings() {
+    const { config, name } = this.#options;
+    return {
+      name,
+      listen: formatHostPort(config.listen),
+      peers: config.peers.map(formatHostPort),
+      mdns: config.mdns,
+      slots: this.#facts().slots,
+      labels: config.labels,
+    };
+  }
+
+  async #goDown(drain: boolean) {
+    this.#draining = true;
+    const jobs = this.#origins.jobsOpen + this.#executors.runningJobs.length;
+    if (drain) await this.#executors.whenIdle();
+    // The answer goes out before the node goes down.
+    setImmediate(() => this.#settleDown('asked to'));
+    return { jobs_ended: drain ? 0 : jobs };
+  }
+}

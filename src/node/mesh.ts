@@ -1,0 +1,407 @@
+import { saveRoster } from '../adapters/tls/roster-file.ts';
+import { verifyItems, type Genuine } from '../adapters/tls/statement-signatures.ts';
+import type { LoadedIdentity } from '../adapters/tls/identity.ts';
+import { verifier } from '../adapters/tls/verifier.ts';
+import { WebSocketTransport } from '../adapters/ws/peer-transport.ts';
+import { messageOf } from '../base/errors.ts';
+import type { MeshId, NodeId } from '../base/ids.ts';
+import type { Logger } from '../base/log.ts';
+import { pick, type Random } from '../base/random.ts';
+import type { Member, MembershipEffect, MembershipInput } from '../core/membership/contract.ts';
+import { Membership } from '../core/membership/membership.ts';
+import { TrustMachine, type TrustEffect, type TrustInput } from '../core/trust/trust-machine.ts';
+import type { TrustSet } from '../core/trust/trust-set.ts';
+import type { Discovery, DiscoveryState, PeerHint } from '../ports/discovery.ts';
+import type { Address, Listening, PairContext } from '../ports/links.ts';
+import type { Facts, Load } from '../wire/facts.ts';
+import type { JobMessage } from '../wire/jobs.ts';
+import { parsePeerMessage } from '../wire/peer.ts';
+import type { Statement } from '../wire/trust.ts';
+import { AddressSaver } from './address-saver.ts';
+import { advertisedAddresses, isAnyHost } from './address.ts';
+import { nowMs, type CoreLoop, type Machine } from './core-loop.ts';
+import type { Home } from './home.ts';
+import { LinkTable, type Peer } from './links.ts';
+import { meshNotices } from './mesh-notices.ts';
+import { Nearby } from './nearby.ts';
+import { loadAddresses, nextIncarnation, saveIncarnation } from './node-state.ts';
+
+const TRUST_SYNC_MS = 30_000;
+const REFUSALS_SHOWN_MAX = 8;
+/** How long a goodbye may take to reach the peers. */
+const LEAVE_MS_MAX = 2000;
+
+export interface MeshOptions {
+  readonly home: Home;
+  readonly loop: CoreLoop;
+  readonly log: Logger;
+  readonly random: Random;
+  readonly identity: LoadedIdentity;
+  readonly meshId: MeshId;
+  readonly statements: readonly Genuine[];
+  readonly name: string;
+  readonly productVersion: string;
+  readonly listen: Address;
+  readonly peers: readonly Address[];
+  /** Null with `--no-mdns`. */
+  readonly discovery: Discovery | null;
+  readonly onPair: (request: unknown, context: PairContext) => Promise<unknown>;
+  readonly onJob: (from: NodeId, message: JobMessage) => void;
+  readonly onPeerDown: (peer: NodeId) => void;
+  /** A row of the table, a load or a link changed: what waits may find a place. */
+  readonly onChanged: () => void;
+}
+
+/**
+ * This node in one mesh: trust, membership, links and discovery, joined. `join` and `leave` end it and start another;
+ * jobs and the runner live beside it.
+ */
+export class Mesh {
+  readonly id: MeshId;
+  readonly links: LinkTable;
+  readonly nearby = new Nearby();
+  readonly #options: MeshOptions;
+  readonly #transport: WebSocketTransport;
+  readonly #trust: TrustMachine;
+  readonly #membership: Membership;
+  readonly #incarnation: number;
+  readonly #postTrust: (input: TrustInput) => void;
+  readonly #postMember: (input: MembershipInput) => void;
+  readonly #removeMachines: () => void;
+  readonly #addresses: AddressSaver;
+  readonly #refusals = new Map<NodeId, string>();
+  readonly #timers: NodeJS.Timeout[] = [];
+  #listening: Listening | null = null;
+  #discoveryState: DiscoveryState = { kind: 'off' };
+  #onLeft: () => void = () => undefined;
+  #facts: Facts | null = null;
+
+  private constructor(options: MeshOptions) {
+    const { home, log, random, identity } = options;
+    const self = identity.identity.nodeId;
+    this.#options = options;
+    this.id = options.meshId;
+    this.#incarnation = nextIncarnation(home.state, log);
+    this.#trust = new TrustMachine(self, options.meshId, options.statements, Date.now());
+    this.#membership = new Membership({ self, mesh: options.meshId, incarnation: this.#incarnation, random });
+    this.#transport = new WebSocketTransport({
+      keyPem: identity.keyPem,
+      certPem: identity.certPem,
+      nodeId: self,
+      nodeIdOf: verifier.nodeIdOf,
+      authorize: (peer) =>
+        this.trust.members.has(peer) ? 'trusted' : this.trust.revoked.has(peer) ? 'revoked' : 'unknown',
+      hello: () => ({ mesh: this.id, incarnation: this.#incarnation, name: options.name }),
+      log,
+    });
+    const book = () => new Map([...this.trust.members.keys()].map((id) => [id, this.links.addressesOf(id)] as const));
+    this.#addresses = new AddressSaver(home.members, book, log);
+    this.links = new LinkTable({
+      self,
+      random,
+      log,
+      dial: (address, expectedPeer, signal) => this.#transport.dial({ ...address, expectedPeer, signal }),
+      onUp: (peer, instance) => this.#linkUp(peer, instance),
+      onDown: (peer) => this.#linkDown(peer),
+      onControl: (peer, json) => this.#receive(peer, json),
+      onRefused: (peer) => this.#postMember({ kind: 'dial_refused', peer }),
+      onAddressBook: () => this.#addresses.changed(),
+    });
+    const trust = options.loop.add<TrustInput, TrustEffect>(this.#trustMachine(), { kind: 'tick' }, (effect) =>
+      this.#carryOutTrust(effect),
+    );
+    const members = options.loop.add<MembershipInput, MembershipEffect>(this.#membership, { kind: 'timer' }, (effect) =>
+      this.#carryOutMember(effect),
+    );
+    this.#postTrust = trust.post;
+    this.#postMember = members.post;
+    this.#removeMachines = () => {
+      trust.remove();
+      members.remove();
+    };
+  }
+
+  /**
+   * Listens, announces and begins to dial.
+   *
+   * @throws MeshError `port_in_use`, `io`
+   */
+  static async start(options: MeshOptions, facts: Facts, load: Load): Promise<Mesh> {
+    const mesh = new Mesh(options);
+    try {
+      mesh.#listening = await mesh.#transport.listen({
+        host: options.listen.host,
+        port: options.listen.port,
+        onLink: (link) => mesh.links.accept(link),
+        onPair: options.onPair,
+        onRefused: ({ peer, fault }) =>
+          mesh.#refused(peer, fault.kind === 'protocol_mismatch' ? `speaks protocol ${fault.theirs}` : fault.kind),
+      });
+    } catch (error) {
+      mesh.#removeMachines();
+      throw error;
+    }
+    mesh.#begin(facts, load);
+    return mesh;
+  }
+
+  get trust(): TrustSet {
+    return this.#trust.trust;
+  }
+
+  get port(): number {
+    return this.#listening?.port ?? this.#options.listen.port;
+  }
+
+  /** What this node tells others of where it is. */
+  get addresses(): Address[] {
+    return advertisedAddresses(this.#options.listen.host, this.port);
+  }
+
+  get members(): readonly Member[] {
+    return this.#membership.members();
+  }
+
+  member(id: NodeId): Member | null {
+    return this.#membership.member(id);
+  }
+
+  get notices(): string[] {
+    return meshNotices(this.trust, this.#refusals, this.#discoveryState);
+  }
+
+  factsChanged(facts: Facts): void {
+    this.#facts = facts;
+    this.#postMember({ kind: 'local_changed', facts, addresses: this.addresses });
+  }
+
+  loadSampled(load: Load): void {
+    this.#postMember({ kind: 'load', load });
+  }
+
+  /** The clock jumped: this machine slept, and every socket is suspect. */
+  woke(gapMs: number): void {
+    this.#postMember({ kind: 'woke', gapMs });
+    this.links.hurry();
+    this.networkChanged();
+  }
+
+  networkChanged(): void {
+    this.#options.discovery?.refresh();
+    if (this.#facts !== null) this.factsChanged(this.#facts);
+  }
+
+  /** A statement that this node signed: counted, stored and passed on before this returns. */
+  addStatement(entry: Genuine): void {
+    this.#postTrust({ kind: 'add', entry });
+  }
+
+  statementsFor(nodes: readonly NodeId[]): Statement[] {
+    return this.#trust.statementsFor(nodes);
+  }
+
+  keptGrants(node: NodeId): string[] {
+    return this.#trust.keptGrants(node);
+  }
+
+  pair(...args: Parameters<WebSocketTransport['pair']>): ReturnType<WebSocketTransport['pair']> {
+    return this.#transport.pair(...args);
+  }
+
+  /** Says goodbye: settles when every linked peer has been told, or after a short while. */
+  async sayGoodbye(): Promise<void> {
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, LEAVE_MS_MAX);
+      this.#onLeft = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+      this.#postMember({ kind: 'leave' });
+    });
+  }
+
+  async stop(reason: string): Promise<void> {
+    for (const timer of this.#timers) clearInterval(timer);
+    this.#addresses.flush();
+    this.links.stop(reason);
+    this.#removeMachines();
+    await Promise.all([this.#transport.close(reason), this.#options.discovery?.stop()]);
+  }
+
+  #begin(facts: Facts, load: Load): void {
+    const { home, log, peers, discovery, listen } = this.#options;
+    this.#postMember({ kind: 'trust_changed', trusted: new Set(this.trust.members.keys()) });
+    this.factsChanged(facts);
+    // Before the first link, so that the first heartbeat on it tells the load and the peer can send jobs at once.
+    this.loadSampled(load);
+    for (const [id, addresses] of loadAddresses(home.members, log)) {
+      if (this.trust.members.has(id)) this.links.want(id, addresses);
+    }
+    for (const peer of peers) this.links.wantStatic(peer);
+    this.#timers.push(setInterval(() => this.#syncTrust(), TRUST_SYNC_MS));
+    if (discovery === null) return;
+    discovery.start(
+      {
+        nodeId: this.#options.identity.identity.nodeId,
+        name: this.#options.name,
+        port: this.port,
+        productVersion: this.#options.productVersion,
+        onlyHost: isAnyHost(listen.host) ? null : listen.host,
+      },
+      { onHint: (hint) => this.#hint(hint), onState: (state) => this.#discovery(state) },
+    );
+  }
+
+  #hint(hint: PeerHint): void {
+    const { nodeId } = this.#options.identity.identity;
+    if (hint.claimedId === nodeId) return;
+    const member = [...this.trust.members.keys()].find((id) => id === hint.claimedId);
+    if (member !== undefined) this.links.want(member, [hint]);
+    else this.nearby.note(hint, nowMs());
+  }
+
+  #discovery(state: DiscoveryState): void {
+    const was = this.#discoveryState;
+    this.#discoveryState = state;
+    if (state.kind === 'failed') this.#options.log.warn('mDNS failed', { message: state.message });
+    else if (was.kind !== state.kind) this.#options.log.info('mDNS', { state: state.kind });
+  }
+
+  #refused(peer: NodeId, what: string): void {
+    if (this.#refusals.size < REFUSALS_SHOWN_MAX) this.#refusals.set(peer, what);
+  }
+
+  #linkUp(peer: Peer, instance: number): void {
+    this.#refusals.delete(peer.id);
+    this.nearby.forget(peer.id);
+    this.#postTrust({ kind: 'link_up', peer: peer.id });
+    this.#postMember({ kind: 'link_up', peer: peer.id, link: peer.number, instance });
+    this.#options.onChanged();
+  }
+
+  #linkDown(peer: Peer): void {
+    this.#postTrust({ kind: 'link_down', peer: peer.id });
+    this.#postMember({ kind: 'link_down', peer: peer.id, link: peer.number });
+    this.#options.onPeerDown(peer.id);
+  }
+
+  #receive(peer: Peer, json: string): void {
+    const parsed = parsePeerMessage(json);
+    if (!parsed.ok) {
+      this.#options.log.warn('malformed message', { peer: peer.id, what: parsed.error });
+      this.links.close(peer.id, `protocol violation: ${parsed.error}`);
+      return;
+    }
+    const { family, message } = parsed.value;
+    switch (family) {
+      case 'member':
+        this.#postMember({ kind: 'message', from: peer.id, msg: message });
+        if (message.t === 'member.heartbeat') this.#options.onChanged();
+        return;
+      case 'trust':
+        return this.#postTrust({ kind: 'message', peer: peer.id, message });
+      case 'job':
+        return this.#options.onJob(peer.id, message);
+    }
+  }
+
+  #carryOutTrust(effect: TrustEffect): void {
+    switch (effect.kind) {
+      case 'send':
+        this.links.get(effect.peer)?.send(effect.message);
+        return;
+      case 'verify': {
+        const genuine = verifyItems(verifier, effect.items);
+        const forged = effect.items.length - genuine.length;
+        return this.#postTrust({ kind: 'verified', peer: effect.peer, genuine, forged });
+      }
+      case 'persist':
+        trySaveRoster(this.#options.home.trust, this.id, effect.statements, this.#options.log);
+        return this.#postTrust({ kind: 'persisted' });
+      case 'changed':
+        for (const node of effect.removed) {
+          this.links.unwant(node);
+          this.links.close(node, 'no longer trusted');
+          this.#transport.closePeer(node, 'no longer trusted');
+        }
+        return this.#postMember({ kind: 'trust_changed', trusted: new Set(effect.trust.members.keys()) });
+      case 'misbehaved':
+        return this.#options.log.warn('a peer misbehaved', { peer: effect.peer, what: effect.what });
+    }
+  }
+
+  #carryOutMember(effect: MembershipEffect): void {
+    const { identity } = this.#options.identity;
+    switch (effect.kind) {
+      case 'send':
+        this.links.get(effect.to)?.send(effect.msg);
+        return;
+      case 'broadcast':
+        for (const peer of this.links.peers) peer.send(effect.msg);
+        return;
+      case 'sign': {
+        const sig = Buffer.from(identity.sign(Buffer.from(effect.text, 'utf8'))).toString('base64');
+        return this.#postMember({ kind: 'signed', token: effect.token, sig });
+      }
+      case 'verify': {
+        const spki = this.trust.members.get(effect.id)?.spki;
+        const signature = Buffer.from(effect.sig, 'base64');
+        const text = Buffer.from(effect.text, 'utf8');
+        const good = spki !== undefined && verifier.verify(Buffer.from(spki, 'base64'), text, signature);
+        return this.#postMember({ kind: 'verified', token: effect.token, ok: good });
+      }
+      case 'persist_incarnation':
+        return this.#persistIncarnation(effect.incarnation);
+      case 'changed':
+        this.#options.log.info('member', {
+          peer: effect.peer,
+          was: effect.was,
+          state: effect.state,
+          cause: effect.cause,
+        });
+        return this.#options.onChanged();
+      case 'dial_wanted':
+        return this.links.want(effect.peer, effect.addresses);
+      case 'dial_unwanted':
+        return this.links.unwant(effect.peer);
+      case 'close_link':
+        return this.links.close(effect.peer, effect.reason);
+      case 'left_announced':
+        return this.#onLeft();
+    }
+  }
+
+  #persistIncarnation(incarnation: number): void {
+    try {
+      saveIncarnation(this.#options.home.state, incarnation);
+      this.#postMember({ kind: 'persisted', incarnation });
+    } catch (error) {
+      this.#options.log.error('the incarnation could not be saved', { error: messageOf(error) });
+      this.#postMember({ kind: 'persist_failed', incarnation });
+    }
+  }
+
+  #trustMachine(): Machine<TrustInput, TrustEffect> {
+    return {
+      step: (input, now) => this.#trust.step(input, { nowMs: now, wallMs: Date.now() }),
+      nextDeadlineMs: () => {
+        const { nextExpiryWallMs } = this.#trust.trust;
+        return nextExpiryWallMs === null ? null : nowMs() + Math.max(1000, nextExpiryWallMs - Date.now());
+      },
+    };
+  }
+
+  #syncTrust(): void {
+    const peer = pick(this.#options.random, this.links.peers);
+    if (peer !== undefined) this.#postTrust({ kind: 'sync', peer: peer.id });
+  }
+}
+
+/** A full disk is said, and stops nothing: a revocation must count and spread all the same. */
+function trySaveRoster(path: string, mesh: MeshId, statements: readonly Statement[], log: Logger): void {
+  try {
+    saveRoster(path, mesh, statements);
+  } catch (error) {
+    log.error('the trust set could not be saved', { error: messageOf(error) });
+  }
+}
