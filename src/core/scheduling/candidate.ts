@@ -32,6 +32,8 @@ export interface Rejection {
   readonly reasons: readonly Reason[];
   /** True where `--os any` alone would have made it a candidate. */
   readonly relaxable: boolean;
+  /** True where it is only silent, out of reach or short of memory, so that it may take the job in a moment. */
+  readonly passing: boolean;
 }
 
 /** Slots taken as far as we know: running, leased, and our own reservations under way. */

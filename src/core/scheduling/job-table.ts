@@ -8,7 +8,7 @@ export interface OriginJob {
   /** Order of submission: what FIFO means. */
   readonly sequence: number;
   readonly submittedAtMs: number;
-  /** What makes two jobs equal to placement. */
+  /** Jobs with the same are equal to placement, refusals included. */
   readonly signature: string;
   readonly state: OriginJobState;
   /** Counts `job.start`s: rises when an executor says that it did not start. */
@@ -20,6 +20,14 @@ export interface OriginJob {
   readonly wasPlaceable: boolean;
   readonly route: string;
   readonly automatic: boolean;
+}
+
+/** The job with a node's final answer. */
+export function withRefusal(job: OriginJob, node: NodeId, reasons: readonly Reason[]): OriginJob {
+  if (job.refusals.has(node)) return job;
+  const refusals = new Map(job.refusals).set(node, reasons);
+  const signature = JSON.stringify([job.submission.placement, [...refusals.keys()].sort()]);
+  return { ...job, refusals, signature };
 }
 
 /**

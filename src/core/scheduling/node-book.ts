@@ -34,8 +34,9 @@ export class NodeBook {
   }
 
   /** It has no slot for us now, whatever its load says, and will tell when it has. */
-  noteFull(node: NodeId, load: Load | null, nowMs: number): void {
-    if (load !== null) this.#loads.set(node, { load: { ...load, slots_free: 0 }, atMs: nowMs });
+  noteFull(node: NodeId, nowMs: number): void {
+    const known = this.#loads.get(node);
+    if (known !== undefined) this.#loads.set(node, { ...known, load: { ...known.load, slots_free: 0 } });
     this.#waitingAt.delete(node);
     this.#waitingAt.set(node, nowMs);
   }

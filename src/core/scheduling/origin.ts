@@ -5,27 +5,22 @@ import type { Random } from '../../base/random.ts';
 import { ATTEMPTS_MAX, type JobMessage, type JobMessageOf, type Reason } from '../../wire/jobs.ts';
 import type { Candidate, NodeView, Rejection } from './candidate.ts';
 import { resultOf, type JobEnd } from './job-result.ts';
-import { JobTable, type OriginJob } from './job-table.ts';
+import { JobTable, withRefusal, type OriginJob } from './job-table.ts';
 import { NodeBook } from './node-book.ts';
 import type { AttemptPlace, OriginEffect, OriginInput, OriginJobState, Submission } from './origin-job.ts';
+import {
+  CANCEL_TIMEOUT_MS,
+  IMPOSSIBLE_GRACE_MS,
+  LOOK_AHEAD_JOBS_MAX,
+  ORIGIN_JOBS_MAX,
+  QUEUED_JOBS_MAX,
+  RESERVE_TIMEOUT_MS,
+  RETRY_MS,
+  TRIES_PER_ROUND_MAX,
+} from './origin-limits.ts';
 import { place, type Placement, type RankedCandidate } from './placement.ts';
 import type { ToolRules } from './placement-request.ts';
 import { reserveMessage } from './reserve-message.ts';
-
-export const QUEUED_JOBS_MAX = 4096;
-/** Queued, asked for and running: the queue is bounded apart, the rest by the slots of the mesh. */
-export const ORIGIN_JOBS_MAX = 8192;
-/** Nodes asked before a job goes back to the queue (DESIGN §5.3). */
-const TRIES_PER_ROUND_MAX = 4;
-/** Queued jobs looked at for a free slot that the first in the queue cannot use. */
-const LOOK_AHEAD_JOBS_MAX = 32;
-const RESERVE_TIMEOUT_MS = 2000;
-/** TERM, 5 s, KILL, and the way back. */
-const CANCEL_TIMEOUT_MS = 8000;
-/** Hints may be lost: the queue is tried this often whatever happens, ± a quarter. */
-const RETRY_MS = 1000;
-/** So long a queued job waits for the only node that could take it, while that is suspect or unreachable. */
-const IMPOSSIBLE_GRACE_MS = 10_000;
 
 export interface OriginOptions {
   /** A pure getter: every node as known now, this one included. */
@@ -215,26 +210,28 @@ export class Origin {
   }
 
   #onRefused(from: NodeId, message: JobMessageOf<'job.refused'>, nowMs: number): void {
-    if (message.full) this.#book.noteFull(from, message.load, nowMs);
-    else this.#book.noteLoad(from, message.load, nowMs);
+    // Memory comes back, as slots do; its fresh load says so when it has.
+    const isPassing = message.full || message.reasons.every(({ code }) => code === 'memory');
+    this.#book.noteLoad(from, message.load, nowMs);
+    if (isPassing) this.#book.noteFull(from, nowMs);
     this.#effects.push({ kind: 'load', node: from, load: message.load });
     const job = this.#table.get(message.job);
     if (job === undefined || job.attempt !== message.attempt) return;
     // A late refusal counts too: the node will say the same again.
-    const told = message.full ? job : { ...job, refusals: new Map(job.refusals).set(from, message.reasons) };
+    const told = isPassing ? job : withRefusal(job, from, message.reasons);
     this.#table.put(told);
     if (told.state.kind === 'reserving' && told.state.node === from) this.#tryNext(told, nowMs);
   }
 
   #onNotStarted(job: OriginJob, at: AttemptPlace, reason: Reason, nowMs: number): void {
     if (job.attempt >= ATTEMPTS_MAX) {
-      const rejected = [{ id: at.node, name: at.name, reasons: [reason], relaxable: false }];
+      const rejected = [{ id: at.node, name: at.name, reasons: [reason], relaxable: false, passing: false }];
       const message = `it was not started in ${job.attempt} attempts, last on ${at.name}: ${reason.text}; nothing ran`;
       return this.#refuse(job, 'refused', message, rejected, nowMs);
     }
-    const refusals = isFinal(reason) ? new Map(job.refusals).set(at.node, [reason]) : job.refusals;
+    const told = isFinal(reason) ? withRefusal(job, at.node, [reason]) : job;
     this.#move(
-      { ...job, refusals, attempt: job.attempt + 1 },
+      { ...told, attempt: job.attempt + 1 },
       { kind: 'queued' },
       `was not started on ${at.name}: ${reason.text}`,
     );
@@ -286,7 +283,7 @@ export class Origin {
       const { state } = job;
       if (state.kind === 'reserving') {
         // Silent, so not worth asking again before it speaks.
-        this.#book.noteFull(state.node, null, nowMs);
+        this.#book.noteFull(state.node, nowMs);
         this.#tryNext(job, nowMs);
       } else if (state.kind === 'cancelling') {
         const message = `${state.place.name} did not say that the command is gone: it may still run`;
@@ -297,7 +294,12 @@ export class Origin {
     this.#retryAtMs = null;
     this.#book.stopWaitingAtOldest(TRIES_PER_ROUND_MAX);
     const nodes = this.candidates();
-    for (const job of this.#table.queued(LOOK_AHEAD_JOBS_MAX)) this.#check(job, this.#place(job, nodes), nowMs);
+    const placements = new Map<string, Placement>();
+    for (const job of this.#table.queued(QUEUED_JOBS_MAX)) {
+      const placement = placements.get(job.signature) ?? this.#place(job, nodes);
+      placements.set(job.signature, placement);
+      this.#check(job, placement, nowMs);
+    }
   }
 
   /** Gives free slots to those who wait, oldest first. */
@@ -307,7 +309,7 @@ export class Origin {
     const hopeless = new Set<string>();
     for (const job of this.#table.queued(LOOK_AHEAD_JOBS_MAX)) {
       if (!nodes.some((node) => this.#book.isWorthAsking(node))) return;
-      if (job.refusals.size === 0 && hopeless.has(job.signature)) continue;
+      if (hopeless.has(job.signature)) continue;
       if (this.#ask(job, [], nodes, nowMs)) nodes = this.candidates();
       else hopeless.add(job.signature);
     }
@@ -360,7 +362,7 @@ export class Origin {
       this.#table.put(possible);
       return possible;
     }
-    const mayPass = job.wasPlaceable && placement.rejected.some(({ reasons }) => reasons.every(isPassing));
+    const mayPass = job.wasPlaceable && placement.rejected.some(({ passing }) => passing);
     if (mayPass && (sinceMs === null || nowMs - sinceMs < IMPOSSIBLE_GRACE_MS)) {
       const waiting = { ...job, impossibleSinceMs: sinceMs ?? nowMs };
       this.#table.put(waiting);
@@ -389,9 +391,5 @@ export class Origin {
   }
 }
 
-/** Reasons that go away by themselves. */
-const isPassing = (reason: Reason): boolean =>
-  reason.code === 'state' || reason.code === 'unreachable' || reason.code === 'memory';
-
 /** Reasons not to start that would be the same a moment later: that node is not asked again for this job. */
-const isFinal = (reason: Reason): boolean => !isPassing(reason) && reason.code !== 'full' && reason.code !== 'other';
+const isFinal = ({ code }: Reason): boolean => !['state', 'unreachable', 'memory', 'full', 'other'].includes(code);

@@ -104,7 +104,13 @@ function placeOn(
     .filter((other) => other.id !== node.id)
     .map((other) => rejection(judge(other, self, request, context), why));
   if (reasons.length > 0) {
-    const refused: Rejection = { id: node.id, name: node.name, reasons, relaxable: false };
+    const refused: Rejection = {
+      id: node.id,
+      name: node.name,
+      reasons,
+      relaxable: false,
+      passing: isPassing(node, reasons),
+    };
     return {
       kind: 'impossible',
       code: codeOf(reasons),
@@ -196,8 +202,13 @@ function rejection(item: Judged, stayOut: string | null): Rejection {
   const reasons = reasonsOf(item);
   const relaxable = stayOut === null && reasons.length > 0 && reasons.length === item.platform.length;
   const all = stayOut === null ? reasons : [...reasons, reasonOf('other', stayOut)];
-  return { id: item.node.id, name: item.node.name, reasons: all, relaxable };
+  return { id: item.node.id, name: item.node.name, reasons: all, relaxable, passing: isPassing(item.node, all) };
 }
+
+/** Reasons that may go away by themselves, on a node that is not gone. */
+const isPassing = (node: Candidate, reasons: readonly Reason[]): boolean =>
+  (node.state === 'alive' || node.state === 'suspect') &&
+  reasons.every(({ code }) => code === 'state' || code === 'unreachable' || code === 'memory');
 
 function stateReasons(node: Candidate): Reason[] {
   const reasons: Reason[] = [];
