@@ -11,6 +11,8 @@ export interface DirectoriesOptions {
   readonly home: string;
   /** The environment of jobs: git is taken from its PATH. */
   readonly env: Readonly<Record<string, string>>;
+  /** Set where jobs run as another user than this process: git looks as that one. */
+  readonly user?: { readonly uid: number; readonly gid: number } | null;
   /** Only tests give another than this machine's own. */
   readonly bootId?: string | null;
 }

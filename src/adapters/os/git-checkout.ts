@@ -25,6 +25,8 @@ export interface GitOptions {
   readonly env: Readonly<Record<string, string>>;
   /** A work tree at a home directory or above is no project (files of a user's settings are often kept so). */
   readonly home: string;
+  /** Set where jobs run as another user: git obeys what a repository says, and trusts only its owner with it. */
+  readonly user?: { readonly uid: number; readonly gid: number } | null;
   readonly timeoutMs?: number;
 }
 
@@ -104,7 +106,7 @@ async function lookAtTree(top: string, options: GitOptions): Promise<TreeState> 
       cwd: top,
       timeoutMs: options.timeoutMs ?? GIT_TIMEOUT_MS,
       outputBytesMax: GIT_OUTPUT_BYTES_MAX,
-      user: null,
+      user: options.user ?? null,
     });
   const [status, files] = await Promise.all([
     run(['status', '--porcelain=v2', '--branch', '-unormal', '--no-renames', '--ignore-submodules=none', '-z']),

@@ -1,0 +1,67 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { runBounded } from '../../../../src/adapters/os/bounded-command.ts';
+import { readProcessStart } from '../../../../src/adapters/os/process-identity.ts';
+import { temporaryFolders } from '../../../fixtures/temporary-folder.ts';
+
+const folder = temporaryFolders();
+const sh = (line: string, limits: { timeoutMs?: number; outputBytesMax?: number; cwd?: string } = {}) =>
+  runBounded({
+    file: '/bin/sh',
+    args: ['-c', line],
+    env: { PATH: '/usr/bin:/bin', GIVEN: 'yes' },
+    cwd: '/',
+    timeoutMs: 5000,
+    outputBytesMax: 65_536,
+    user: null,
+    ...limits,
+  });
+
+describe('runBounded', () => {
+  it('gives exit code and both streams, with only the environment given and stdin empty', async () => {
+    process.env['SECRET_OF_THE_TEST'] = 'leaked';
+    const end = await sh('cat; echo "$GIVEN$SECRET_OF_THE_TEST"; echo err >&2; exit 3');
+    delete process.env['SECRET_OF_THE_TEST'];
+    expect(end).toMatchObject({ kind: 'exited', code: 3 });
+    if (end.kind === 'exited') expect([String(end.stdout), String(end.stderr)]).toEqual(['yes\n', 'err\n']);
+  });
+
+  it('ends the whole group at the time-out', async () => {
+    const pidFile = join(folder(), 'pid');
+    const end = await sh(`sleep 98 & echo $! > ${pidFile}; wait`, { timeoutMs: 300 });
+    expect(end.kind).toBe('timeout');
+    await expectGone(pidFile);
+  });
+
+  it('does not wait for what holds the pipe after the leader exited, and ends it', async () => {
+    const pidFile = join(folder(), 'pid');
+    const end = await sh(`sleep 97 & echo $! > ${pidFile}; echo done`);
+    expect(end).toMatchObject({ kind: 'exited', code: 0 });
+    if (end.kind === 'exited') expect(String(end.stdout)).toBe('done\n');
+    await expectGone(pidFile);
+  });
+
+  it('stops at the output bound', async () => {
+    expect((await sh('yes', { outputBytesMax: 1000 })).kind).toBe('too_much_output');
+  });
+
+  it('says why a program could not be started', async () => {
+    const end = await runBounded({
+      file: '/no/such/program',
+      args: [],
+      env: {},
+      cwd: '/',
+      timeoutMs: 1000,
+      outputBytesMax: 10,
+      user: null,
+    });
+    expect(end).toMatchObject({ kind: 'not_started', message: expect.stringContaining('ENOENT') });
+  });
+});
+
+async function expectGone(pidFile: string): Promise<void> {
+  expect(existsSync(pidFile)).toBe(true);
+  const pid = Number(readFileSync(pidFile, 'utf8'));
+  await expect.poll(() => readProcessStart(pid), { timeout: 5000 }).toBeNull();
+}
