@@ -14,17 +14,24 @@ const TIE_SHARE = 0.1;
 const TIE_PLACES_MAX = 8;
 
 /**
- * Best first. An overloaded node yields to every node that is not overloaded and has a free slot, and only to those;
- * within that, the estimated finish time decides, near ties the share of slots taken, then chance.
+ * Best first. An overloaded node yields to every node that is not overloaded and has a free slot, and only to those; what
+ * has no free slot comes last, since it would refuse. Within that, the estimated finish time decides, near ties the
+ * share of slots taken, then chance.
  */
 export function rank(jobClass: JobClass, nodes: readonly Candidate[], random: Random): Scored[] {
   const scored = nodes.map((node) => ({ node, score: scoreOf(jobClass, node) }));
-  const preferred = scored.filter(({ node }) => isPreferred(node));
-  const others = scored.filter(({ node }) => !isPreferred(node));
-  return [...order(preferred, random), ...order(others, random)];
+  return [0, 1, 2].flatMap((tier) =>
+    order(
+      scored.filter(({ node }) => tierOf(node) === tier),
+      random,
+    ),
+  );
 }
 
-const isPreferred = (node: Candidate): boolean => node.load?.overloaded === false && freeSlots(node) > 0;
+function tierOf(node: Candidate): 0 | 1 | 2 {
+  if (freeSlots(node) <= 0) return 2;
+  return node.load?.overloaded === true ? 1 : 0;
+}
 
 const takenShare = ({ node }: Scored): number => committedSlots(node) / Math.max(1, node.facts.slots);
 
