@@ -7,9 +7,9 @@ import { invalidPatterns } from '../core/policy/exec-policy.ts';
 import type { Address } from '../ports/links.ts';
 import { LABEL_KEY, LABELS_MAX, SLOTS_MAX } from '../wire/facts.ts';
 
-export const DEFAULT_PORT = 47_470;
-export const PEERS_MAX = 64;
-export const CONFIG_LIST_MAX = 1000;
+const DEFAULT_PORT = 47_470;
+const PEERS_MAX = 64;
+const CONFIG_LIST_MAX = 1000;
 const PATTERN_CHARS_MAX = 200;
 const SECONDS_MAX = Math.floor(DURATION_MS_MAX / MS_PER_SECOND);
 

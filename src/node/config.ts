@@ -7,7 +7,7 @@ import { isNodeName, NODE_NAME_CHARS_MAX } from '../base/ids.ts';
 import { MIB } from '../base/units.ts';
 import { type Config, configSchema, SECTION_NAMES, SETTINGS } from './config-schema.ts';
 
-export const CONFIG_FILE_BYTES_MAX = MIB;
+const CONFIG_FILE_BYTES_MAX = MIB;
 
 /** Variables of this prefix that are no settings: where a node is, what a job is told, what tests say of a node. */
 const OTHER_VARIABLES: ReadonlySet<string> = new Set(['MESHWORK_HOME', 'MESHWORK_FACTS_FILE', 'MESHWORK_JOB_ID']);

@@ -23,7 +23,7 @@ const overridesSchema = z
   .partial();
 export type FactsOverrides = z.infer<typeof overridesSchema>;
 
-export const FACTS_FILE_BYTES_MAX = 256 * 1024;
+const FACTS_FILE_BYTES_MAX = 256 * 1024;
 const WARNING_INTERVAL_MS = 60_000;
 /** A file changed this recently may change again within one tick of its clock, and look the same. */
 const SETTLED_MS = 2000;

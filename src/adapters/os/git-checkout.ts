@@ -30,7 +30,7 @@ export interface GitOptions {
   readonly timeoutMs?: number;
 }
 
-export const GIT_TIMEOUT_MS = 2000;
+const GIT_TIMEOUT_MS = 2000;
 /** About 100,000 paths; a larger tree is not proved clean. */
 const GIT_OUTPUT_BYTES_MAX = 16 * 1024 * 1024;
 const TREE_DEPTH_MAX = 256;

@@ -5,8 +5,8 @@ import { systemCodeOf } from '../../base/errors.ts';
 import { TOOLS_MAX } from '../../wire/facts.ts';
 import { KNOWN_TOOLS } from './tool-list.ts';
 
-export const PATH_DIRECTORIES_MAX = 64;
-export const PATH_ENTRIES_MAX = 20_000;
+const PATH_DIRECTORIES_MAX = 64;
+const PATH_ENTRIES_MAX = 20_000;
 
 /** The directories of a PATH in order, without duplicates and without relative ones, which mean another place in every cwd. */
 export function pathDirectories(path: string): readonly string[] {

@@ -6,7 +6,7 @@ import type { Logger } from '../../base/log.ts';
 import { runBounded } from './bounded-command.ts';
 import { QUIET_ENVIRONMENT, VERSION_QUESTIONS, type VersionQuestion } from './tool-list.ts';
 
-export const VERSION_TIMEOUT_MS = 3000;
+const VERSION_TIMEOUT_MS = 3000;
 const VERSION_OUTPUT_BYTES_MAX = 64 * 1024;
 const QUESTIONS_AT_ONCE = 2;
 const VERSION_CHARS_MAX = 64;
