@@ -1,6 +1,7 @@
 import type { Command } from '../../wire/job-spec.ts';
 import { isStricter, matchClass, type ClassLists, type CommandClass } from './class-lists.ts';
 import { asksForHelp, type Verdict } from './command-insight.ts';
+import { operandsOf, type CommandArg } from './command-pattern.ts';
 import { walkCommand, type Invocation, type WalkContext } from './command-walk.ts';
 import { toolsOf } from './required-tools.ts';
 
@@ -60,9 +61,17 @@ function judge(invocation: Invocation, lists: ClassLists): Verdict | null {
   if (asksForHelp(args)) return { class: 'light', reason: `\`${name} ${args[0]?.text ?? ''}\` is light` };
   const match = matchClass(lists.builtIn, name, args);
   if (invocation.transparent && (match === null || !isStricter(match.class, 'other'))) return null;
+  if (match?.class === 'heavy' && watches(name, args)) {
+    return { class: 'bound', reason: `\`${match.pattern} --watch\` is bound` };
+  }
   const found = match?.class ?? 'other';
   const what = match === null ? `\`${name}\` is in no list: other` : `\`${match.pattern}\` is ${found}`;
   return { class: found, reason: via === null ? what : `\`${via}\` runs it: ${what}` };
+}
+
+/** A build or test that is told to watch ends only when someone ends it. */
+function watches(name: string, args: readonly CommandArg[]): boolean {
+  return operandsOf(name, args).options.has('--watch');
 }
 
 /** Keeps what came from the command line to one short line that no terminal obeys. */

@@ -151,6 +151,8 @@ function executedBy(options: ReadonlySet<string>, args: readonly CommandArg[]): 
   return argvs.filter((argv) => argv.length > 0);
 }
 
+const INSTALLED = /node_modules\/(?:\.bin|(?:@[^/]+\/)?[^/]+\/(?:dist\/|lib\/)?bin)\/([^/]+?)(?:\.[cm]?js)?$/;
+
 function lookIntoInterpreter(name: string, args: readonly CommandArg[], input: Input): Insight {
   let i = 0;
   for (; i < args.length; i++) {
@@ -171,11 +173,16 @@ function lookIntoInterpreter(name: string, args: readonly CommandArg[], input: I
   const program = args[i];
   if (program === undefined || program.text === '-') return { ...NOTHING, verdict: programFromPipe(name, input) };
   // Scripts that package managers install are the tools of their name: `node node_modules/.bin/jest`.
-  if (program.text.includes('node_modules/.bin/')) {
-    return { ...NOTHING, argvs: [args.slice(i)], label: name, transparent: true, privatePath: true };
+  const installed = INSTALLED.exec(program.text)?.[1];
+  if (installed !== undefined) {
+    const argv = [{ text: installed, dynamic: program.dynamic }, ...args.slice(i + 1)];
+    return { ...NOTHING, argvs: [argv], label: name, transparent: true, privatePath: true };
   }
   return NOTHING;
 }
+
+/** A job of this shell, its last background process, or itself. */
+const OWN_PROCESS = /^(?:%.*|\$[!$]|\$\{[!$]\}|\$BASHPID)$/;
 
 const LOCAL_URL =
   /^(?:[a-z+]+:\/\/)?(?:[^/@\s]*@)?(?:localhost|[\w.-]+\.localhost|127(?:\.\d+){3}|0\.0\.0\.0|\[::1?\])(?::\d+)?(?:[/?#]|$)/i;
@@ -188,15 +195,21 @@ function ownVerdict(name: string, args: readonly CommandArg[]): Verdict | null {
       ? null
       : { class: 'bound', reason: `\`${name} ${local.text}\` speaks to a server of this machine: bound` };
   }
+  if (name === 'cmake') {
+    const at = args.findIndex((arg) => arg.text === '--target' || arg.text === '-t');
+    return at >= 0 && args[at + 1]?.text === 'install'
+      ? { class: 'bound', reason: '`cmake --target install` is bound' }
+      : null;
+  }
   if (name === 'rsync') {
     const remote = args.find((arg) => /^[^/\s-][^/\s]*:|^rsync:\/\//.test(arg.text));
     return remote === undefined ? null : { class: 'bound', reason: '`rsync` with another machine is bound' };
   }
   if (RUNNERS.has(name)) return runnerVerdict(name, args);
   if (name === 'kill') {
-    const targets = args.filter((arg) => !arg.text.startsWith('-'));
-    const own = targets.length > 0 && targets.every((arg) => /^%|^\$!$|^\$\{!\}$/.test(arg.text));
-    return own ? { class: 'light', reason: '`kill` of its own background command is light' } : null;
+    const targets = args.filter((arg, i) => !arg.text.startsWith('-') && !/^-[sn]$/.test(args[i - 1]?.text ?? ''));
+    const own = targets.length > 0 && targets.every((arg) => OWN_PROCESS.test(arg.text));
+    return own ? { class: 'light', reason: '`kill` of its own process is light' } : null;
   }
   return null;
 }

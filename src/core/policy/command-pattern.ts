@@ -86,6 +86,8 @@ const VALUED_OPTIONS: ReadonlyMap<string, string> = lookup({
   dotnet: '--project',
 });
 
+const OPTION_OFF = /=(?:false|0|no|off)$/;
+
 /** rustup's proxies take a tool chain first: `cargo +nightly test`. */
 const RUSTUP_PROXIES = new Set(['cargo', 'rustc', 'rustdoc', 'rustfmt']);
 
@@ -101,7 +103,9 @@ export function operandsOf(name: string, args: readonly CommandArg[]): Operands 
     if (literal || !text.startsWith('-') || text === '-') operands.push(text);
     else if (text === '--') literal = true;
     else {
-      options.add(text.split('=', 1)[0] ?? text);
+      // `--watch=false` is not `--watch`; a pattern may name either.
+      options.add(text);
+      if (!OPTION_OFF.test(text)) options.add(text.split('=', 1)[0] ?? text);
       if (valued.has(text)) i += 1;
     }
   }

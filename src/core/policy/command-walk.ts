@@ -191,8 +191,8 @@ class Walker implements Walk {
     const first = argv[0];
     if (first === undefined || first.text === '') return;
     if (this.isTooDeep(scope)) return;
-    const args = argv.slice(1);
     const name = baseName(first.text);
+    const args = name === 'kill' ? argv.slice(1).map((arg) => ownProcess(arg, scope)) : argv.slice(1);
     if (scope.functions.has(first.text)) return;
     if (first.dynamic) return this.unknown(argv, scope);
     const canonical = canonicalName(name);
@@ -255,16 +255,17 @@ class Walker implements Walk {
     const settled = this.context.settled?.(baseName(argv[0]?.text ?? ''), argv.slice(1)) === true;
     if (settled) return this.add(argv, scope, plain(null));
     const text = this.scriptText(call, scope);
-    if (text === null && call.orExecutable && classOfScriptName(call.name) === 'other') {
-      this.add(argv, scope, { ...plain(null), transparent: true });
+    const byName = classOfScriptName(call.name);
+    if (text === null && byName === 'other') {
+      // No such script is known: a name like `jest` then speaks for itself, as an executable of node_modules.
+      this.add(argv, scope, { ...plain(null), transparent: call.orExecutable });
       const inner = { ...fork(scope), depth: scope.depth + 1, privatePath: true, via: scope.via ?? call.label };
       this.argv([{ text: call.name, dynamic: false }, ...call.args], inner, { piped: false, hereDoc: null });
       return;
     }
     if (text === null) {
-      const found = classOfScriptName(call.name);
-      const reason = `\`${call.label}\` is ${found}, by the script's name`;
-      return this.add(argv, scope, plain({ class: found, reason }));
+      const reason = `\`${call.label}\` is ${byName}, by the script's name`;
+      return this.add(argv, scope, plain({ class: byName, reason }));
     }
     this.add(argv, scope, { ...plain(null), transparent: true });
     if (scope.active.includes(call.name)) return;
@@ -323,9 +324,22 @@ const plain = (verdict: Verdict | null): Insight => ({
   verdict,
 });
 
+const LAST_BACKGROUND = '$!';
+
+/** `x & pid=$!; kill $pid` ends what the line itself began. */
+function ownProcess(arg: CommandArg, scope: Scope): CommandArg {
+  return variableValue(arg, scope) === LAST_BACKGROUND ? { text: LAST_BACKGROUND, dynamic: true } : arg;
+}
+
+function variableValue(arg: CommandArg, scope: Scope): string | undefined {
+  const match = arg.dynamic ? WHOLE_VARIABLE.exec(arg.text) : null;
+  return match === null ? undefined : scope.variables.get(match[1] ?? match[2] ?? '');
+}
+
 function remember(scope: Scope, name: string, value: CommandArg): void {
   scope.variables.delete(name);
-  if (value.dynamic || value.text.length > VARIABLE_CHARS_MAX || scope.variables.size >= VARIABLES_MAX) return;
+  const plainValue = !value.dynamic || value.text === LAST_BACKGROUND;
+  if (!plainValue || value.text.length > VARIABLE_CHARS_MAX || scope.variables.size >= VARIABLES_MAX) return;
   scope.variables.set(name, value.text);
 }
 
@@ -334,10 +348,8 @@ const WHOLE_VARIABLE = /^\$(?:([A-Za-z_]\w*)|\{([A-Za-z_]\w*)\})$/;
 /** `CC=gcc; $CC x.c`: a variable that the line itself gives a plain value is that value, split into words. */
 function expandFirst(words: readonly CommandArg[], scope: Scope): readonly CommandArg[] {
   const [first, ...rest] = words;
-  if (first === undefined || !first.dynamic) return words;
-  const match = WHOLE_VARIABLE.exec(first.text);
-  const value = scope.variables.get(match?.[1] ?? match?.[2] ?? '');
-  if (value === undefined) return words;
+  const value = first === undefined ? undefined : variableValue(first, scope);
+  if (value === undefined || value === LAST_BACKGROUND) return words;
   const split = value.split(/\s+/).filter((word) => word !== '');
   return [...split.map((text) => ({ text, dynamic: false })), ...rest];
 }

@@ -55,6 +55,7 @@ const WRAPPERS: ReadonlyMap<string, Wrapper> = new Map<string, Wrapper>([
   ['arch', {}],
   ['script', { valued: '-I -O -B -T -t', lineOptions: '-c --command' }],
   ['entr', {}],
+  ['xcrun', { valued: '--sdk --toolchain' }],
   ['systemd-run', { valued: '-p --property --unit --slice -t -u', assignments: false }],
   // other users
   ['sudo', { valued: SUDO, assignments: true }],

@@ -71,7 +71,7 @@ const bound = [
   ...list('go install, go env -w, go telemetry'),
   ...of(
     'dotnet',
-    'watch, publish -p:PublishProfile, nuget push, nuget delete, tool, workload, dev-certs, user-secrets',
+    'ef, watch, publish -p:PublishProfile, nuget push, nuget delete, tool, workload, dev-certs, user-secrets',
   ),
   ...list(
     'make install, make uninstall, make deploy, make undeploy, make publish, make release, make upload, make push',
@@ -181,7 +181,7 @@ const heavy = [
     next export, nuxt build, nuxt generate, nuxi build, nuxi typecheck, astro build, astro check, remix build
     remix vite:build, react-router build, react-router typegen, gatsby build, ng build, ng lint, ng test --watch=false
     svelte-check, svelte-kit sync, vitepress build, docusaurus build, vue-cli-service build, vue-cli-service lint
-    react-scripts build, craco build, eleventy, tsup, tsdown, unbuild, microbundle, ncc, pkgroll, rspack, rspack build
+    react-scripts build, react-scripts test --watchAll=false, composer test, jupyter nbconvert, craco build, eleventy, tsup, tsdown, unbuild, microbundle, ncc, pkgroll, rspack, rspack build
     rsbuild build, rolldown, storybook build, build-storybook, sass, lessc, postcss, tailwindcss, uglifyjs, terser
     cssnano, svgo, imagemin, workbox, snowpack build, expo export, metro build, wrangler types, api-extractor, ng-packagr`),
   // tests and benchmarks

@@ -113,10 +113,8 @@ const NAMES: readonly (readonly [CommandClass, ReadonlySet<string>])[] = [
   [
     'heavy',
     new Set(
-      `build test tests lint typecheck type-check types tsc check compile bench benchmark coverage cover cov format fmt ci
-      unit integration e2e bundle prettier eslint vitest jest spec verify validate all build-all test-all dist`.split(
-        /\s+/,
-      ),
+      `build test tests lint typecheck type-check types check compile bench benchmark coverage cover cov format fmt ci
+      unit integration e2e bundle spec verify validate all build-all test-all dist`.split(/\s+/),
     ),
   ],
 ];

@@ -308,6 +308,14 @@ source venv/bin/activate && pip install x
 nohup npm run dev > log 2>&1 &
 (sleep 5; kill 99) & make
 turbo run dev --filter web
+yarn tsc --watch
+pnpm jest --watch
+gotestsum --watch
+eslint --watch src
+cmake --build build --target install
+npm run docker
+kill $pid
+node x & kill $other
 turbo dev
 deno task dev
 just serve
@@ -557,6 +565,16 @@ sphinx-build docs out
 terser x.js
 ./configure --prefix=/usr
 deno task build
+npx jest --watch=false
+npx react-scripts test --watchAll=false
+vitest --watch=false
+pnpm vitest run
+yarn jest
+npm run jest
+xcrun swift build
+node --experimental-vm-modules node_modules/jest/bin/jest.js
+node node_modules/typescript/bin/tsc -p .
+composer test
 just build
 composer run test
 bash ./gradlew build
@@ -623,6 +641,8 @@ toString x
 __proto__ --x
 npm run constructor
 deno task constructor
+npm run ls
+node x & pid=$!; kill $pid
 uv run x.py
 poetry run python x.py
 `;
@@ -726,6 +746,10 @@ ln -s a b
 chmod +x x
 sleep 1
 sleep 5 & kill $!
+sleep 5 & pid=$!; sleep 1; kill "$pid"
+kill -TERM $$
+kill -s TERM $$
+sh -c 'kill -TERM $$'
 sleep 1 & wait
 tee x < y
 cat <<EOF⏎git push⏎EOF
