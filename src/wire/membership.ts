@@ -49,12 +49,12 @@ export const memberRecordSchema = z.strictObject({
 });
 export type MemberRecord = z.infer<typeof memberRecordSchema>;
 
-export const MEMBER_STATES = ['alive', 'suspect', 'dead', 'left'] as const;
+const MEMBER_STATES = ['alive', 'suspect', 'dead', 'left'] as const;
 const memberState = z.enum(MEMBER_STATES);
 export type MemberState = z.infer<typeof memberState>;
 
 /** Every 2 s, and early when the load changed much. Unsigned: it counts on its subject's own link only. */
-export const heartbeatSchema = z.strictObject({
+const heartbeatSchema = z.strictObject({
   t: z.literal('member.heartbeat'),
   /** Of the sender's record, so that the receiver notices that it lacks the newest. */
   incarnation,
@@ -76,14 +76,14 @@ const digestEntrySchema = z.strictObject({
 export type DigestEntry = z.infer<typeof digestEntrySchema>;
 
 /** The sender's whole table in short. The receiver sends back the records that are newer or missing here. */
-export const digestSchema = z.strictObject({
+const digestSchema = z.strictObject({
   t: z.literal('member.digest'),
   /** Send your digest too (push-pull). */
   reply: z.boolean(),
   entries: z.array(digestEntrySchema).max(MEMBERS_MAX),
 });
 
-export const recordItemSchema = z.strictObject({
+const recordItemSchema = z.strictObject({
   record: memberRecordSchema,
   /** base64 of the subject's signature over `recordBytes(record)`. */
   sig: signature,
@@ -93,13 +93,13 @@ export const recordItemSchema = z.strictObject({
 });
 export type RecordItem = z.infer<typeof recordItemSchema>;
 
-export const recordsSchema = z.strictObject({
+const recordsSchema = z.strictObject({
   t: z.literal('member.records'),
   items: z.array(recordItemSchema).min(1).max(RECORDS_PER_MESSAGE_MAX),
 });
 
 /** To its subject alone: I hold this of you, at this incarnation. The answer is a record of a higher incarnation. */
-export const accuseSchema = z.strictObject({
+const accuseSchema = z.strictObject({
   t: z.literal('member.accuse'),
   incarnation,
   state: z.enum(['suspect', 'dead', 'left']),

@@ -1,7 +1,7 @@
 import { ADDRESSES_MAX, type MemberAddress } from '../../wire/membership.ts';
 
 /** Where an address comes from, best first: a packet of the peer itself, a link that stood there, anything else. */
-export const ADDRESS_SOURCES = ['packet', 'known_good', 'hint'] as const;
+const ADDRESS_SOURCES = ['packet', 'known_good', 'hint'] as const;
 
 export interface AddressCandidate extends MemberAddress {
   readonly source: (typeof ADDRESS_SOURCES)[number];

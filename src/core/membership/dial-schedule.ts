@@ -2,11 +2,10 @@ import type { Random } from '../../base/random.ts';
 import { MS_PER_SECOND } from '../../base/units.ts';
 import type { MemberAddress } from '../../wire/membership.ts';
 
-export const DIAL_BACKOFF_MIN_MS = 250;
-export const DIAL_BACKOFF_MAX_MS = 30 * MS_PER_SECOND;
-/** Between the starts of two addresses of one target, and how long each may take: for whoever carries out a dial. */
+const DIAL_BACKOFF_MIN_MS = 250;
+const DIAL_BACKOFF_MAX_MS = 30 * MS_PER_SECOND;
+/** Between the starts of two addresses of one target: for whoever carries out a dial. */
 export const DIAL_STAGGER_MS = 250;
-export const DIAL_ATTEMPT_MS_MAX = 6 * MS_PER_SECOND;
 export const DIAL_TARGETS_MAX = 2048;
 export const DIALS_UNDER_WAY_MAX = 32;
 

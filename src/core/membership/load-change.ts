@@ -1,7 +1,7 @@
 import type { Load } from '../../wire/facts.ts';
 
 /** Percentage points by which a percentage must move, and percent of its value for the load average. */
-export const LOAD_CHANGE_PERCENT = 5;
+const LOAD_CHANGE_PERCENT = 5;
 
 /** True where others should know before the next heartbeat: placement would judge this node differently. */
 export function loadChangedMuch(was: Load | null, is: Load): boolean {

@@ -68,7 +68,7 @@ export function digestEntry(record: MemberRecord, state: MemberState, ageMs: num
 }
 
 /** What one answer to a digest may cost its sender; the rest comes at the next one. */
-export const RECORD_PAGES_MAX = 8;
+const RECORD_PAGES_MAX = 8;
 /** The JSON around the items of one message. */
 const ENVELOPE_BYTES = 256;
 

@@ -4,7 +4,7 @@ import type { MembershipEffect } from './contract.ts';
 import { recordBytes, recordFits } from './record.ts';
 
 /** Records that wait for their signature to be checked. Beyond this they are dropped; anti-entropy brings them again. */
-export const VERIFICATIONS_MAX = 256;
+const VERIFICATIONS_MAX = 256;
 /** So that one peer that sends rubbish can't keep everyone else's records out. */
 export const VERIFICATIONS_PER_PEER_MAX = 64;
 

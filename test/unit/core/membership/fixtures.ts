@@ -6,7 +6,7 @@ import type { Facts, Load } from '../../../../src/wire/facts.ts';
 import type { MemberMessage, MemberMessageOf, MemberRecord, RecordItem } from '../../../../src/wire/membership.ts';
 
 export const nodeId = (letter: string): NodeId => letter.repeat(52) as NodeId;
-export const MESH = 'm'.repeat(52) as MeshId;
+const MESH = 'm'.repeat(52) as MeshId;
 export const A = nodeId('a');
 export const B = nodeId('b');
 export const C = nodeId('c');
