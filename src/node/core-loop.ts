@@ -77,7 +77,7 @@ export class CoreLoop {
     if (this.#draining) return;
     this.#draining = true;
     try {
-      for (let task = this.#inbox.shift(); task !== undefined; task = this.#inbox.shift()) task();
+      for (let next = this.#inbox.shift(); next !== undefined; next = this.#inbox.shift()) next();
     } finally {
       this.#draining = false;
       this.#arm();

@@ -34,8 +34,8 @@ export interface ExecutorServiceOptions {
   readonly runner: () => Runner | null;
   /** Policy, directory, tools: everything that needs this machine to judge. */
   readonly check: (from: NodeId, reserve: JobMessageOf<'job.reserve'>) => Promise<Verdict>;
-  readonly login: () => LoginEnvironment;
-  readonly user: () => RunRequest['user'];
+  readonly login: LoginEnvironment;
+  readonly user: RunRequest['user'];
   /** Names of variables that a submitter may set, each possibly with a * at its end. */
   readonly envAllow: readonly string[];
   readonly limits: { readonly timeoutMsMax: number | null; readonly outputBytesMax: number | null };
@@ -137,7 +137,7 @@ export class ExecutorService {
     if (origin === null) return refuse('the link to the origin is down');
     if (runner === null) return refuse('the runner is starting again');
     if (!streamsAreFree(origin.mux, start.streams)) return refuse('the streams of the request are in use or too many');
-    const login = this.#options.login();
+    const { login } = this.#options;
     const by = { job, attempt, by: from };
     this.#options.audit.append({ event: 'start', ...by, command: textOf(spec.command), cwd, user: login.user });
     this.#running.set(job, attempt);
@@ -150,7 +150,7 @@ export class ExecutorService {
       umask: spec.umask,
       timeoutMs: shorter(spec.timeout_ms, this.#options.limits.timeoutMsMax),
       outputBytesMax: this.#options.limits.outputBytesMax,
-      user: this.#options.user(),
+      user: this.#options.user,
     };
     runAttempt({ id: from, mux: origin.mux }, runner, request, start, {
       onStarted: () => this.#post({ kind: 'started', job, attempt }),

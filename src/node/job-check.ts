@@ -12,7 +12,7 @@ import type { Config } from './config-schema.ts';
 import type { Verdict } from './executor-service.ts';
 
 export interface JobCheckContext {
-  readonly self: NodeId;
+  readonly self: () => NodeId;
   readonly trust: () => TrustSet;
   readonly config: Config;
   readonly lists: ClassLists;
@@ -30,7 +30,7 @@ export async function checkJob(
   reserve: JobMessageOf<'job.reserve'>,
 ): Promise<Verdict> {
   const reasons: Reason[] = [];
-  const own = from === context.self;
+  const own = from === context.self();
   if (!own) {
     const refusal = acceptance(context, from);
     if (refusal !== null) reasons.push(refusal);
@@ -64,7 +64,7 @@ function acceptance(context: JobCheckContext, from: NodeId): Reason | null {
   const roles = members.get(from)?.roles ?? [];
   if (!roles.includes('submit'))
     return { code: 'not_accepted', text: 'does not let this origin submit (no role submit)' };
-  if (members.get(context.self)?.roles.includes('run') !== true) {
+  if (members.get(context.self())?.roles.includes('run') !== true) {
     return { code: 'not_accepted', text: 'takes no jobs from others (it joined with --submit-only)' };
   }
   if (accept === 'members') return null;

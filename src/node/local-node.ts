@@ -35,6 +35,8 @@ import { RunnerHost } from './runner-host.ts';
 import { VERSION } from './version.ts';
 
 const SAMPLE_MS = 1000;
+/** Samples between two looks at this machine's own addresses. */
+const ADDRESSES_EVERY = 5;
 /** A clock that jumps by more than this between two samples means that the machine slept. */
 const SLEPT_MS = 10_000;
 
@@ -74,6 +76,7 @@ export class LocalNode {
   #sampler: NodeJS.Timeout | null = null;
   #sampledWallMs = Date.now();
   #sampledMs = nowMs();
+  #samples = 0;
   #draining = false;
 
   constructor(options: LocalNodeOptions) {
@@ -109,44 +112,8 @@ export class LocalNode {
       newLeaseId: options.newLeaseId,
     });
     this.#explain = new ExplainService(this.#origin, rules, random, (to, message) => this.#toExecutor(to, message));
-    this.#origins = new OriginService({
-      loop: this.#loop,
-      origin: this.#origin,
-      log,
-      executor: (node) => this.#executorEnd(node),
-      factsOf: (node) => (node === this.id ? this.#facts() : (this.#mesh.member(node)?.facts ?? null)),
-      prepare: (job, spec) => prepareJob(job, spec, options),
-      // The origin keeps the freshest loads itself.
-      onLoad: () => undefined,
-    });
-    this.#executors = new ExecutorService({
-      loop: this.#loop,
-      executor: this.#executor,
-      log,
-      audit: options.audit,
-      origin: (node) => this.#originEnd(node),
-      runner: () => this.#runner.runner,
-      check: (from, reserve) =>
-        checkJob(
-          {
-            self: this.id,
-            trust: () => this.#mesh.trust,
-            config,
-            lists: options.lists,
-            directories: options.directories,
-            probe: options.probe,
-          },
-          from,
-          reserve,
-        ),
-      login: () => options.login,
-      user: () => options.user,
-      limits: {
-        timeoutMsMax: config.exec.timeout_max_s === 0 ? null : config.exec.timeout_max_s * 1000,
-        outputBytesMax: config.exec.output_max_bytes === 0 ? null : config.exec.output_max_bytes,
-      },
-      envAllow: config.exec.env_allow,
-    });
+    this.#origins = this.#newOriginService();
+    this.#executors = this.#newExecutorService();
   }
 
   get id(): NodeId {
@@ -231,6 +198,39 @@ export class LocalNode {
     );
   }
 
+  #newOriginService(): OriginService {
+    const { log } = this.#options;
+    return new OriginService({
+      loop: this.#loop,
+      origin: this.#origin,
+      log,
+      executor: (node) => this.#executorEnd(node),
+      factsOf: (node) => (node === this.id ? this.#facts() : (this.#mesh.member(node)?.facts ?? null)),
+      prepare: (job, spec) => prepareJob(job, spec, this.#options),
+    });
+  }
+
+  #newExecutorService(): ExecutorService {
+    const { config, log, audit, login, user, ...tools } = this.#options;
+    const check = { ...tools, config, self: () => this.id, trust: () => this.#mesh.trust };
+    return new ExecutorService({
+      loop: this.#loop,
+      executor: this.#executor,
+      log,
+      audit,
+      origin: (node) => this.#originEnd(node),
+      runner: () => this.#runner.runner,
+      check: (from, reserve) => checkJob(check, from, reserve),
+      login,
+      user,
+      limits: {
+        timeoutMsMax: config.exec.timeout_max_s === 0 ? null : config.exec.timeout_max_s * 1000,
+        outputBytesMax: config.exec.output_max_bytes === 0 ? null : config.exec.output_max_bytes,
+      },
+      envAllow: config.exec.env_allow,
+    });
+  }
+
   /** Messages for the executor come from origins, the others are answers of executors. */
   #receive(from: NodeId, message: JobMessage): void {
     switch (message.t) {
@@ -307,6 +307,8 @@ export class LocalNode {
     this.#sampledMs = monotonic;
     if (gapMs > SLEPT_MS) this.#mesh.woke(gapMs);
     this.#mesh.loadSampled(this.#load());
+    this.#samples += 1;
+    if (this.#samples % ADDRESSES_EVERY === 0) this.#mesh.lookAtAddresses();
   }
 
   #notices(): string[] {

@@ -17,13 +17,16 @@ import type { Facts, Load } from '../wire/facts.ts';
 import type { JobMessage } from '../wire/jobs.ts';
 import { parsePeerMessage } from '../wire/peer.ts';
 import type { Statement } from '../wire/trust.ts';
+import { formatHostPort } from './config-schema.ts';
 import { AddressSaver } from './address-saver.ts';
 import { advertisedAddresses, isAnyHost } from './address.ts';
-import { nowMs, type CoreLoop, type Machine } from './core-loop.ts';
+import { nowMs, type CoreLoop } from './core-loop.ts';
 import type { Home } from './home.ts';
 import { LinkTable, type Peer } from './links.ts';
+import { isSignedBy, signText } from './member-signatures.ts';
 import { meshNotices } from './mesh-notices.ts';
 import { Nearby } from './nearby.ts';
+import { onBothClocks } from './trust-clock.ts';
 import { loadAddresses, nextIncarnation, saveIncarnation } from './node-state.ts';
 
 const TRUST_SYNC_MS = 30_000;
@@ -75,6 +78,7 @@ export class Mesh {
   #discoveryState: DiscoveryState = { kind: 'off' };
   #onLeft: () => void = () => undefined;
   #facts: Facts | null = null;
+  #announced = '';
 
   private constructor(options: MeshOptions) {
     const { home, log, random, identity } = options;
@@ -107,7 +111,7 @@ export class Mesh {
       onRefused: (peer) => this.#postMember({ kind: 'dial_refused', peer }),
       onAddressBook: () => this.#addresses.changed(),
     });
-    const trust = options.loop.add<TrustInput, TrustEffect>(this.#trustMachine(), { kind: 'tick' }, (effect) =>
+    const trust = options.loop.add<TrustInput, TrustEffect>(onBothClocks(this.#trust), { kind: 'tick' }, (effect) =>
       this.#carryOutTrust(effect),
     );
     const members = options.loop.add<MembershipInput, MembershipEffect>(this.#membership, { kind: 'timer' }, (effect) =>
@@ -172,21 +176,26 @@ export class Mesh {
 
   factsChanged(facts: Facts): void {
     this.#facts = facts;
+    this.#announced = this.addresses.map(formatHostPort).join();
     this.#postMember({ kind: 'local_changed', facts, addresses: this.addresses });
+  }
+
+  /** Interfaces come and go: what is said of this node's addresses follows. */
+  lookAtAddresses(): void {
+    if (this.#facts === null || this.addresses.map(formatHostPort).join() === this.#announced) return;
+    this.factsChanged(this.#facts);
+    this.links.hurry();
+    this.#options.discovery?.refresh();
   }
 
   loadSampled(load: Load): void {
     this.#postMember({ kind: 'load', load });
   }
 
-  /** The clock jumped: this machine slept, and every socket is suspect. */
+  /** The clock jumped: this machine slept, every socket is suspect and the network may be another one. */
   woke(gapMs: number): void {
     this.#postMember({ kind: 'woke', gapMs });
     this.links.hurry();
-    this.networkChanged();
-  }
-
-  networkChanged(): void {
     this.#options.discovery?.refresh();
     if (this.#facts !== null) this.factsChanged(this.#facts);
   }
@@ -331,7 +340,6 @@ export class Mesh {
   }
 
   #carryOutMember(effect: MembershipEffect): void {
-    const { identity } = this.#options.identity;
     switch (effect.kind) {
       case 'send':
         this.links.get(effect.to)?.send(effect.msg);
@@ -340,15 +348,12 @@ export class Mesh {
         for (const peer of this.links.peers) peer.send(effect.msg);
         return;
       case 'sign': {
-        const sig = Buffer.from(identity.sign(Buffer.from(effect.text, 'utf8'))).toString('base64');
+        const sig = signText(this.#options.identity.identity, effect.text);
         return this.#postMember({ kind: 'signed', token: effect.token, sig });
       }
       case 'verify': {
-        const spki = this.trust.members.get(effect.id)?.spki;
-        const signature = Buffer.from(effect.sig, 'base64');
-        const text = Buffer.from(effect.text, 'utf8');
-        const good = spki !== undefined && verifier.verify(Buffer.from(spki, 'base64'), text, signature);
-        return this.#postMember({ kind: 'verified', token: effect.token, ok: good });
+        const genuine = isSignedBy(this.trust, effect.id, effect.text, effect.sig);
+        return this.#postMember({ kind: 'verified', token: effect.token, ok: genuine });
       }
       case 'persist_incarnation':
         return this.#persistIncarnation(effect.incarnation);
@@ -379,16 +384,6 @@ export class Mesh {
       this.#options.log.error('the incarnation could not be saved', { error: messageOf(error) });
       this.#postMember({ kind: 'persist_failed', incarnation });
     }
-  }
-
-  #trustMachine(): Machine<TrustInput, TrustEffect> {
-    return {
-      step: (input, now) => this.#trust.step(input, { nowMs: now, wallMs: Date.now() }),
-      nextDeadlineMs: () => {
-        const { nextExpiryWallMs } = this.#trust.trust;
-        return nextExpiryWallMs === null ? null : nowMs() + Math.max(1000, nextExpiryWallMs - Date.now());
-      },
-    };
   }
 
   #syncTrust(): void {

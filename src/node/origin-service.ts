@@ -4,7 +4,7 @@ import { makeJobId, type JobId, type NodeId } from '../base/ids.ts';
 import type { Logger } from '../base/log.ts';
 import type { Origin } from '../core/scheduling/origin.ts';
 import type { AttemptPlace, JobResult, OriginEffect, OriginInput, Submission } from '../core/scheduling/origin-job.ts';
-import type { Facts, Load } from '../wire/facts.ts';
+import type { Facts } from '../wire/facts.ts';
 import type { JobEvent, RunObject } from '../wire/api.ts';
 import type { JobMessage } from '../wire/jobs.ts';
 import type { JobSpec } from '../wire/job-spec.ts';
@@ -29,7 +29,6 @@ export interface OriginServiceOptions {
   readonly factsOf: (node: NodeId) => Facts | null;
   /** Reads the project, the directory's evidence and the class. Throws MeshError where the job can't be placed. */
   readonly prepare: (job: JobId, spec: JobSpec) => Promise<Submission>;
-  readonly onLoad: (node: NodeId, load: Load) => void;
 }
 
 interface Kept {
@@ -82,7 +81,7 @@ export class OriginService {
 
   /** Ends every job of this origin, as `down` does. */
   cancelAll(): void {
-    for (const job of [...this.#jobs.keys()]) this.cancel(job);
+    for (const job of this.#jobs.keys()) this.cancel(job);
   }
 
   /** Messages from executors. The result of an attempt waits until its last output byte is here. */
@@ -138,8 +137,6 @@ export class OriginService {
       }
       case 'finish':
         return this.#finish(effect.job, effect.result);
-      case 'load':
-        return this.#options.onLoad(effect.node, effect.load);
     }
   }
 

@@ -161,13 +161,13 @@ export async function leaveCommand(context: CliContext, purge: boolean): Promise
 export async function statusCommand(context: CliContext, watch: boolean): Promise<number> {
   const api = await connect(context);
   try {
-    do {
+    for (;;) {
       const status = await api.call('status', {});
       if (context.json) printLine(watch ? JSON.stringify(status) : JSON.stringify(status, null, 2));
       else printLine(`${watch && process.stdout.isTTY ? CLEAR_SCREEN : ''}${statusView(status, colourWanted())}`);
-      if (watch) await delay(WATCH_MS);
-    } while (watch);
-    return 0;
+      if (!watch) return 0;
+      await delay(WATCH_MS);
+    }
   } finally {
     api.close();
   }
