@@ -221,6 +221,7 @@ export class Origin {
     const told = isPassing ? job : withRefusal(job, from, message.reasons);
     this.#table.put(told);
     if (told.state.kind === 'reserving' && told.state.node === from) this.#tryNext(told, nowMs);
+    else if (told.state.kind === 'queued') this.#check(told, this.#place(told, this.candidates()), nowMs);
   }
 
   #onNotStarted(job: OriginJob, at: AttemptPlace, reason: Reason, nowMs: number): void {

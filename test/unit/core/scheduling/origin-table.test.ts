@@ -1,0 +1,284 @@
+import { describe, expect, test } from 'vitest';
+import { makeJobId, type JobId, type LeaseId, type NodeId } from '../../../../src/base/ids.ts';
+import { seededRandom } from '../../../../src/base/random.ts';
+import { Origin } from '../../../../src/core/scheduling/origin.ts';
+import type {
+  OriginEffect,
+  OriginInput,
+  OriginJobState,
+  Submission,
+} from '../../../../src/core/scheduling/origin-job.ts';
+import type { JobMessage } from '../../../../src/wire/jobs.ts';
+import { candidate, idOf, LOAD, request, RULES, self } from './nodes.ts';
+
+/** Every state of a job at its origin × everything that can happen, and what the origin does about it. */
+type State = OriginJobState['kind'] | 'gone';
+type Event =
+  | 'reserved'
+  | 'reserved, other lease'
+  | 'reserved by another node'
+  | 'reserved, other attempt'
+  | 'refused: full'
+  | 'refused for good'
+  | 'refused by the last'
+  | 'started'
+  | 'not_started'
+  | 'not_started, other attempt'
+  | 'ended'
+  | 'ended by another node'
+  | 'slot_free'
+  | 'link_down'
+  | 'link_down of another'
+  | 'nodes_changed'
+  | 'cancel'
+  | 'client_gone'
+  | 'start_not_written'
+  | 'timer';
+
+const JOB = makeJobId(1, new Uint8Array(16));
+const LEASE = 'a'.repeat(26) as LeaseId;
+const OTHER_LEASE = 'b'.repeat(26) as LeaseId;
+const FULL = { ...LOAD, slots_free: 0, jobs_running: 4 };
+const CWD = { home_relative: null, boot_id: null, device: '1', inode: '2', clean_commit: null, git_prefix: null };
+
+const submission = (job: JobId): Submission => ({
+  job,
+  command: { kind: 'line', line: 'make' },
+  cwd: { path: '/work', ...CWD },
+  placement: request({ target: { kind: 'any' } }),
+});
+
+/** This node has no slots, beta is the better of the two others. */
+class World {
+  nowMs = 1000;
+  readonly beta = candidate('beta');
+  readonly gamma = candidate('gamma', { load: { cpu_percent: 60 } });
+  readonly origin = new Origin({
+    nodes: () => [self({ facts: { slots: 0 }, load: { slots_free: 0 } }), this.beta, this.gamma],
+    rules: RULES,
+    random: seededRandom(1),
+  });
+
+  step(input: OriginInput): string {
+    return summary(this.origin.step(input, this.nowMs));
+  }
+
+  receive(from: NodeId, message: JobMessage): string {
+    return this.step({ kind: 'message', from, message });
+  }
+}
+
+function summary(effects: readonly OriginEffect[]): string {
+  const names = new Map([
+    [idOf('beta'), 'beta'],
+    [idOf('gamma'), 'gamma'],
+  ]);
+  const texts = effects.flatMap((effect) => {
+    switch (effect.kind) {
+      case 'send':
+        return `${effect.message.t.slice(4)} ${names.get(effect.to)}`;
+      case 'start':
+        return `start ${names.get(effect.place.node)} #${effect.attempt}`;
+      case 'state':
+        return [];
+      case 'finish':
+        return `finish ${effect.result.kind}`;
+      case 'load':
+        return [];
+    }
+  });
+  return texts.length === 0 ? '-' : texts.join(', ');
+}
+
+const key = { job: JOB, attempt: 1 };
+const reserved = (lease: LeaseId, attempt = 1): JobMessage => {
+  const terms = { instance: 'i', ttl_ms: 10_000, cwd: '/work' };
+  return { t: 'job.reserved', job: JOB, attempt, lease, ...terms, load: LOAD };
+};
+const refused = (full: boolean): JobMessage => {
+  const reasons = [{ code: full ? 'full' : 'files', text: 'no' } as const];
+  return { t: 'job.refused', ...key, reasons, full, load: full ? FULL : LOAD };
+};
+const notStarted: JobMessage = { t: 'job.not_started', ...key, reason: { code: 'other', text: 'too late' } };
+const ended: JobMessage = {
+  t: 'job.ended',
+  ...key,
+  outcome: { kind: 'exited', code: 0 },
+  stdout_bytes: 0,
+  stderr_bytes: 0,
+  truncated: false,
+  left_running: 0,
+  duration_ms: 1,
+};
+
+const beta = idOf('beta');
+const gamma = idOf('gamma');
+
+const REACH: Record<State, (world: World) => void> = {
+  queued: (world) => {
+    REACH.reserving(world);
+    world.receive(beta, refused(true));
+    world.receive(gamma, refused(true));
+  },
+  reserving: (world) => {
+    expect(world.step({ kind: 'submit', submission: submission(JOB) })).toBe('reserve beta');
+  },
+  starting: (world) => {
+    REACH.reserving(world);
+    expect(world.receive(beta, reserved(LEASE))).toBe('start beta #1');
+  },
+  running: (world) => {
+    REACH.starting(world);
+    world.receive(beta, { t: 'job.started', ...key });
+  },
+  cancelling: (world) => {
+    REACH.running(world);
+    expect(world.step({ kind: 'cancel', job: JOB })).toBe('cancel beta');
+  },
+  gone: (world) => {
+    REACH.queued(world);
+    expect(world.step({ kind: 'cancel', job: JOB })).toBe('finish cancelled');
+  },
+};
+
+const HAPPEN: Record<Event, (world: World) => string> = {
+  reserved: (world) => world.receive(beta, reserved(LEASE)),
+  'reserved, other lease': (world) => world.receive(beta, reserved(OTHER_LEASE)),
+  'reserved by another node': (world) => world.receive(gamma, reserved(OTHER_LEASE)),
+  'reserved, other attempt': (world) => world.receive(beta, reserved(OTHER_LEASE, 2)),
+  'refused: full': (world) => world.receive(beta, refused(true)),
+  'refused for good': (world) => world.receive(beta, refused(false)),
+  'refused by the last': (world) => {
+    world.receive(beta, refused(false));
+    return world.receive(gamma, refused(false));
+  },
+  started: (world) => world.receive(beta, { t: 'job.started', ...key }),
+  not_started: (world) => world.receive(beta, notStarted),
+  'not_started, other attempt': (world) => world.receive(beta, { ...notStarted, attempt: 2 } as JobMessage),
+  ended: (world) => world.receive(beta, ended),
+  'ended by another node': (world) => world.receive(gamma, ended),
+  slot_free: (world) => world.receive(beta, { t: 'job.slot_free', load: LOAD }),
+  link_down: (world) => world.step({ kind: 'link_down', node: beta }),
+  'link_down of another': (world) => world.step({ kind: 'link_down', node: gamma }),
+  nodes_changed: (world) => world.step({ kind: 'nodes_changed' }),
+  cancel: (world) => world.step({ kind: 'cancel', job: JOB }),
+  client_gone: (world) => world.step({ kind: 'client_gone', job: JOB }),
+  start_not_written: (world) => world.step({ kind: 'start_not_written', ...key, reason: 'no link' }),
+  timer: (world) => {
+    world.nowMs = world.origin.nextDeadlineMs() ?? world.nowMs;
+    return world.step({ kind: 'timer' });
+  },
+};
+
+const NOTHING = '-';
+/** What no state waits for. */
+const STALE = {
+  'reserved, other lease': 'release beta',
+  'reserved by another node': 'release gamma',
+  'reserved, other attempt': 'release beta',
+  'refused: full': NOTHING,
+  'refused for good': NOTHING,
+  'ended by another node': NOTHING,
+  'link_down of another': NOTHING,
+  'not_started, other attempt': NOTHING,
+  nodes_changed: NOTHING,
+} as const;
+
+const TABLE: Record<State, Record<Event, string>> = {
+  queued: {
+    ...STALE,
+    reserved: 'release beta',
+    'refused by the last': 'finish refused',
+    started: NOTHING,
+    not_started: NOTHING,
+    ended: NOTHING,
+    slot_free: 'reserve beta',
+    link_down: 'reserve beta',
+    'link_down of another': 'reserve gamma',
+    cancel: 'finish cancelled',
+    client_gone: 'finish cancelled',
+    start_not_written: NOTHING,
+    timer: 'reserve beta',
+  },
+  reserving: {
+    ...STALE,
+    reserved: 'start beta #1',
+    'reserved, other lease': 'start beta #1',
+    'refused: full': 'reserve gamma',
+    'refused for good': 'reserve gamma',
+    'refused by the last': 'finish refused',
+    started: NOTHING,
+    not_started: NOTHING,
+    ended: NOTHING,
+    slot_free: NOTHING,
+    link_down: 'reserve gamma',
+    cancel: 'finish cancelled',
+    client_gone: 'finish cancelled',
+    start_not_written: NOTHING,
+    timer: 'reserve gamma',
+  },
+  starting: {
+    ...STALE,
+    reserved: NOTHING,
+    'refused by the last': NOTHING,
+    started: NOTHING,
+    not_started: 'reserve beta',
+    ended: 'finish ended',
+    slot_free: NOTHING,
+    link_down: 'finish unknown',
+    cancel: 'cancel beta',
+    client_gone: 'cancel beta',
+    start_not_written: 'reserve beta',
+    timer: NOTHING,
+  },
+  running: {
+    ...STALE,
+    reserved: NOTHING,
+    'refused by the last': NOTHING,
+    started: NOTHING,
+    not_started: NOTHING,
+    ended: 'finish ended',
+    slot_free: NOTHING,
+    link_down: 'finish unknown',
+    cancel: 'cancel beta',
+    client_gone: 'cancel beta',
+    start_not_written: NOTHING,
+    timer: NOTHING,
+  },
+  cancelling: {
+    ...STALE,
+    reserved: NOTHING,
+    'refused by the last': NOTHING,
+    started: NOTHING,
+    not_started: 'finish cancelled',
+    ended: 'finish ended',
+    slot_free: NOTHING,
+    link_down: 'finish unknown',
+    cancel: NOTHING,
+    client_gone: NOTHING,
+    start_not_written: NOTHING,
+    timer: 'finish unknown',
+  },
+  gone: {
+    ...STALE,
+    reserved: 'release beta',
+    'refused by the last': NOTHING,
+    started: NOTHING,
+    not_started: NOTHING,
+    ended: NOTHING,
+    slot_free: NOTHING,
+    link_down: NOTHING,
+    cancel: NOTHING,
+    client_gone: NOTHING,
+    start_not_written: NOTHING,
+    timer: NOTHING,
+  },
+};
+
+describe.each(Object.keys(TABLE) as State[])('a job that is %s', (state) => {
+  test.each(Object.entries(TABLE[state]) as [Event, string][])('%s: %s', (event, expected) => {
+    const world = new World();
+    REACH[state](world);
+    expect(HAPPEN[event](world)).toBe(expected);
+  });
+});
