@@ -1,0 +1,195 @@
+import type { JobId } from '../../base/ids.ts';
+import { messageOf, systemCodeOf } from '../../base/errors.ts';
+import type { Logger } from '../../base/log.ts';
+import { environmentHolds, lastPid, type ProcessRow, readProcess, readProcessTable } from './process-table.ts';
+
+/** The environment variable by which a job's processes are found wherever they went. */
+export const COOKIE_NAME = 'MESHWORK_JOB_ID';
+/** From TERM to KILL where a job is ended: time limit, cancellation, loss of the daemon. */
+export const TERM_GRACE_MS = 5000;
+/** What a command left running may end by itself for this long (`tee >(gzip)`), before it counts and gets TERM. */
+export const LEFTOVER_SETTLE_MS = 200;
+/** From TERM to KILL for what a command left running. */
+export const LEFTOVER_GRACE_MS = 500;
+
+const POLL_MS_MIN = 4;
+const POLL_MS_MAX = 100;
+/** A look at a table that thousands of processes fill is slow: never spend more than a fifth of the time on it. */
+const POLL_COST_FACTOR = 4;
+const KILL_ROUNDS_MAX = 40;
+const KILL_ROUND_MS = 25;
+/** No machine gives out all its pids, 32,768 at the least, in this time. */
+const WRAP_MS_MIN = 1000;
+
+export interface JobTree {
+  readonly job: JobId;
+  /** The leader's pid, which is also its group and its session; null where only the cookie is known. */
+  readonly leaderPid: number | null;
+}
+
+const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
+
+/**
+ * The processes of a tree: those of the leader's group or session, those that carry the cookie, those known from an
+ * earlier look, and all descendants of these.
+ *
+ * @param known pid → start tag of members seen before: they stay members when their parents are gone
+ */
+export function membersOf(
+  table: readonly ProcessRow[],
+  leaderPid: number | null,
+  known: ReadonlyMap<number, string>,
+  hasCookie: (row: ProcessRow) => boolean,
+): ProcessRow[] {
+  const members = new Map<number, ProcessRow>();
+  for (const row of table) {
+    if (row.pid === process.pid || row.pid === 1) continue;
+    const ours = leaderPid !== null && (row.pid === leaderPid || row.pgid === leaderPid || row.sid === leaderPid);
+    if (ours || known.get(row.pid) === row.startTag || hasCookie(row)) members.set(row.pid, row);
+  }
+  const children = new Map<number, ProcessRow[]>();
+  for (const row of table) {
+    const siblings = children.get(row.ppid);
+    if (siblings === undefined) children.set(row.ppid, [row]);
+    else siblings.push(row);
+  }
+  const open = [...members.values()];
+  for (let row = open.pop(); row !== undefined; row = open.pop()) {
+    for (const child of children.get(row.pid) ?? []) {
+      if (members.has(child.pid) || child.pid === process.pid) continue;
+      members.set(child.pid, child);
+      open.push(child);
+    }
+  }
+  return [...members.values()];
+}
+
+/** One tree on its way to its end. Remembers whom it saw, so that a child adopted by init is still reached. */
+export class TreeHunt {
+  readonly #tree: JobTree;
+  readonly #log: Logger;
+  readonly #known = new Map<number, string>();
+  #lastTable: readonly ProcessRow[] = [];
+
+  constructor(tree: JobTree, log: Logger) {
+    this.#tree = tree;
+    this.#log = log;
+  }
+
+  /** Who lives now. Costs a look at every process of the machine from `fromPid` on. */
+  look(fromPid = 1): ProcessRow[] {
+    const entry = `${COOKIE_NAME}=${this.#tree.job}`;
+    this.#lastTable = readProcessTable(fromPid);
+    const members = membersOf(this.#lastTable, this.#tree.leaderPid, this.#known, (row) =>
+      environmentHolds(row.pid, entry),
+    );
+    for (const row of members) this.#known.set(row.pid, row.startTag);
+    return members;
+  }
+
+  /**
+   * Signals whole groups where all of the group is ours, since that is atomic against forks, and processes one by one
+   * elsewhere.
+   */
+  signal(members: readonly ProcessRow[], signal: 'SIGTERM' | 'SIGCONT' | 'SIGKILL'): void {
+    const ours = new Set(members.map((row) => row.pid));
+    const foreign = new Set(this.#lastTable.filter((row) => !ours.has(row.pid)).map((row) => row.pgid));
+    const groups = new Set<number>();
+    for (const row of members) {
+      if (foreign.has(row.pgid) || row.pgid <= 1) this.#kill(row.pid, signal);
+      else groups.add(row.pgid);
+    }
+    for (const pgid of groups) this.#kill(-pgid, signal);
+  }
+
+  /** Waits until nobody is left, for at most `withinMs`; newcomers get `signals` as well. @returns who is left */
+  async waitUntilGone(
+    first: readonly ProcessRow[],
+    withinMs: number,
+    signals: readonly ('SIGTERM' | 'SIGCONT')[],
+  ): Promise<ProcessRow[]> {
+    const deadlineMs = performance.now() + withinMs;
+    let members = [...first];
+    let pollMs = POLL_MS_MIN;
+    for (;;) {
+      const startMs = performance.now();
+      // Cheap first: only once all whom we know are gone does it take a look at everybody.
+      const left = members.filter((row) => readProcess(row.pid)?.startTag === row.startTag);
+      if (left.length === 0) {
+        members = this.look();
+        if (members.length === 0) return [];
+        for (const signal of signals) this.signal(members, signal);
+      } else members = left;
+      const nowMs = performance.now();
+      if (nowMs >= deadlineMs) return this.look();
+      await sleep(Math.min(Math.max(pollMs, (nowMs - startMs) * POLL_COST_FACTOR), deadlineMs - nowMs));
+      pollMs = Math.min(pollMs * 2, POLL_MS_MAX);
+    }
+  }
+
+  /** TERM (and CONT, so that stopped processes hear it), `graceMs`, then KILL until none is left. @returns survivors */
+  async end(first: readonly ProcessRow[], graceMs: number): Promise<number> {
+    this.signal(first, 'SIGTERM');
+    this.signal(first, 'SIGCONT');
+    let members = await this.waitUntilGone(first, graceMs, ['SIGTERM', 'SIGCONT']);
+    for (let round = 0; members.length > 0 && round < KILL_ROUNDS_MAX; round++) {
+      this.signal(members, 'SIGKILL');
+      await sleep(KILL_ROUND_MS);
+      members = this.look();
+    }
+    if (members.length > 0) {
+      const pids = members.slice(0, 20).map((row) => row.pid);
+      this.#log.error('processes of a job survive KILL', { job: this.#tree.job, pids: pids.join(' ') });
+    }
+    return members.length;
+  }
+
+  /** KILL to the leader's group without a look at anybody: for when looking fails. */
+  killGroup(): void {
+    if (this.#tree.leaderPid !== null) this.#kill(-this.#tree.leaderPid, 'SIGKILL');
+  }
+
+  #kill(target: number, signal: NodeJS.Signals): void {
+    try {
+      process.kill(target, signal);
+    } catch (error) {
+      if (systemCodeOf(error) === 'ESRCH') return;
+      this.#log.warn('cannot signal a process', { job: this.#tree.job, target, signal, error: messageOf(error) });
+    }
+  }
+}
+
+/**
+ * Who of a tree lives after its leader's exit. Most commands leave nobody, and finding that out costs microseconds:
+ * nobody is in the group, and no process was created on this machine since the leader, or none that lives is ours.
+ *
+ * @param ageMs for how long the leader ran: pids of a short life cannot have wrapped around unseen
+ */
+export function leftBehind(hunt: TreeHunt, leaderPid: number, ageMs: number): ProcessRow[] {
+  const last = lastPid();
+  const short = last !== null && last >= leaderPid && ageMs < WRAP_MS_MIN;
+  if (!short || groupLives(leaderPid)) return hunt.look();
+  if (last === leaderPid || hunt.look(leaderPid).length === 0) return [];
+  return hunt.look();
+}
+
+function groupLives(pgid: number): boolean {
+  try {
+    process.kill(-pgid, 0);
+    return true;
+  } catch (error) {
+    return systemCodeOf(error) !== 'ESRCH';
+  }
+}
+
+/** Ends what carries the cookies of `jobs`, whose runner is gone. @returns how many processes survived even KILL */
+export async function killJobTrees(jobs: readonly JobId[], log: Logger): Promise<number> {
+  const survivors = await Promise.all(
+    jobs.map(async (job) => {
+      const hunt = new TreeHunt({ job, leaderPid: null }, log);
+      const members = hunt.look();
+      return members.length === 0 ? 0 : hunt.end(members, TERM_GRACE_MS);
+    }),
+  );
+  return survivors.reduce((sum, count) => sum + count, 0);
+}

@@ -1,0 +1,106 @@
+import type { Socket } from 'node:net';
+import type { Logger } from '../base/log.ts';
+import { unreachable } from '../base/assert.ts';
+import { FrameSocket } from '../adapters/process/frame-socket.ts';
+import type { PipePool } from '../adapters/process/pipe-pool.ts';
+import type { RunnerRun } from '../wire/runner.ts';
+import { STREAMS_MAX } from '../wire/stream-mux.ts';
+import { PROTOCOL_VERSION } from '../wire/version.ts';
+import { Attempt } from './attempt.ts';
+import type { JobJournal } from './job-journal.ts';
+import { parseOrder } from './orders.ts';
+
+/** Three streams each, with room to spare. */
+const ATTEMPTS_OPEN_MAX = STREAMS_MAX / 4;
+
+export interface SessionHost {
+  readonly instance: string;
+  readonly pool: PipePool;
+  readonly journal: JobJournal;
+  readonly log: Logger;
+}
+
+/** The daemon's connection and the attempts that were ordered on it. */
+export class Session {
+  /** Settles once the connection has ended and every tree with it. */
+  readonly finished: Promise<void>;
+  readonly #host: SessionHost;
+  readonly #frames: FrameSocket;
+  readonly #attempts = new Map<string, Attempt>();
+  #closed = false;
+  #resolveFinished: () => void = () => undefined;
+
+  constructor(socket: Socket, host: SessionHost) {
+    this.#host = host;
+    this.finished = new Promise((resolve) => {
+      this.#resolveFinished = resolve;
+    });
+    this.#frames = new FrameSocket(socket, 'second', {
+      onControl: (json) => this.#onControl(json),
+      onClose: (reason) => this.#onClose(reason),
+    });
+    const { instance } = host;
+    this.#frames.sendControl({ t: 'runner.hello', protocol: PROTOCOL_VERSION, instance, pid: process.pid });
+  }
+
+  /** Ends every tree, tells the daemon about each, then closes. */
+  end(): void {
+    for (const attempt of this.#attempts.values()) attempt.cancel();
+    if (this.#attempts.size === 0) this.#frames.end();
+    this.#closed = true;
+    this.#settle();
+  }
+
+  #onControl(json: string): string | null {
+    const order = parseOrder(json);
+    if (typeof order === 'string') return order;
+    switch (order.t) {
+      case 'runner.run':
+        return this.#run(order);
+      case 'runner.cancel':
+        this.#attempts.get(`${order.job}/${order.attempt}`)?.cancel();
+        return null;
+      default:
+        return unreachable(order);
+    }
+  }
+
+  #run(order: RunnerRun): string | null {
+    const { mux } = this.#frames;
+    const key = `${order.job}/${order.attempt}`;
+    const streams = [order.stdout_stream, order.stderr_stream, order.stdin_stream].filter((id) => id !== null);
+    if (this.#attempts.has(key)) return `it ordered ${key} twice`;
+    if (this.#attempts.size >= ATTEMPTS_OPEN_MAX) return `it ordered more than ${ATTEMPTS_OPEN_MAX} attempts at once`;
+    if (new Set(streams).size < streams.length || !streams.every((id) => mux.canOpen(id))) {
+      return `it named streams that cannot be opened, for ${key}`;
+    }
+    const { pool, log, journal } = this.#host;
+    const attempt = new Attempt(order, { mux, pool, log, send: (message) => this.#frames.sendControl(message) });
+    this.#attempts.set(key, attempt);
+    journal.add(order.job);
+    void this.#attend(key, attempt, order);
+    if (this.#closed) attempt.cancel();
+    return null;
+  }
+
+  async #attend(key: string, attempt: Attempt, order: RunnerRun): Promise<void> {
+    await attempt.run();
+    this.#attempts.delete(key);
+    this.#host.journal.remove(order.job);
+    this.#settle();
+  }
+
+  /** Stage 1: what a daemon ordered ends with its connection. Jobs that outlive it would be kept here. */
+  #onClose(reason: string | null): void {
+    if (reason !== null) this.#host.log.warn('the connection to the daemon was lost', { reason });
+    this.#closed = true;
+    for (const attempt of this.#attempts.values()) attempt.cancel();
+    this.#settle();
+  }
+
+  #settle(): void {
+    if (!this.#closed || this.#attempts.size > 0) return;
+    this.#frames.end();
+    this.#resolveFinished();
+  }
+}

@@ -1,0 +1,210 @@
+import { execFileSync, spawn } from 'node:child_process';
+import { createHash, randomBytes, type Hash } from 'node:crypto';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { buildSync } from 'esbuild';
+import { makeJobId, type JobId } from '../../../src/base/ids.ts';
+import { silentLogger } from '../../../src/base/log.ts';
+import { type RunnerProcess, startRunner } from '../../../src/adapters/process/runner-client.ts';
+import type { RunRequest, RunResult } from '../../../src/ports/runner.ts';
+import { type OutgoingStream, STREAM_WINDOW_BYTES } from '../../../src/wire/stream-mux.ts';
+
+/** A real runner, bundled from source, in a MESHWORK_HOME of its own. */
+export interface Rig {
+  readonly home: string;
+  readonly runner: RunnerProcess;
+  readonly runnerPath: string;
+  start(): Promise<RunnerProcess>;
+  close(): Promise<void>;
+}
+
+export interface Run {
+  readonly job: JobId;
+  readonly stdin: OutgoingStream | null;
+  readonly started: Promise<number>;
+  /** Settles when both outputs have ended and the result came. */
+  readonly result: Promise<Ran>;
+  cancel(): void;
+}
+
+export interface Ran extends RunResult {
+  readonly stdout: string;
+  readonly stderr: string;
+  readonly stdoutSha256: string;
+  readonly streams: readonly ('ended' | 'aborted')[];
+}
+
+export interface RunOptions extends Partial<Omit<RunRequest, 'job' | 'command'>> {
+  readonly stdin?: boolean;
+  /** Consumes nothing of stdout until told. */
+  readonly stalled?: boolean;
+  readonly onAbortStdin?: () => void;
+  readonly onStdinSent?: (bytes: number) => void;
+  readonly onStdout?: (text: string) => void;
+}
+
+/** Kept output of a test run; the rest is only hashed. */
+const KEPT_BYTES_MAX = 256 * 1024;
+
+const RUNNER = 'src/runner/main.ts';
+
+export const BASE_ENV: Readonly<Record<string, string>> = {
+  PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
+  HOME: '/tmp',
+  LANG: 'C.UTF-8',
+};
+
+const bundles = new Map<string, string>();
+
+function bundle(source: string): string {
+  const known = bundles.get(source);
+  if (known !== undefined) return known;
+  const folder = mkdtempSync(path.join(tmpdir(), 'mw-bundle-'));
+  const outfile = path.join(folder, 'program.mjs');
+  // zod is bundled too: the temporary folder has no node_modules.
+  buildSync({ entryPoints: [source], outfile, bundle: true, format: 'esm', platform: 'node', logLevel: 'error' });
+  bundles.set(source, outfile);
+  process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
+  return outfile;
+}
+
+/** A daemon reduced to what the runner sees of one, as a process of its own that a test can kill. */
+export async function makeDaemon(line: string) {
+  const home = mkdtempSync(path.join(tmpdir(), 'mw-home-'));
+  const job = newJob();
+  const args = [bundle('test/unit/runner/tiny-daemon.ts'), bundle(RUNNER), home, job, line];
+  const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });
+  const runnerPid = await new Promise<number>((resolve, reject) => {
+    child.once('exit', (code) => reject(new Error(`the daemon exited with ${code}`)));
+    child.stdout.once('data', (text: Buffer) => resolve(Number(text.toString('utf8'))));
+  });
+  return { home, job, runnerPid, pid: child.pid ?? 0, remove: () => rmSync(home, { recursive: true, force: true }) };
+}
+
+export async function makeRig(home = mkdtempSync(path.join(tmpdir(), 'mw-home-'))): Promise<Rig> {
+  const runnerPath = bundle(RUNNER);
+  const runners: RunnerProcess[] = [];
+  const start = async (): Promise<RunnerProcess> => {
+    const options = { runnerPath, socketPath: path.join(home, 'runner.sock'), logPath: path.join(home, 'runner.log') };
+    const runner = await startRunner({ ...options, log: silentLogger });
+    runners.push(runner);
+    return runner;
+  };
+  const runner = await start();
+  return {
+    home,
+    runner,
+    runnerPath,
+    start,
+    close: async () => {
+      await Promise.all(runners.map((each) => each.close()));
+      rmSync(home, { recursive: true, force: true });
+    },
+  };
+}
+
+export const newJob = (): JobId => makeJobId(Date.now(), randomBytes(16));
+
+export function run(runner: RunnerProcess, command: string | readonly string[], options: RunOptions = {}): Run {
+  const { mux } = runner;
+  const job = newJob();
+  const { stdin: wantsStdin, stalled, onAbortStdin, onStdinSent, onStdout, ...rest } = options;
+  const hash = createHash('sha256');
+  const out = collect(runner, hash, stalled ?? false, onStdout);
+  const err = collect(runner, createHash('sha256'), false);
+  const stdinStream = wantsStdin === true ? mux.nextId() : null;
+  const handlers = {
+    ...(onAbortStdin === undefined ? {} : { onAbort: onAbortStdin }),
+    ...(onStdinSent === undefined ? {} : { onSent: onStdinSent }),
+  };
+  const stdin = stdinStream === null ? null : mux.openOutgoing(stdinStream, 0, handlers);
+  const request: RunRequest = {
+    job,
+    attempt: 1,
+    command: typeof command === 'string' ? { kind: 'line', line: command } : { kind: 'argv', argv: [...command] },
+    cwd: '/tmp',
+    env: BASE_ENV,
+    umask: 0o022,
+    timeoutMs: null,
+    stdinStream,
+    stdoutStream: out.id,
+    stderrStream: err.id,
+    windowBytes: STREAM_WINDOW_BYTES,
+    outputBytesMax: null,
+    user: null,
+    ...rest,
+  };
+  let onStarted: (pid: number) => void = () => undefined;
+  const started = new Promise<number>((resolve) => (onStarted = resolve));
+  const ended = new Promise<RunResult>((resolve, reject) => {
+    let count = 0;
+    const onEnded = (result: RunResult): void => (++count === 1 ? resolve(result) : reject(new Error('ended twice')));
+    runner.run(request, { onStarted, onEnded });
+  });
+  const result = (async (): Promise<Ran> => {
+    const [outcome, outEnd, errEnd] = await Promise.all([ended, out.end, err.end]);
+    const texts = { stdout: out.text(), stderr: err.text(), stdoutSha256: hash.digest('hex') };
+    return { ...outcome, ...texts, streams: [outEnd, errEnd] };
+  })();
+  return { job, stdin, started, result, cancel: () => runner.cancel(job, 1) };
+}
+
+function collect(runner: RunnerProcess, hash: Hash, stalled: boolean, onText?: (text: string) => void) {
+  const id = runner.mux.nextId();
+  const chunks: Buffer[] = [];
+  let kept = 0;
+  let settle: (how: 'ended' | 'aborted') => void = () => undefined;
+  const end = new Promise<'ended' | 'aborted'>((resolve) => (settle = resolve));
+  const stream = runner.mux.openIncoming(id, STREAM_WINDOW_BYTES, {
+    onData: (bytes) => {
+      hash.update(bytes);
+      if (kept < KEPT_BYTES_MAX) chunks.push(Buffer.from(bytes));
+      kept += bytes.byteLength;
+      onText?.(Buffer.from(bytes).toString('utf8'));
+      if (!stalled) stream.consumed(bytes.byteLength);
+    },
+    onEnd: () => settle('ended'),
+    onAbort: () => settle('aborted'),
+  });
+  return { id, end, text: () => Buffer.concat(chunks).toString('latin1'), stream };
+}
+
+/** Pids of living processes that carry the job's cookie. Linux only. */
+export function alive(job: JobId): number[] {
+  return readdirSync('/proc').flatMap((name) => {
+    if (!/^[0-9]+$/.test(name)) return [];
+    try {
+      const environ = readFileSync(`/proc/${name}/environ`, 'latin1');
+      return `\0${environ}`.includes(`\0MESHWORK_JOB_ID=${job}\0`) ? [Number(name)] : [];
+    } catch {
+      return [];
+    }
+  });
+}
+
+/** Waits for a condition; never a fixed time. */
+export async function until(what: string, condition: () => boolean, withinMs = 8000): Promise<void> {
+  const deadline = performance.now() + withinMs;
+  while (!condition()) {
+    if (performance.now() > deadline) throw new Error(`not within ${withinMs} ms: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+}
+
+export const isAlive = (pid: number): boolean => {
+  try {
+    return !/^\d+ \(.*\) [ZX]/s.test(readFileSync(`/proc/${pid}/stat`, 'latin1'));
+  } catch {
+    return false;
+  }
+};
+
+export const has = (program: string): boolean => {
+  try {
+    execFileSync('sh', ['-c', `command -v ${program}`], { stdio: 'ignore' });
+    return true;
+  } catch {
+    return false;
+  }
+};
