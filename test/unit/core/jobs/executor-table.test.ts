@@ -1,0 +1,282 @@
+import { describe, expect, test } from 'vitest';
+import { base32, makeJobId, type LeaseId, type NodeId } from '../../../../src/base/ids.ts';
+import { Executor, LEASE_TTL_MS } from '../../../../src/core/jobs/executor.ts';
+import type { AttemptResult, ExecutorEffect, ExecutorInput } from '../../../../src/core/jobs/executor-state.ts';
+import type { JobMessage, JobMessageOf } from '../../../../src/wire/jobs.ts';
+import { FACTS, LOAD, NO_REQUIREMENTS } from '../scheduling/nodes.ts';
+
+/** Every state of an attempt at its executor × everything that can happen, and what the executor does about it. */
+type State = 'unknown' | 'checking' | 'leased' | 'running' | 'running, told' | 'killed' | 'orphaned' | 'ended';
+type Event =
+  | 'reserve'
+  | 'reserve by another origin'
+  | 'dry run of another job'
+  | 'checked: yes'
+  | 'checked: no'
+  | 'release'
+  | 'release, other lease'
+  | 'start'
+  | 'start, other lease'
+  | 'start by another origin'
+  | 'start of another command'
+  | 'cancel'
+  | 'cancel by another origin'
+  | 'started'
+  | 'ended'
+  | 'not_run'
+  | 'link_down'
+  | 'link_down of another'
+  | 'no slots any more'
+  | 'runner_lost'
+  | 'lease time passes';
+
+const JOB = makeJobId(1, new Uint8Array(16));
+const OTHER_JOB = makeJobId(2, new Uint8Array(16));
+const ORIGIN = base32(new Uint8Array(33).fill(1)).slice(0, 52) as NodeId;
+const OTHER = base32(new Uint8Array(33).fill(2)).slice(0, 52) as NodeId;
+const LEASE = 'a'.repeat(26) as LeaseId;
+const key = { job: JOB, attempt: 1 };
+const command = { kind: 'line', line: 'make' } as const;
+
+const evidence = { home_relative: null, boot_id: null, device: '1', inode: '2', clean_commit: null, git_prefix: null };
+const reserve: JobMessageOf<'job.reserve'> = {
+  t: 'job.reserve',
+  ...key,
+  dry_run: false,
+  command,
+  requires: NO_REQUIREMENTS,
+  cwd: { path: '/work', ...evidence },
+  explicit: false,
+};
+const start: JobMessageOf<'job.start'> = {
+  t: 'job.start',
+  ...key,
+  lease: LEASE,
+  spec: { command, env: {}, umask: 18, timeout_ms: null, stdin: false },
+  cwd: '/elsewhere',
+  streams: { stdin: null, stdout: 1, stderr: 2 },
+  window_bytes: 1,
+};
+const RESULT: AttemptResult = {
+  outcome: { kind: 'exited', code: 0 },
+  stdoutBytes: 1,
+  stderrBytes: 2,
+  truncated: false,
+  leftRunning: 0,
+  durationMs: 3,
+};
+
+class World {
+  nowMs = 1000;
+  readonly executor = new Executor({
+    slots: 1,
+    facts: () => FACTS,
+    load: () => LOAD,
+    instance: () => 'runner',
+    newLeaseId: () => LEASE,
+  });
+
+  step(input: ExecutorInput): string {
+    const effects = this.executor.step(input, this.nowMs);
+    return effects.length === 0 ? '-' : effects.map(summary).join(', ');
+  }
+
+  receive(message: JobMessage, from: NodeId = ORIGIN): string {
+    return this.step({ kind: 'message', from, message });
+  }
+}
+
+function summary(effect: ExecutorEffect): string {
+  if (effect.kind === 'run') return `run in ${effect.cwd}`;
+  if (effect.kind !== 'send') return effect.kind;
+  const { message } = effect;
+  const more =
+    message.t === 'job.refused' && message.full ? ' full' : message.t === 'job.ended' ? ` ${message.outcome.kind}` : '';
+  return `${message.t.slice(4)}${more}${effect.to === OTHER ? ' to the other' : ''}`;
+}
+
+const verdict = { ok: true, cwd: '/work', toolsFound: [] } as const;
+const REACH: Record<State, (world: World) => void> = {
+  unknown: () => undefined,
+  checking: (world) => void expect(world.receive(reserve)).toBe('check'),
+  leased: (world) => {
+    REACH.checking(world);
+    expect(HAPPEN['checked: yes'](world)).toBe('reserved');
+  },
+  running: (world) => {
+    REACH.leased(world);
+    expect(world.receive(start)).toBe('run in /work');
+  },
+  'running, told': (world) => {
+    REACH.running(world);
+    expect(world.step({ kind: 'started', ...key })).toBe('started');
+  },
+  killed: (world) => {
+    REACH.running(world);
+    expect(world.receive({ t: 'job.cancel', ...key })).toBe('kill');
+  },
+  orphaned: (world) => {
+    REACH.running(world);
+    expect(world.step({ kind: 'link_down', peer: ORIGIN })).toBe('kill');
+  },
+  ended: (world) => {
+    REACH['running, told'](world);
+    expect(world.step({ kind: 'ended', ...key, result: RESULT })).toBe('ended exited');
+  },
+};
+
+const HAPPEN: Record<Event, (world: World) => string> = {
+  reserve: (world) => world.receive(reserve),
+  'reserve by another origin': (world) => world.receive(reserve, OTHER),
+  'dry run of another job': (world) => {
+    const dry = { ...reserve, job: OTHER_JOB, dry_run: true };
+    expect(world.receive(dry, OTHER)).toBe('check');
+    return world.step({ kind: 'checked', job: OTHER_JOB, attempt: 1, from: OTHER, verdict });
+  },
+  'checked: yes': (world) => world.step({ kind: 'checked', ...key, from: ORIGIN, verdict }),
+  'checked: no': (world) => {
+    const reasons = [{ code: 'files', text: 'has other files' } as const];
+    return world.step({ kind: 'checked', ...key, from: ORIGIN, verdict: { ok: false, reasons } });
+  },
+  release: (world) => world.receive({ t: 'job.release', ...key, lease: LEASE }),
+  'release, other lease': (world) => world.receive({ t: 'job.release', ...key, lease: 'b'.repeat(26) as LeaseId }),
+  start: (world) => world.receive(start),
+  'start, other lease': (world) => world.receive({ ...start, lease: 'b'.repeat(26) as LeaseId }),
+  'start by another origin': (world) => world.receive(start, OTHER),
+  'start of another command': (world) =>
+    world.receive({ ...start, spec: { ...start.spec, command: { kind: 'line', line: 'rm -rf /' } } }),
+  cancel: (world) => world.receive({ t: 'job.cancel', ...key }),
+  'cancel by another origin': (world) => world.receive({ t: 'job.cancel', ...key }, OTHER),
+  started: (world) => world.step({ kind: 'started', ...key }),
+  ended: (world) => world.step({ kind: 'ended', ...key, result: RESULT }),
+  not_run: (world) => world.step({ kind: 'not_run', ...key, reason: { code: 'other', text: 'no runner' } }),
+  link_down: (world) => world.step({ kind: 'link_down', peer: ORIGIN }),
+  'link_down of another': (world) => world.step({ kind: 'link_down', peer: OTHER }),
+  'no slots any more': (world) => world.step({ kind: 'slots_changed', slots: 0 }),
+  runner_lost: (world) => world.step({ kind: 'runner_lost', message: 'it died' }),
+  'lease time passes': (world) => {
+    world.nowMs += LEASE_TTL_MS;
+    return world.step({ kind: 'timer' });
+  },
+};
+
+const NOTHING = '-';
+/** Where nothing that the event names is there. */
+const IGNORED = {
+  'checked: yes': NOTHING,
+  'checked: no': NOTHING,
+  release: NOTHING,
+  'release, other lease': NOTHING,
+  cancel: NOTHING,
+  'cancel by another origin': NOTHING,
+  started: NOTHING,
+  ended: NOTHING,
+  not_run: NOTHING,
+  link_down: NOTHING,
+  'link_down of another': NOTHING,
+  'no slots any more': NOTHING,
+  runner_lost: NOTHING,
+  'lease time passes': NOTHING,
+} as const;
+const NOT_STARTED = {
+  start: 'not_started',
+  'start, other lease': 'not_started',
+  'start by another origin': 'not_started to the other',
+  'start of another command': 'not_started',
+} as const;
+const RUNNING = {
+  ...IGNORED,
+  reserve: 'refused',
+  'reserve by another origin': 'refused to the other',
+  'dry run of another job': 'refused full to the other',
+  // A duplicate: the attempt runs, and saying otherwise would make it run twice.
+  start: NOTHING,
+  'start, other lease': NOTHING,
+  'start by another origin': 'not_started to the other',
+  'start of another command': NOTHING,
+} as const;
+
+const TABLE: Record<State, Record<Event, string>> = {
+  unknown: {
+    ...IGNORED,
+    ...NOT_STARTED,
+    reserve: 'check',
+    'reserve by another origin': 'check',
+    'dry run of another job': 'reserved to the other',
+  },
+  checking: {
+    ...IGNORED,
+    ...NOT_STARTED,
+    reserve: NOTHING,
+    'reserve by another origin': 'refused to the other',
+    'dry run of another job': 'reserved to the other',
+    'checked: yes': 'reserved',
+    'checked: no': 'refused',
+  },
+  leased: {
+    ...IGNORED,
+    ...NOT_STARTED,
+    reserve: 'reserved',
+    'reserve by another origin': 'refused to the other',
+    'dry run of another job': 'refused full to the other',
+    start: 'run in /work',
+  },
+  running: {
+    ...RUNNING,
+    cancel: 'kill',
+    started: 'started',
+    ended: 'ended exited',
+    not_run: 'not_started',
+    link_down: 'kill',
+    runner_lost: 'ended unknown',
+  },
+  'running, told': {
+    ...RUNNING,
+    cancel: 'kill',
+    ended: 'ended exited',
+    not_run: 'not_started',
+    link_down: 'kill',
+    runner_lost: 'ended unknown',
+  },
+  killed: {
+    ...RUNNING,
+    started: 'started',
+    ended: 'ended exited',
+    not_run: 'not_started',
+    runner_lost: 'ended unknown',
+  },
+  orphaned: {
+    ...RUNNING,
+  },
+  ended: {
+    ...IGNORED,
+    reserve: 'refused',
+    'reserve by another origin': 'refused to the other',
+    'dry run of another job': 'reserved to the other',
+    start: NOTHING,
+    'start, other lease': NOTHING,
+    'start by another origin': NOTHING,
+    'start of another command': NOTHING,
+  },
+};
+
+/** Slots free afterwards, of one, where the event changes that; the slot is taken while leased or running. */
+const FREES: Partial<Record<State, readonly Event[]>> = {
+  leased: ['release', 'start of another command', 'cancel', 'link_down', 'lease time passes'],
+  running: ['ended', 'not_run', 'runner_lost'],
+  'running, told': ['ended', 'not_run', 'runner_lost'],
+  killed: ['ended', 'not_run', 'runner_lost'],
+  orphaned: ['ended', 'not_run', 'runner_lost'],
+};
+
+describe.each(Object.keys(TABLE) as State[])('an attempt that is %s', (state) => {
+  test.each(Object.entries(TABLE[state]) as [Event, string][])('%s: %s', (event, expected) => {
+    const world = new World();
+    REACH[state](world);
+    expect(HAPPEN[event](world)).toBe(expected);
+    const frees = FREES[state];
+    const becomesLeased = state === 'checking' && event === 'checked: yes';
+    const taken = event === 'no slots any more' || becomesLeased || (frees !== undefined && !frees.includes(event));
+    expect(world.executor.slotsFree).toBe(taken ? 0 : 1);
+  });
+});
