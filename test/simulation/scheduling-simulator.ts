@@ -9,6 +9,7 @@ import type { JobResult, OriginInput, Submission } from '../../src/core/scheduli
 import type { PlacementRequest } from '../../src/core/scheduling/placement-request.ts';
 import type { Facts, Load } from '../../src/wire/facts.ts';
 import type { JobMessage } from '../../src/wire/jobs.ts';
+import { EventQueue } from './event-queue.ts';
 
 /**
  * A deterministic world for real Origin and Executor cores: one virtual clock, ordered links with delays that can be
@@ -25,6 +26,8 @@ export interface SimulatorSetup {
   readonly seed: number;
   readonly nodes: readonly NodeSetup[];
   readonly delayMsMax?: number;
+  /** How many of the judgements and starts take seconds. */
+  readonly slowShare?: number;
 }
 
 export interface Outcome {
@@ -56,6 +59,8 @@ interface SimulatedNode {
 }
 
 const HEARTBEAT_MS = 2000;
+/** Longer than leases and reservations last. */
+const SLOW_MS = 14_000;
 const EVENTS_MAX = 3_000_000;
 
 const isForExecutor = (message: JobMessage): boolean =>
@@ -73,11 +78,11 @@ export class SchedulingSimulator {
   readonly violations: string[] = [];
   messagesSent = 0;
   nowMs = 0;
-  #events: { atMs: number; order: number; run: () => void }[] = [];
-  #order = 0;
+  readonly #events = new EventQueue();
   #steps = 0;
   readonly #unfinished = new Set<JobId>();
   readonly #delayMsMax: number;
+  readonly #slowShare: number;
   readonly #cut = new Map<string, number>();
   readonly #down = new Set<string>();
   readonly #lastDelivery = new Map<string, number>();
@@ -85,6 +90,7 @@ export class SchedulingSimulator {
   constructor(setup: SimulatorSetup) {
     this.random = seededRandom(setup.seed);
     this.#delayMsMax = setup.delayMsMax ?? 5;
+    this.#slowShare = setup.slowShare ?? 0;
     this.nodes = setup.nodes.map((node, index) => this.#makeNode(node, index));
     for (const node of this.nodes) this.#heartbeat(node, 0);
     for (const node of this.nodes) for (const other of this.nodes) this.#hear(other, node);
@@ -97,17 +103,7 @@ export class SchedulingSimulator {
   }
 
   at(atMs: number, run: () => void): void {
-    const event = { atMs: Math.max(atMs, this.nowMs), order: this.#order++, run };
-    let position = this.#events.length;
-    this.#events.push(event);
-    while (position > 0) {
-      const parent = (position - 1) >>> 1;
-      const above = this.#events[parent];
-      if (above === undefined || before(above, event)) break;
-      this.#events[position] = above;
-      position = parent;
-    }
-    this.#events[position] = event;
+    this.#events.push(Math.max(atMs, this.nowMs), run);
   }
 
   submit(index: number, durationMs: number, placement: PlacementRequest): JobId {
@@ -182,7 +178,7 @@ export class SchedulingSimulator {
   /** Runs until nothing happens before `untilMs`, or the condition holds. */
   run(untilMs: number, isDone: () => boolean = () => false): void {
     while (!isDone()) {
-      const event = this.#nextEvent(untilMs);
+      const event = this.#events.popUntil(untilMs);
       if (event === null) {
         this.nowMs = untilMs;
         return;
@@ -211,16 +207,9 @@ export class SchedulingSimulator {
           break;
         case 'start': {
           const { job, attempt, place } = effect;
-          this.#send(node, place.node, {
-            t: 'job.start',
-            job,
-            attempt,
-            lease: place.lease,
-            spec: { command: { kind: 'line', line: 'make' }, env: {}, umask: 18, timeout_ms: null, stdin: false },
-            cwd: place.cwd,
-            streams: { stdin: null, stdout: 1, stderr: 2 },
-            window_bytes: 1,
-          });
+          const send = (): void => this.#send(node, place.node, startMessage(job, attempt, place.lease, place.cwd));
+          if (this.#isSlow()) this.#sendLate(node, place.node, send);
+          else send();
           break;
         }
         case 'finish':
@@ -245,7 +234,8 @@ export class SchedulingSimulator {
           const { job, attempt } = effect.reserve;
           const verdict = { ok: true, cwd: '/work', toolsFound: [] } as const;
           const checked = { kind: 'checked', job, attempt, from: effect.from, verdict } as const;
-          this.#later(node, this.random.next() * 4, () => this.stepExecutor(node, checked));
+          const judgeMs = this.#isSlow() ? this.random.next() * SLOW_MS : this.random.next() * 4;
+          this.#later(node, judgeMs, () => this.stepExecutor(node, checked));
           break;
         }
         case 'send':
@@ -262,6 +252,20 @@ export class SchedulingSimulator {
       }
     }
     this.#arm(node);
+  }
+
+  #isSlow(): boolean {
+    return this.#slowShare > 0 && this.random.next() < this.#slowShare;
+  }
+
+  /** As if the origin had been suspended just then; not at all where the link went down meanwhile. */
+  #sendLate(node: SimulatedNode, to: NodeId, send: () => void): void {
+    const target = this.nodes.find(({ id }) => id === to) ?? node;
+    const key = linkKey(node, target);
+    const cuts = this.#cut.get(key) ?? 0;
+    this.#later(node, this.random.next() * SLOW_MS, () => {
+      if ((this.#cut.get(key) ?? 0) === cuts) send();
+    });
   }
 
   #startProcess(node: SimulatedNode, job: JobId, attempt: number): void {
@@ -396,25 +400,6 @@ export class SchedulingSimulator {
     };
   }
 
-  #nextEvent(untilMs: number): { atMs: number; run: () => void } | null {
-    const first = this.#events[0];
-    if (first === undefined || first.atMs > untilMs) return null;
-    const last = this.#events.pop();
-    if (last !== undefined && last !== first) {
-      let position = 0;
-      for (;;) {
-        const [left, right] = [2 * position + 1, 2 * position + 2];
-        const [one, two] = [this.#events[left], this.#events[right]];
-        const [child, at] = one !== undefined && two !== undefined && before(two, one) ? [two, right] : [one, left];
-        if (child === undefined || before(last, child)) break;
-        this.#events[position] = child;
-        position = at;
-      }
-      this.#events[position] = last;
-    }
-    return first;
-  }
-
   #jobId(): JobId {
     return makeJobId(this.nowMs, this.#bytes(16));
   }
@@ -424,8 +409,18 @@ export class SchedulingSimulator {
   }
 }
 
-const before = (a: { atMs: number; order: number }, b: { atMs: number; order: number }): boolean =>
-  a.atMs < b.atMs || (a.atMs === b.atMs && a.order < b.order);
+function startMessage(job: JobId, attempt: number, lease: LeaseId, cwd: string): JobMessage {
+  return {
+    t: 'job.start',
+    job,
+    attempt,
+    lease,
+    spec: { command: { kind: 'line', line: 'make' }, env: {}, umask: 18, timeout_ms: null, stdin: false },
+    cwd,
+    streams: { stdin: null, stdout: 1, stderr: 2 },
+    window_bytes: 1,
+  };
+}
 
 const linkKey = (a: SimulatedNode, b: SimulatedNode): string =>
   a.index < b.index ? `${a.index}-${b.index}` : `${b.index}-${a.index}`;

@@ -1,18 +1,16 @@
 import { describe, expect, test } from 'vitest';
 import type { JobId } from '../../src/base/ids.ts';
 import type { PlacementRequest } from '../../src/core/scheduling/placement-request.ts';
+import { simulationSeeds } from './seeds.ts';
 import { SchedulingSimulator, type NodeSetup } from './scheduling-simulator.ts';
 
-const SEEDS = Number(process.env['MESHWORK_SEEDS'] ?? '50');
-const FIXED_SEEDS = [1, 2, 3, 5, 8, 13, 21, 34];
-/** Fixed ones first, then random ones; every failure names its seed. */
-const seeds = (share: number): number[] => {
-  const count = Math.max(2, Math.ceil(SEEDS * share));
-  const random = Array.from({ length: Math.max(0, count - FIXED_SEEDS.length) }, () =>
-    Math.floor(Math.random() * 2 ** 32),
-  );
-  return [...FIXED_SEEDS, ...random].slice(0, count);
-};
+/** A share of the run's seeds, at least two. */
+function seeds(share: number): number[] {
+  const all = simulationSeeds();
+  const count = Math.min(all.length, Math.max(2, Math.ceil(all.length * share)));
+  // From both ends: the fixed ones are first, the new ones last.
+  return [...all.slice(0, Math.ceil(count / 2)), ...all.slice(all.length - Math.floor(count / 2))];
+}
 
 const HEAVY: PlacementRequest = {
   jobClass: 'heavy',
@@ -103,12 +101,43 @@ describe('spreading', () => {
   });
 });
 
+describe('the queue', () => {
+  test.each(seeds(0.2))('one long queue does not starve another origin (seed %i)', (seed) => {
+    const simulator = new SchedulingSimulator({ seed, nodes: nodesOf([1, { slots: 2 }], [2, { slots: 0 }]) });
+    simulator.run(100);
+    for (let job = 0; job < 200; job++) simulator.submit(0, 200, HEAVY);
+    for (let job = 0; job < 40; job++) simulator.submit(1, 200, HEAVY);
+    simulator.run(2000);
+    const late = simulator.submit(2, 200, HEAVY);
+    simulator.run(60_000, () => simulator.unfinished === 0);
+    const result = simulator.outcomes.get(late)?.result;
+    expect(result?.queueMs, `seed ${seed}`).toBeLessThan(1500);
+    const shorter = [...simulator.outcomes].filter(([job]) => simulator.submittedBy.get(job) === 1);
+    const lastMs = Math.max(...shorter.map(([, { atMs }]) => atMs));
+    expect(lastMs, `seed ${seed}: 40 jobs that share 2 slots with 200 others, turn by turn`).toBeLessThan(14_000);
+  });
+
+  test.each(seeds(0.2))('a job that only a busy node can take lets the others pass (seed %i)', (seed) => {
+    const simulator = new SchedulingSimulator({
+      seed,
+      nodes: nodesOf([1, { slots: 1, cores: 16 }], [2, { slots: 1 }]),
+    });
+    simulator.run(100);
+    const wide = { ...HEAVY, requires: { ...HEAVY.requires, cpus: 16 } };
+    for (let job = 0; job < 10; job++) simulator.submit(1, 1000, wide);
+    const others = Array.from({ length: 10 }, () => simulator.submit(1, 100, HEAVY));
+    simulator.run(60_000, () => simulator.unfinished === 0);
+    for (const job of others) expect(simulator.outcomes.get(job)?.result.queueMs, `seed ${seed}`).toBeLessThan(2500);
+  });
+});
+
 describe('faults', () => {
   test.each(seeds(1))('cuts, crashes and cancellations leak no slot and run nothing twice (seed %i)', (seed) => {
     const simulator = new SchedulingSimulator({
       seed,
       nodes: nodesOf([4, { slots: 3 }], [2, { slots: 0 }]),
       delayMsMax: 5 + (seed % 40),
+      slowShare: seed % 2 === 0 ? 0.03 : 0,
     });
     const { random } = simulator;
     const jobs: JobId[] = [];
