@@ -104,7 +104,11 @@ async function runLocked(options: DaemonOptions): Promise<number> {
     login,
     user: user.own ? null : { uid: user.uid, gid: user.gid, groups: user.groups },
     probe,
-    directories: createDirectories({ home: login.home, env: login.env }),
+    directories: createDirectories({
+      home: login.home,
+      env: login.env,
+      user: user.own ? null : { uid: user.uid, gid: user.gid },
+    }),
     identity: await loadOrCreateIdentity(home.identity, Date.now()),
     name: nodeName(config),
     random: seededRandom(randomInt(2 ** 32)),

@@ -4,11 +4,11 @@ import { unreachable } from '../base/assert.ts';
 import { MeshError } from '../base/errors.ts';
 import type { JobId } from '../base/ids.ts';
 import type { ClassLists } from '../core/policy/class-lists.ts';
-import { classify } from '../core/policy/classify.ts';
+import { classify, type Classification } from '../core/policy/classify.ts';
 import { projectPins } from '../core/policy/tool-versions.ts';
 import type { Submission } from '../core/scheduling/origin-job.ts';
-import type { JobSpec, Requirements } from '../wire/job-spec.ts';
-import { readProjectFiles } from './project-files.ts';
+import type { Command, JobSpec, Requirements } from '../wire/job-spec.ts';
+import { directoryFrom, readPins, readScripts } from './project-files.ts';
 
 /** Linux takes at most 128 KiB in one argument (MAX_ARG_STRLEN, execve(2)), the closing NUL included. */
 const COMMAND_BYTES_MAX = 131_071;
@@ -54,6 +54,8 @@ export interface PreparationContext {
   readonly probe: NodeProbe;
 }
 
+/** Folders that one line changes into and runs package scripts in. */
+const SCRIPT_FOLDERS_MAX = 16;
 const TOOL_PREFIX = 'tool:';
 
 /** The executables that a job states it needs. */
@@ -79,21 +81,44 @@ export async function toolsHere(probe: NodeProbe, tools: readonly string[]): Pro
 export async function prepareJob(job: JobId, spec: JobSpec, context: PreparationContext): Promise<Submission> {
   checkCommand(spec);
   const { command, requires, target } = spec;
-  const project = await readProjectFiles(spec.cwd);
-  const scripts = (name: string): string | null =>
-    Object.hasOwn(project.scripts, name) ? (project.scripts[name] ?? null) : null;
-  const classified = classify(command, { scripts, lists: context.lists });
+  const classified = await classifyInProject(command, spec.cwd, context.lists);
+  const { tools } = classified;
+  const mayLeave = (target.kind === 'any' || target.kind === 'bash') && classified.class !== 'bound';
   const placement = {
     jobClass: classified.class,
     classReason: classified.reason,
     target,
     requires,
-    tools: classified.tools,
-    toolsHere: await toolsHere(context.probe, [...classified.tools, ...requiredTools(requires)]),
-    pins: projectPins(project.pins),
+    tools,
+    toolsHere: await toolsHere(context.probe, [...tools, ...requiredTools(requires)]),
+    pins: mayLeave && tools.length > 0 ? projectPins(await readPins(spec.cwd)) : {},
   };
   // What proves that a directory elsewhere is the same one costs milliseconds: only where it can be asked for.
-  const mayLeave = target.kind === 'any' || target.kind === 'bash';
-  const git = mayLeave && classified.class !== 'bound';
-  return { job, command, cwd: await context.directories.evidence(spec.cwd, { git }), placement };
+  return { job, command, cwd: await context.directories.evidence(spec.cwd, { git: mayLeave }), placement };
+}
+
+/** Reads package scripts only where the command runs any. */
+async function classifyInProject(command: Command, cwd: string, lists: ClassLists): Promise<Classification> {
+  const wanted = new Set<string>();
+  const ask = (folder: string): null => {
+    if (wanted.size < SCRIPT_FOLDERS_MAX) wanted.add(folder);
+    return null;
+  };
+  const first = classify(command, {
+    lists,
+    scripts: () => ask(cwd),
+    scriptsAt: (named) => ask(directoryFrom(cwd, named)),
+  });
+  if (wanted.size === 0) return first;
+  const scripts = new Map<string, Readonly<Record<string, string>>>();
+  for (const folder of wanted) scripts.set(folder, await readScripts(folder));
+  const lookUp = (folder: string, name: string): string | null => {
+    const found = scripts.get(folder) ?? {};
+    return Object.hasOwn(found, name) ? (found[name] ?? null) : null;
+  };
+  return classify(command, {
+    lists,
+    scripts: (name) => lookUp(cwd, name),
+    scriptsAt: (named, name) => lookUp(directoryFrom(cwd, named), name),
+  });
 }

@@ -7,12 +7,9 @@ import { DIAL_STAGGER_MS, DialSchedule } from '../core/membership/dial-schedule.
 import { chooseLink } from '../core/membership/link-choice.ts';
 import type { Address, DialFailure, PeerLink } from '../ports/links.ts';
 import { StreamMux } from '../wire/stream-mux.ts';
-import { ADDRESSES_MAX } from './address.ts';
+import { AddressBook } from './address-book.ts';
 import { formatHostPort } from './config-schema.ts';
 import { nowMs } from './core-loop.ts';
-
-/** How many addresses of nodes are remembered beside the trusted ones' own. */
-const ADDRESS_BOOK_MAX = 1024;
 
 /** An up link, with the streams on its bulk socket. */
 export interface Peer {
@@ -56,10 +53,9 @@ export class LinkTable {
   readonly #options: LinkTableOptions;
   readonly #links = new Map<NodeId, Entry>();
   readonly #schedule: DialSchedule;
-  /** Known addresses of each node, the last that worked first. */
-  readonly #book = new Map<NodeId, Address[]>();
-  /** `--peer` addresses whose node is not known yet, and the node that answered there. */
-  readonly #static = new Map<string, NodeId | null>();
+  readonly #book = new AddressBook();
+  /** `--peer` addresses, each with the node that answered there: from then on that node is dialled by its id. */
+  readonly #static = new Map<string, { readonly address: Address; readonly owner: NodeId | null }>();
   readonly #stop = new AbortController();
   #timer: NodeJS.Timeout | null = null;
   #lastNumber = 0;
@@ -80,26 +76,34 @@ export class LinkTable {
   /** Dial until linked. Addresses are added to those known. */
   want(id: NodeId, addresses: readonly Address[]): void {
     if (id === this.#options.self) return;
-    const known = this.#learn(id, addresses);
-    if (known.length > 0 || this.#book.has(id)) this.#schedule.want(id, known, nowMs());
+    const known = this.#book.learn(id, addresses);
+    if (known.length > 0) this.#schedule.want(id, known, nowMs());
     if (this.#links.has(id)) this.#schedule.linked(id);
     this.#arm();
   }
 
   unwant(id: NodeId): void {
     this.#schedule.unwant(id);
+    // Another node of the mesh may come to answer at an address that was given by hand.
+    for (const [key, { address, owner }] of this.#static) {
+      if (owner !== id) continue;
+      this.#static.set(key, { address, owner: null });
+      this.#schedule.want(key, [address], nowMs());
+    }
+    this.#arm();
   }
 
   /** A `--peer`: whoever of our mesh answers there. */
   wantStatic(address: Address): void {
     const key = `address ${formatHostPort(address)}`;
-    if (!this.#static.has(key)) this.#static.set(key, null);
+    if (this.#static.has(key)) return;
+    this.#static.set(key, { address, owner: null });
     this.#schedule.want(key, [address], nowMs());
     this.#arm();
   }
 
   addressesOf(id: NodeId): readonly Address[] {
-    return this.#book.get(id) ?? [];
+    return this.#book.addressesOf(id);
   }
 
   /** The network changed or this machine woke. */
@@ -149,6 +153,7 @@ export class LinkTable {
     const peer: Peer = { id, number, mux, send: (message) => link.sendControl(JSON.stringify(message)) };
     const entry: Entry = { peer, link, heardAtMs: nowMs() };
     this.#links.set(id, entry);
+    this.#book.linked(id, link.remoteAddress);
     this.#schedule.linked(id);
     this.#options.log.info('link up', { peer: id, address: link.remoteAddress, dialled: link.dialledByUs });
     this.#options.onUp(peer, link.peerIncarnation);
@@ -176,25 +181,7 @@ export class LinkTable {
     this.#options.log.info('link down', { peer: peer.id, reason });
     this.#options.onDown(peer, reason);
     this.#schedule.unlinked(peer.id, nowMs());
-    for (const [key, id] of this.#static) if (id === peer.id) this.#schedule.unlinked(key, nowMs());
     this.#arm();
-  }
-
-  #learn(id: NodeId, addresses: readonly Address[]): Address[] {
-    const known = this.#book.get(id) ?? [];
-    const texts = new Set(known.map(formatHostPort));
-    const added = addresses.filter((address) => !texts.has(formatHostPort(address)));
-    // Unproven addresses never push out one that worked.
-    const all = [...known, ...added].slice(0, ADDRESSES_MAX);
-    if (added.length > 0 && (this.#book.has(id) || this.#book.size < ADDRESS_BOOK_MAX)) this.#book.set(id, all);
-    return all;
-  }
-
-  #worked(id: NodeId, address: Address): void {
-    const text = formatHostPort(address);
-    const others = (this.#book.get(id) ?? []).filter((one) => formatHostPort(one) !== text);
-    this.#book.set(id, [address, ...others].slice(0, ADDRESSES_MAX));
-    this.#options.onAddressBook();
   }
 
   #arm(): void {
@@ -209,9 +196,9 @@ export class LinkTable {
   #dialDue(): void {
     this.#timer = null;
     for (const { key, addresses } of this.#schedule.takeDue(nowMs())) {
-      const owner = this.#static.has(key) ? (this.#static.get(key) ?? null) : (key as NodeId);
-      if (owner !== null && this.#links.has(owner)) this.#schedule.linked(key);
-      else void this.#dialOne(key, this.#static.has(key) ? null : owner, addresses);
+      const expected = this.#static.has(key) ? null : (key as NodeId);
+      if (expected !== null && this.#links.has(expected)) this.#schedule.linked(key);
+      else void this.#dialOne(key, expected, addresses);
     }
     this.#arm();
   }
@@ -220,42 +207,48 @@ export class LinkTable {
   async #dialOne(key: string, expected: NodeId | null, addresses: readonly Address[]): Promise<void> {
     const race = new AbortController();
     const signal = AbortSignal.any([race.signal, this.#stop.signal]);
-    const failures: DialFailure[] = [];
     let linked = false;
-    await Promise.all(
-      addresses.map(async (address, index) => {
-        if (index > 0) await delay(index * DIAL_STAGGER_MS, undefined, { signal }).catch(() => signal.aborted);
-        if (signal.aborted) return;
-        const dialled = await this.#options.dial(address, expected, signal);
-        if (!dialled.ok) {
-          failures.push(dialled.error);
-          return;
-        }
+    let refused = 0;
+    const tryOne = async (address: Address, index: number): Promise<void> => {
+      if (index > 0) await delay(index * DIAL_STAGGER_MS, undefined, { signal }).catch(() => signal.aborted);
+      if (signal.aborted) return;
+      const dialled = await this.#options.dial(address, expected, signal);
+      if (dialled.ok) {
         if (linked || signal.aborted) return dialled.value.close('another address answered first');
         linked = true;
         race.abort();
-        this.#dialled(key, address, dialled.value);
-      }),
-    );
+        return this.#dialled(key, address, dialled.value);
+      }
+      const { kind, message } = dialled.error;
+      this.#options.log.debug('dial failed', { target: key, kind, message });
+      if (kind !== 'refused' || expected === null) return;
+      refused += 1;
+      // Where its last link stood, nobody listens any more: that is enough to suspect it at once.
+      if (refused === addresses.length || this.#book.isLastGood(expected, address)) this.#options.onRefused(expected);
+    };
+    await Promise.all(addresses.map(tryOne));
     if (linked || this.#stop.signal.aborted) return;
-    for (const failure of failures)
-      this.#options.log.debug('dial failed', { target: key, kind: failure.kind, message: failure.message });
     this.#schedule.failed(key, nowMs());
-    const everyRefused = failures.length === addresses.length && failures.every(({ kind }) => kind === 'refused');
-    if (everyRefused && expected !== null) this.#options.onRefused(expected);
     this.#arm();
   }
 
   #dialled(key: string, address: Address, link: PeerLink): void {
+    const given = this.#static.get(key);
     if (link.peer === this.#options.self) {
       // One of our own addresses: there is nothing to link to.
       this.#schedule.unwant(key);
       return link.close('this is the same node');
     }
-    if (this.#static.has(key)) this.#static.set(key, link.peer);
-    this.#worked(link.peer, address);
+    this.#book.worked(link.peer, address);
+    this.#options.onAddressBook();
     this.accept(link);
+    if (given !== undefined) {
+      this.#static.set(key, { address: given.address, owner: link.peer });
+      this.#schedule.unwant(key);
+      return this.want(link.peer, [address]);
+    }
     if (this.#links.has(link.peer)) this.#schedule.linked(key);
     else this.#schedule.failed(key, nowMs());
+    this.#arm();
   }
 }

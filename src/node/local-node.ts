@@ -161,6 +161,10 @@ export class LocalNode {
       down: ({ drain }) => this.#goDown(drain),
       submit: ({ spec }, streams, onEvent) => {
         if (this.#draining) throw new MeshError('refused', 'this node is going down; nothing was run');
+        const { jobs_max: jobsMax } = this.#options.config.queue;
+        if (this.#origin.jobsQueued >= jobsMax) {
+          throw new MeshError('queue_full', `${jobsMax} jobs wait here already (queue.jobs_max); nothing was run`);
+        }
         return this.#origins.submit(spec, streams, onEvent);
       },
       cancel: (job) => this.#origins.cancel(job),
@@ -325,6 +329,7 @@ export class LocalNode {
       mdns: config.mdns,
       slots: this.#facts().slots,
       labels: config.labels,
+      mcp: { timeout_s: config.mcp.timeout_s, roots: config.mcp.roots },
     };
   }
 

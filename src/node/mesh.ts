@@ -134,8 +134,7 @@ export class Mesh {
     const mesh = new Mesh(options);
     try {
       mesh.#listening = await mesh.#transport.listen({
-        host: options.listen.host,
-        port: options.listen.port,
+        ...options.listen,
         onLink: (link) => mesh.links.accept(link),
         onPair: options.onPair,
         onRefused: ({ peer, fault }) =>
@@ -262,10 +261,9 @@ export class Mesh {
   }
 
   #hint(hint: PeerHint): void {
-    const { nodeId } = this.#options.identity.identity;
-    if (hint.claimedId === nodeId) return;
-    const member = [...this.trust.members.keys()].find((id) => id === hint.claimedId);
-    if (member !== undefined) this.links.want(member, [hint]);
+    if (hint.claimedId === this.#options.identity.identity.nodeId) return;
+    const claimed = hint.claimedId as NodeId;
+    if (this.trust.members.has(claimed)) this.links.want(claimed, [hint]);
     else this.nearby.note(hint, nowMs());
   }
 

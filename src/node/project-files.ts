@@ -1,57 +1,65 @@
-import { readFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { open } from 'node:fs/promises';
+import { homedir } from 'node:os';
+import { dirname, isAbsolute, join, resolve } from 'node:path';
 import { systemCodeOf } from '../base/errors.ts';
+import { PIN_FILE_CHARS_MAX, PIN_FILES, type PinFile } from '../core/policy/tool-versions.ts';
 
 /** Bounds on what is read of a project to understand a command: enough for any real one. */
 const LEVELS_UP_MAX = 32;
-const FILE_BYTES_MAX = 1024 * 1024;
-const PIN_FILES = [
-  '.nvmrc',
-  '.node-version',
-  '.tool-versions',
-  '.python-version',
-  '.java-version',
-  'rust-toolchain.toml',
-  'rust-toolchain',
-] as const;
+const MANIFEST_BYTES_MAX = 1024 * 1024;
 
-export interface ProjectFiles {
-  /** `scripts` of the nearest package.json at or above cwd. */
-  readonly scripts: Readonly<Record<string, string>>;
-  /** Version pins found at or above cwd, nearest first. */
-  readonly pins: readonly { readonly name: string; readonly text: string }[];
-}
-
-/** Reads what placement needs to know of the directory that a command runs in. Unreadable files count as absent. */
-export async function readProjectFiles(cwd: string): Promise<ProjectFiles> {
-  let scripts: Record<string, string> | null = null;
-  const pins = new Map<string, string>();
-  let folder = cwd;
-  for (let level = 0; level < LEVELS_UP_MAX; level++) {
-    const here = folder;
-    const [manifest, ...pinTexts] = await Promise.all([
-      scripts === null ? readSmall(join(here, 'package.json')) : null,
-      ...PIN_FILES.map((name) => (pins.has(name) ? null : readSmall(join(here, name)))),
-    ]);
-    if (manifest !== null && manifest !== undefined) scripts = scriptsOf(manifest);
-    PIN_FILES.forEach((name, index) => {
-      const text = pinTexts[index];
-      if (text !== null && text !== undefined) pins.set(name, text);
-    });
-    const above = dirname(folder);
-    if (above === folder) break;
-    folder = above;
+/** Script name → line, of the nearest package.json at or above `folder`. */
+export async function readScripts(folder: string): Promise<Readonly<Record<string, string>>> {
+  for (const here of upwards(folder)) {
+    const manifest = await readSmall(join(here, 'package.json'), MANIFEST_BYTES_MAX);
+    if (manifest !== null) return scriptsOf(manifest);
   }
-  return { scripts: scripts ?? {}, pins: [...pins].map(([name, text]) => ({ name, text })) };
+  return {};
 }
 
-async function readSmall(path: string): Promise<string | null> {
+/** The files that pin versions of tools at or above `folder`; of several with one name the nearest. */
+export async function readPins(folder: string): Promise<PinFile[]> {
+  const found = new Map<string, string>();
+  for (const here of upwards(folder)) {
+    const wanted = PIN_FILES.filter((name) => !found.has(name));
+    const texts = await Promise.all(wanted.map((name) => readSmall(join(here, name), PIN_FILE_CHARS_MAX)));
+    wanted.forEach((name, index) => {
+      const text = texts[index];
+      if (text !== null && text !== undefined) found.set(name, text);
+    });
+  }
+  return [...found].map(([name, text]) => ({ name, text }));
+}
+
+/** Where a line's `cd` leads, as a shell would read it: absolute, relative to `cwd`, or from `~`. */
+export function directoryFrom(cwd: string, named: string): string {
+  if (named === '~' || named.startsWith('~/')) return join(homedir(), named.slice(1));
+  return isAbsolute(named) ? named : resolve(cwd, named);
+}
+
+function upwards(folder: string): string[] {
+  const folders = [folder];
+  for (let here = folder; folders.length < LEVELS_UP_MAX;) {
+    const above = dirname(here);
+    if (above === here) break;
+    folders.push(above);
+    here = above;
+  }
+  return folders;
+}
+
+/** Null where there is no such file, it cannot be read, or it is too large to be what its name says. */
+async function readSmall(path: string, bytesMax: number): Promise<string | null> {
   try {
-    const text = await readFile(path, 'utf8');
-    return text.length <= FILE_BYTES_MAX ? text : null;
+    const file = await open(path, 'r');
+    try {
+      const stats = await file.stat();
+      return stats.isFile() && stats.size <= bytesMax ? await file.readFile('utf8') : null;
+    } finally {
+      await file.close();
+    }
   } catch (error) {
-    const code = systemCodeOf(error);
-    if (code === '') throw error;
+    if (systemCodeOf(error) === '') throw error;
     return null;
   }
 }
