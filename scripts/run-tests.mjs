@@ -14,6 +14,11 @@ if (unknown.length > 0) {
   process.exit(2);
 }
 
+// The suites start real daemons: nothing of the caller's own node may reach them.
+const foreign = Object.fromEntries(
+  Object.entries(process.env).filter(([name]) => !name.startsWith('MESHWORK_') || name === 'MESHWORK_SEEDS'),
+);
+
 const work = mkdtempSync(join(tmpdir(), 'meshwork-test-'));
 let passed = 0;
 let failed = 0;
@@ -22,7 +27,7 @@ const failures = [];
 function step(title, command, args, env = {}) {
   const started = performance.now();
   console.log(`\n== ${title}`);
-  const result = spawnSync(command, args, { stdio: 'inherit', env: { ...process.env, ...env } });
+  const result = spawnSync(command, args, { stdio: 'inherit', env: { ...foreign, ...env } });
   const seconds = ((performance.now() - started) / 1000).toFixed(1);
   const good = result.status === 0;
   console.log(`== ${title}: ${good ? 'ok' : 'FAILED'} (${seconds} s)`);
@@ -42,8 +47,6 @@ function suite(name, node, label) {
   const args = ['node_modules/vitest/vitest.mjs', 'run', '--project', name, '--reporter=default', '--reporter=json'];
   const env = {
     MESHWORK_TEST_BUILT: '1',
-    // The suites start real daemons: nothing of the caller's own node may reach them.
-    MESHWORK_HOME: '',
     ...(soak ? { MESHWORK_SOAK: '1', MESHWORK_SEEDS: '1000' } : {}),
   };
   const good = step(`${name} on Node.js ${label}`, node, [...args, `--outputFile.json=${report}`], env);
@@ -82,6 +85,7 @@ try {
   check('lint', 'npx', ['oxlint', '--deny-warnings', 'src', 'test', 'scripts']);
   check('format', 'npx', ['oxfmt', '--check', 'src', 'test', 'scripts']);
   check('unused code', 'npx', ['knip']);
+  check('package', 'npx', ['publint', '--strict']);
   for (const name of ['architecture', 'unit', 'simulation', 'contract', 'mesh', 'e2e', 'netns'])
     suite(name, node, here);
   if (!quick) {
