@@ -9,7 +9,7 @@ export interface RunRequest {
   readonly attempt: number;
   readonly command: Command;
   readonly cwd: string;
-  /** The whole environment of the process. */
+  /** The whole environment of the process; MESHWORK_JOB_ID is added to it. */
   readonly env: Readonly<Record<string, string>>;
   readonly umask: number;
   readonly timeoutMs: number | null;
@@ -27,14 +27,18 @@ export interface RunRequest {
 
 export interface RunResult {
   readonly outcome: Outcome;
+  /** Bytes that the command wrote, those dropped beyond `outputBytesMax` included. */
   readonly stdoutBytes: number;
   readonly stderrBytes: number;
   readonly truncated: boolean;
+  /** Processes that outlived the command and had to be ended; 0 where the tree was ended anyway. */
   readonly leftRunning: number;
+  /** From the start of the process to its exit, or 0 where there was none. */
   readonly durationMs: number;
 }
 
 export interface RunHandlers {
+  /** At most once; never where no process could be started. */
   readonly onStarted: (pid: number) => void;
   /** Exactly once; the tree is gone and all output has been written to the streams, ended. */
   readonly onEnded: (result: RunResult) => void;
@@ -46,6 +50,7 @@ export interface Runner {
   readonly instance: string;
   /** The daemon's end of the streams named in requests; the daemon takes ids from its `nextId`. */
   readonly mux: StreamMux;
+  /** The streams named in the request must be open on `mux`: outputs with `windowBytes` granted, stdin with no credit. */
   run(request: RunRequest, handlers: RunHandlers): void;
   /** Ends the tree: TERM, 5 s, KILL. Unknown attempts are ignored. */
   cancel(job: JobId, attempt: number): void;

@@ -1,6 +1,7 @@
 import type { ChildProcess } from 'node:child_process';
 import { messageOf } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
+import { DURATION_MS_MAX } from '../base/units.ts';
 import { closeQuietly, type PipePool } from '../adapters/process/pipe-pool.ts';
 import { type Spawned, spawnCommand } from '../adapters/process/spawn.ts';
 import {
@@ -128,7 +129,8 @@ export class Attempt {
     const pid = child.pid ?? 0;
     const hunt = new TreeHunt({ job, leaderPid: pid }, this.#host.log);
     this.#leader = { pid, hunt };
-    const timer = timeoutMs === null ? null : setTimeout(() => this.#end('timeout'), timeoutMs);
+    const timer =
+      timeoutMs === null ? null : setTimeout(() => this.#end('timeout'), Math.min(timeoutMs, DURATION_MS_MAX));
     this.#host.send({ t: 'runner.started', job, attempt, pid });
     this.#stdout.attach(spawned.stdout);
     this.#stderr.attach(spawned.stderr);

@@ -12,6 +12,7 @@ import { parseOrder } from './orders.ts';
 
 /** Three streams each, with room to spare. */
 const ATTEMPTS_OPEN_MAX = STREAMS_MAX / 4;
+const FLUSH_DEADLINE_MS = 2000;
 
 export interface SessionHost {
   readonly instance: string;
@@ -27,7 +28,8 @@ export class Session {
   readonly #host: SessionHost;
   readonly #frames: FrameSocket;
   readonly #attempts = new Map<string, Attempt>();
-  #closed = false;
+  #ending = false;
+  #connected = true;
   #resolveFinished: () => void = () => undefined;
 
   constructor(socket: Socket, host: SessionHost) {
@@ -45,9 +47,8 @@ export class Session {
 
   /** Ends every tree, tells the daemon about each, then closes. */
   end(): void {
+    this.#ending = true;
     for (const attempt of this.#attempts.values()) attempt.cancel();
-    if (this.#attempts.size === 0) this.#frames.end();
-    this.#closed = true;
     this.#settle();
   }
 
@@ -79,7 +80,7 @@ export class Session {
     this.#attempts.set(key, attempt);
     journal.add(order.job);
     void this.#attend(key, attempt, order);
-    if (this.#closed) attempt.cancel();
+    if (this.#ending) attempt.cancel();
     return null;
   }
 
@@ -93,14 +94,15 @@ export class Session {
   /** Stage 1: what a daemon ordered ends with its connection. Jobs that outlive it would be kept here. */
   #onClose(reason: string | null): void {
     if (reason !== null) this.#host.log.warn('the connection to the daemon was lost', { reason });
-    this.#closed = true;
-    for (const attempt of this.#attempts.values()) attempt.cancel();
-    this.#settle();
+    this.#connected = false;
+    this.end();
   }
 
   #settle(): void {
-    if (!this.#closed || this.#attempts.size > 0) return;
+    if (!this.#ending || this.#attempts.size > 0) return;
+    if (!this.#connected) return this.#resolveFinished();
+    // What was said last must leave before this process does.
     this.#frames.end();
-    this.#resolveFinished();
+    setTimeout(() => this.#frames.close('the daemon does not close'), FLUSH_DEADLINE_MS).unref();
   }
 }

@@ -1,4 +1,6 @@
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -232,6 +234,35 @@ describe('the runner', () => {
     expect(takeLock(file)).toEqual({ ok: false, holder: process.pid });
     if (lock.ok) lock.release();
     expect(readdirSync(folder).filter((name) => name.startsWith('lock'))).toEqual([]);
+  });
+
+  it.each([
+    ['a frame of 2 GiB', Buffer.from([0x7f, 0xff, 0xff, 0xff, 0])],
+    ['a frame of no bytes', Buffer.from([0, 0, 0, 0, 0])],
+    ['a channel of its own', Buffer.from([0, 0, 0, 2, 9, 9])],
+    ['an order that is none', Buffer.from([0, 0, 0, 3, 0, 0x7b, 0x7d])],
+    ['a stream frame that is none', Buffer.from([0, 0, 0, 2, 1, 77])],
+  ])('does not serve who sends %s', async (_, bytes) => {
+    const home = mkdtempSync(path.join(folder, 'raw-'));
+    const socketPath = path.join(home, 'runner.sock');
+    const child = spawn(process.execPath, [rig.runnerPath, socketPath], { stdio: 'ignore' });
+    const gone = new Promise((resolve) => child.once('exit', resolve));
+    await until('it listens', () => existsSync(socketPath));
+    expect(statSync(socketPath).mode & 0o777).toBe(0o600);
+    const socket = connect(socketPath, () => socket.write(bytes));
+    socket.on('error', () => undefined);
+    expect(await gone).toBe(0);
+  });
+
+  it('asked to end by a signal, ends its trees and tells', async () => {
+    const other = await makeRig();
+    const job = run(other.runner, 'setsid sleep 98765 & sleep 98765');
+    await job.started;
+    await until('the tree stands', () => alive(job.job).length >= 2);
+    process.kill(other.runner.pid, 'SIGTERM');
+    expect((await job.result).outcome).toMatchObject({ kind: 'cancelled' });
+    expect(alive(job.job)).toEqual([]);
+    await other.close();
   });
 
   it('that cannot start says so', async () => {

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync, chmodSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync, chmodSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -241,6 +241,25 @@ describe('stdin', () => {
     const job = run(rig.runner, 'cat', { stdin: true, env: { ...BASE_ENV, HOME: folder } });
     job.stdin?.end();
     expect(await job.result).toMatchObject({ stdout: '' });
+  });
+});
+
+describe('many commands', () => {
+  it('at once, each its own output; no descriptor stays open', async () => {
+    const open = (): number => readdirSync(`/proc/${rig.runner.pid}/fd`).length;
+    const jobs = Array.from({ length: 60 }, (_, index) => {
+      const job = run(rig.runner, `cat; echo ${index}`, { stdin: index % 2 === 0 });
+      if (index % 4 === 0) job.stdin?.write(Buffer.alloc(100_000, 'x'));
+      job.stdin?.end();
+      return job.result;
+    });
+    const results = await Promise.all(jobs);
+    for (const [index, result] of results.entries()) expect(result.stdout.endsWith(`${index}\n`)).toBe(true);
+    // Pipes at hand, a few descriptors of Node's own, and nothing for the jobs that ended.
+    await until('the descriptors of ended commands are closed', () => open() < 160);
+    await Promise.all(Array.from({ length: 60 }, () => run(rig.runner, ['no-such-x'], { cwd: folder }).result));
+    await Promise.all(Array.from({ length: 60 }, () => run(rig.runner, 'x', { cwd: '/no/such' }).result));
+    await until('the descriptors of failed commands are closed', () => open() < 160);
   });
 });
 

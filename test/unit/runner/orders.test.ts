@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { parseOrder } from '../../../src/runner/orders.ts';
 import { toRunnerSchema } from '../../../src/wire/runner.ts';
