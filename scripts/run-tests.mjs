@@ -15,7 +15,7 @@ if (unknown.length > 0) {
 }
 
 // The suites start real daemons: nothing of the caller's own node may reach them.
-const foreign = Object.fromEntries(
+const environment = Object.fromEntries(
   Object.entries(process.env).filter(([name]) => !name.startsWith('MESHWORK_') || name === 'MESHWORK_SEEDS'),
 );
 
@@ -27,7 +27,7 @@ const failures = [];
 function step(title, command, args, env = {}) {
   const started = performance.now();
   console.log(`\n== ${title}`);
-  const result = spawnSync(command, args, { stdio: 'inherit', env: { ...foreign, ...env } });
+  const result = spawnSync(command, args, { stdio: 'inherit', env: { ...environment, ...env } });
   const seconds = ((performance.now() - started) / 1000).toFixed(1);
   const good = result.status === 0;
   console.log(`== ${title}: ${good ? 'ok' : 'FAILED'} (${seconds} s)`);

@@ -1,11 +1,11 @@
 import { connect as connectSocket } from 'node:net';
 import type { Readable } from 'node:stream';
+import { FrameSocket } from '../adapters/process/frame-socket.ts';
 import { MeshError, messageOf, systemCodeOf, type ErrorCode } from '../base/errors.ts';
 import type { ApiDaemonMessage, ApiHello, ApiMethod, ApiParams, ApiResults, JobEvent, RunObject } from '../wire/api.ts';
 import type { JobSpec } from '../wire/job-spec.ts';
 import { STREAM_WINDOW_BYTES, type OutgoingStream } from '../wire/stream-mux.ts';
 import { PROTOCOL_VERSION } from '../wire/version.ts';
-import { ControlChannel } from './control-channel.ts';
 import { socketAddress } from './home.ts';
 
 const HELLO_TIMEOUT_MS = 5000;
@@ -40,14 +40,14 @@ interface Pending {
 /** One connection to this machine's daemon: what the CLI and the MCP server are built on. */
 export class ApiClient {
   readonly daemon: { readonly pid: number; readonly version: string };
-  readonly #channel: ControlChannel;
+  readonly #channel: FrameSocket;
   readonly #pending: Map<number, Pending>;
   readonly #closed: Promise<string>;
   #lastId = 0;
 
   /** @internal use connectDaemon */
   constructor(
-    channel: ControlChannel,
+    channel: FrameSocket,
     pending: Map<number, Pending>,
     closed: Promise<string>,
     daemon: { pid: number; version: string },
@@ -76,10 +76,10 @@ export class ApiClient {
   submit(spec: JobSpec, io: JobIo): JobHandle {
     const { mux } = this.#channel;
     const streams = { stdin: io.stdin === null ? null : mux.nextId(), stdout: 0, stderr: 0 };
-    const open: Promise<void>[] = [];
+    const outputs: Output[] = [];
     const openOutput = (handler: (bytes: Uint8Array) => void | Promise<void>): number => {
       const id = mux.nextId();
-      open.push(receive(this.#channel, id, handler));
+      outputs.push(receive(this.#channel, id, handler));
       return id;
     };
     streams.stdout = openOutput(io.onStdout);
@@ -102,9 +102,11 @@ export class ApiClient {
     const finish = async (): Promise<RunObject> => {
       try {
         const result = await answer;
-        await Promise.all(open);
+        await Promise.all(outputs.map(({ ended }) => ended));
         return result;
       } finally {
+        // A submission that was refused has no streams at the other side: nothing would ever end them here.
+        for (const { drop } of outputs) drop();
         stopStdin?.();
       }
     };
@@ -131,12 +133,9 @@ export class ApiClient {
         return;
       }
       this.#pending.set(id, { resolve, reject, onEvent });
-      try {
-        this.#channel.sendJson({ t: 'request', id, method, params });
-      } catch (error) {
-        this.#pending.delete(id);
-        reject(new MeshError('bad_argument', `the request is too large: ${messageOf(error)}; nothing was run`, error));
-      }
+      if (this.#channel.sendControl({ t: 'request', id, method, params })) return;
+      this.#pending.delete(id);
+      reject(new MeshError('bad_argument', 'the request is larger than 1 MiB; nothing was run'));
     });
   }
 }
@@ -147,13 +146,16 @@ const connectionLost = (reason: string): MeshError =>
     `the connection to this machine's daemon was lost (${reason}); the jobs of this connection are ended`,
   );
 
-/** Delivers one output stream to `handler`; settles when the stream has ended and the last handler call has settled. */
-function receive(
-  channel: ControlChannel,
-  id: number,
-  handler: (bytes: Uint8Array) => void | Promise<void>,
-): Promise<void> {
-  return new Promise((resolve, reject) => {
+interface Output {
+  /** Settles when the stream has ended and the last handler call has settled. */
+  readonly ended: Promise<void>;
+  readonly drop: () => void;
+}
+
+/** Delivers one output stream to `handler`. */
+function receive(channel: FrameSocket, id: number, handler: (bytes: Uint8Array) => void | Promise<void>): Output {
+  let drop = (): void => undefined;
+  const ended = new Promise<void>((resolve, reject) => {
     let last: Promise<void> = Promise.resolve();
     const settle = (): void => {
       last.then(resolve, reject);
@@ -170,11 +172,13 @@ function receive(
       onEnd: settle,
       onAbort: settle,
     });
+    drop = () => stream.abort();
   });
+  return { ended, drop };
 }
 
 /** Pumps `source` into a stream as credit allows. @returns a function that stops reading it */
-function feed(channel: ControlChannel, id: number, source: Readable): () => void {
+function feed(channel: FrameSocket, id: number, source: Readable): () => void {
   const stream: OutgoingStream = channel.mux.openOutgoing(id, 0, {
     onSent: () => {
       if (stream.queuedBytes === 0) source.resume();
@@ -223,15 +227,20 @@ export function connectDaemon(controlSocket: string, client: ApiHello['client'] 
         : `the control socket: ${messageOf(error)}`;
       reject(new MeshError(gone ? 'daemon_not_running' : 'io', text, error));
     });
-    const channel = new ControlChannel(socket, 'first', {
-      onJson: (message) => receiveMessage(message as ApiDaemonMessage),
+    const channel = new FrameSocket(socket, 'first', {
+      onControl: (json) => {
+        // Our own daemon, of our own version or told apart by its hello: it is trusted to keep to its types.
+        receiveMessage(JSON.parse(json) as ApiDaemonMessage);
+        return null;
+      },
       onClose: (reason) => {
         clearTimeout(timer);
-        const error = connectionLost(reason);
+        const why = reason ?? 'it went down';
+        const error = connectionLost(why);
         reject(error);
         for (const waiting of pending.values()) waiting.reject(error);
         pending.clear();
-        closedResolve(reason);
+        closedResolve(why);
       },
     });
     const receiveMessage = (message: ApiDaemonMessage): void => {
@@ -255,6 +264,6 @@ export function connectDaemon(controlSocket: string, client: ApiHello['client'] 
     };
     const parentJob = process.env['MESHWORK_JOB_ID'] ?? null;
     const hello: ApiHello = { t: 'hello', protocol: PROTOCOL_VERSION, client, parent_job: parentJob };
-    channel.sendJson(hello);
+    channel.sendControl(hello);
   });
 }

@@ -1,6 +1,7 @@
 import { chmodSync, rmSync } from 'node:fs';
 import { createServer, type Socket } from 'node:net';
 import { assert } from '../base/assert.ts';
+import { FrameSocket } from '../adapters/process/frame-socket.ts';
 import { MeshError, messageOf, systemCodeOf } from '../base/errors.ts';
 import type { JobId } from '../base/ids.ts';
 import type { Logger } from '../base/log.ts';
@@ -16,7 +17,6 @@ import {
   type JobEvent,
 } from '../wire/api.ts';
 import { PROTOCOL_VERSION } from '../wire/version.ts';
-import { ControlChannel } from './control-channel.ts';
 import { socketAddress } from './home.ts';
 import type { ClientStreams } from './origin-streams.ts';
 
@@ -94,7 +94,7 @@ export async function serveControl(
 }
 
 class ControlSession {
-  readonly #channel: ControlChannel;
+  readonly #channel: FrameSocket;
   readonly #handlers: ApiHandlers;
   readonly #log: Logger;
   readonly #jobs = new Set<JobId>();
@@ -105,8 +105,8 @@ class ControlSession {
   constructor(socket: Socket, version: string, handlers: ApiHandlers, log: Logger, onGone: () => void) {
     this.#handlers = handlers;
     this.#log = log;
-    this.#channel = new ControlChannel(socket, 'second', {
-      onJson: (message) => this.#receive(message),
+    this.#channel = new FrameSocket(socket, 'second', {
+      onControl: (json) => this.#receiveText(json),
       onClose: () => {
         clearTimeout(this.#helloTimer);
         // Nobody is left to read what these jobs say, or to want it.
@@ -119,9 +119,19 @@ class ControlSession {
   }
 
   end(reason: string): void {
-    this.#channel.end(reason);
+    this.#channel.end();
     // A client that does not close its side would hold the daemon: it has been told.
     setTimeout(() => this.#channel.close(reason), 500).unref();
+  }
+
+  #receiveText(json: string): string | null {
+    try {
+      this.#receive(JSON.parse(json));
+      return null;
+    } catch (error) {
+      if (!(error instanceof SyntaxError)) throw error;
+      return `malformed: ${messageOf(error)}`;
+    }
   }
 
   #receive(raw: unknown): void {
@@ -132,7 +142,7 @@ class ControlSession {
     if (message.t === 'hello') {
       clearTimeout(this.#helloTimer);
       this.#hello = message;
-      if (message.protocol !== PROTOCOL_VERSION) this.#channel.end('protocol mismatch');
+      if (message.protocol !== PROTOCOL_VERSION) this.#channel.end();
       return;
     }
     if (this.#hello === null) return this.#channel.close('a request before hello');
@@ -237,6 +247,8 @@ class ControlSession {
   }
 
   #send(message: ApiDaemonMessage): void {
-    if (!this.#channel.closed) this.#channel.sendJson(message);
+    if (this.#channel.closed || this.#channel.sendControl(message)) return;
+    this.#log.error('an answer is larger than a frame', { kind: message.t });
+    this.#channel.close('an answer is larger than a frame');
   }
 }

@@ -44,6 +44,11 @@ export class FrameSocket {
     socket.on('close', () => this.#onClosed());
   }
 
+  /** True once either side has closed it: nothing written from now on arrives. */
+  get closed(): boolean {
+    return this.#closed || !this.#socket.writable;
+  }
+
   /** @returns false, and sends nothing, where the message exceeds the frame bound */
   sendControl(message: unknown): boolean {
     const body = Buffer.from(JSON.stringify(message), 'utf8');
