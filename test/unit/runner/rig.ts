@@ -3,6 +3,7 @@ import { createHash, randomBytes, type Hash } from 'node:crypto';
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { buildSync } from 'esbuild';
 import { makeJobId, type JobId } from '../../../src/base/ids.ts';
 import { silentLogger } from '../../../src/base/log.ts';
@@ -73,7 +74,7 @@ function bundle(source: string): string {
 export async function makeDaemon(line: string) {
   const home = mkdtempSync(path.join(tmpdir(), 'mw-home-'));
   const job = newJob();
-  const args = [bundle('test/unit/runner/tiny-daemon.ts'), bundle(RUNNER), home, job, line];
+  const args = [bundle(fileURLToPath(new URL('./tiny-daemon.ts', import.meta.url))), bundle(RUNNER), home, job, line];
   const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });
   const runnerPid = await new Promise<number>((resolve, reject) => {
     child.once('exit', (code) => reject(new Error(`the daemon exited with ${code}`)));
