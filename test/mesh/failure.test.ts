@@ -1,0 +1,162 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { childrenOf, fullMesh, NodeSet, processesWith, until, type TestNode } from '../fixtures/mesh-nodes.ts';
+
+const SUSPECT_MS_MAX = 3_500;
+const DEAD_MS_MAX = 9_000;
+const BACK_MS_MAX = 10_000;
+const TREE_GONE_MS_MAX = 7_000;
+const FREEZE_MS = 8_000;
+const EXIT_MESHWORK = 125;
+
+const set = new NodeSet();
+let nodes: readonly TestNode[] = [];
+const node = (index: number): TestNode => {
+  const found = nodes[index];
+  if (found === undefined) throw new Error(`no node ${index}`);
+  return found;
+};
+let lastMark = 0;
+/** A command whose tree has a child in its group and one that left it, all with a mark of their own; it says `up`. */
+function tree(): { readonly mark: string; readonly command: string } {
+  lastMark += 1;
+  const mark = `9870${process.pid}${lastMark}`;
+  return { mark, command: `setsid sleep ${mark} & sleep ${mark} & echo up; wait` };
+}
+/** Waits for `up`, and for both sleeps, so that what is gone later was there. */
+async function runs(mark: string, out: () => string): Promise<void> {
+  const sleeps = () => processesWith(`sleep\0${mark}`).length === 2;
+  await until('the command runs', 10_000, () => out().includes('up') && sleeps());
+}
+const treeGone = async (mark: string): Promise<void> => {
+  await until(`the tree of ${mark} is gone`, TREE_GONE_MS_MAX, () => processesWith(mark).length === 0);
+};
+
+beforeAll(async () => {
+  nodes = await set.mesh(['a', 'b', 'c']);
+});
+afterAll(() => set.close());
+
+describe('a node that dies', () => {
+  it('is suspect, then dead, gets no job meanwhile, and is back soon after its start', async () => {
+    const [a, b, c] = [node(0), node(1), node(2)];
+    const started = performance.now();
+    await c.kill();
+    const isSuspect = (of: TestNode) => async () => (await of.row(c))?.state === 'suspect';
+    await Promise.all([a, b].map((of) => until(`${of.name} suspects c`, SUSPECT_MS_MAX, isSuspect(of))));
+    const ends = await Promise.all(Array.from({ length: 12 }, () => a.run('true')));
+    expect(ends.map(({ reason }) => reason)).toEqual(ends.map(() => 'exited'));
+    expect(ends.map(({ executed_on: on }) => on)).not.toContain('c');
+    const named = await a.run('true', { on: 'c' });
+    expect(named.reason).toBe('refused');
+    const isDead = (of: TestNode) => async () => (await of.row(c))?.state === 'dead';
+    const leftMs = DEAD_MS_MAX - (performance.now() - started);
+    await Promise.all([a, b].map((of) => until(`${of.name} holds c dead`, leftMs, isDead(of))));
+    await c.up();
+    await fullMesh(nodes, BACK_MS_MAX);
+    expect((await b.run('true', { on: 'c' })).executed_on).toBe('c');
+  });
+});
+
+describe('a node that froze', () => {
+  it('accuses nobody when it wakes, and is alive again for the others', async () => {
+    const [a, b, c] = [node(0), node(1), node(2)];
+    const frozen = performance.now();
+    c.signal('SIGSTOP');
+    try {
+      await until('a suspects c', FREEZE_MS, async () => (await a.row(c))?.state === 'suspect');
+      await until('the freeze has lasted', FREEZE_MS, () => performance.now() - frozen >= FREEZE_MS);
+    } finally {
+      c.signal('SIGCONT');
+    }
+    const linesBefore = c.log.split('\n').length;
+    await fullMesh(nodes, BACK_MS_MAX);
+    const accused = c.log
+      .split('\n')
+      .slice(linesBefore - 1)
+      .filter((line) => /"state":"(suspect|dead)"/.test(line));
+    expect(accused).toEqual([]);
+    expect((await b.row(c))?.state).toBe('alive');
+    expect((await a.run('true', { on: 'c' })).reason).toBe('exited');
+  });
+});
+
+describe('what runs when something dies', () => {
+  it("the executor's daemon: the outcome is unknown, exit 125, and the tree is gone", async () => {
+    const [a, b] = [node(0), node(1)];
+    const { mark, command } = tree();
+    const cli = a.spawnCli('run', '--on', 'b', '--', command);
+    let [out, err] = ['', ''];
+    cli.stdout?.on('data', (data: Buffer) => (out += data.toString()));
+    cli.stderr?.on('data', (data: Buffer) => (err += data.toString()));
+    const ended = new Promise<number | null>((resolve) => cli.once('close', resolve));
+    await runs(mark, () => out);
+    await b.kill();
+    expect(await ended).toBe(EXIT_MESHWORK);
+    expect(err).toMatch(/unknown/);
+    await treeGone(mark);
+    await b.up();
+    await fullMesh(nodes);
+  });
+
+  it("the executor's daemon, asked in JSON: reason unknown, nothing claimed", async () => {
+    const [a, b] = [node(0), node(1)];
+    const { mark, command } = tree();
+    const job = await a.submit(command, { on: 'b' });
+    await runs(mark, job.out);
+    await b.kill();
+    const end = await job.ended;
+    expect(end).toMatchObject({ reason: 'unknown', return_code: null, success: false, attempts: 1 });
+    expect(end.error?.code).toBe('unknown_outcome');
+    await treeGone(mark);
+    await b.up();
+    await fullMesh(nodes);
+  });
+
+  it("the origin's daemon: the executor ends the tree", async () => {
+    const [a, b] = [node(0), node(1)];
+    const { mark, command } = tree();
+    const job = await a.submit(command, { on: 'b' });
+    const lost = expect(job.ended).rejects.toThrow(/lost/);
+    await runs(mark, job.out);
+    await a.kill();
+    await lost;
+    await treeGone(mark);
+    await until('its slot is free', 5_000, async () => {
+      const own = await b.row(b);
+      return own?.jobs_running === 0;
+    });
+    await a.up();
+    await fullMesh(nodes);
+  });
+
+  it('the runner: outcome unknown, the trees gone, and another runner takes the next job', async () => {
+    const [a, b] = [node(0), node(1)];
+    const { mark, command } = tree();
+    const job = await a.submit(command, { on: 'b' });
+    await runs(mark, job.out);
+    const runners = childrenOf(b.pid);
+    expect(runners.length).toBe(1);
+    for (const pid of runners) process.kill(pid, 'SIGKILL');
+    expect(await job.ended).toMatchObject({ reason: 'unknown', success: false });
+    await treeGone(mark);
+    const next = await until('the next job works', 10_000, async () => {
+      const end = await a.run('echo again', { on: 'b' });
+      return end.reason === 'exited' ? end : undefined;
+    });
+    expect(next).toMatchObject({ out: 'again\n', return_code: 0, executed_on: 'b' });
+    expect(childrenOf(b.pid)).not.toEqual(runners);
+  });
+
+  it('the CLI: the tree is gone, on a peer and here', async () => {
+    const a = node(0);
+    for (const where of ['a', 'b']) {
+      const { mark, command } = tree();
+      const cli = a.spawnCli('run', '--on', where, '--', command);
+      let out = '';
+      cli.stdout?.on('data', (data: Buffer) => (out += data.toString()));
+      await runs(mark, () => out);
+      cli.kill('SIGKILL');
+      await treeGone(mark);
+    }
+  });
+});
