@@ -146,7 +146,7 @@ export class ExecutorService {
       attempt,
       command: spec.command,
       cwd,
-      env: jobEnvironment(login, spec, job, this.#options.envAllow),
+      env: { ...jobEnvironment(login, spec, job, this.#options.envAllow), PWD: cwd },
       umask: spec.umask,
       timeoutMs: shorter(spec.timeout_ms, this.#options.limits.timeoutMsMax),
       outputBytesMax: this.#options.limits.outputBytesMax,
