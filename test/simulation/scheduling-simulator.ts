@@ -200,6 +200,7 @@ export class SchedulingSimulator {
   }
 
   stepOrigin(node: SimulatedNode, input: OriginInput): void {
+    if (!node.up) return;
     for (const effect of node.origin.step(input, this.nowMs)) {
       switch (effect.kind) {
         case 'send':
@@ -228,6 +229,7 @@ export class SchedulingSimulator {
   }
 
   stepExecutor(node: SimulatedNode, input: ExecutorInput): void {
+    if (!node.up) return;
     for (const effect of node.executor.step(input, this.nowMs)) {
       switch (effect.kind) {
         case 'check': {
