@@ -1,0 +1,204 @@
+import { rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, describe, expect, it } from 'vitest';
+import { startAvahi } from '../fixtures/avahi.ts';
+import { fullMesh, NodeSet, until, type TestNode } from '../fixtures/mesh-nodes.ts';
+import { createLan, netnsUnavailable, type Lan, type LanHost } from '../fixtures/netns.ts';
+
+const PORT = 47_470;
+const NAMES = ['a', 'b', 'c'] as const;
+const NEARBY_MS_MAX = 30_000;
+/** Longer than silence and suspicion together (9 s), so that each side holds the other dead. */
+const PARTITION_MS = 12_000;
+const DEAD_AFTER_SUSPECT_MS = 4_000;
+const SLACK_MS = 1_500;
+
+const unavailable = netnsUnavailable();
+if (unavailable !== null) console.log(`skipped: the mesh between network namespaces: ${unavailable}`);
+
+let lan: Lan;
+let set: NodeSet;
+
+async function startNodes(hosts: readonly LanHost[], flags: readonly string[] = []): Promise<TestNode[]> {
+  return Promise.all(hosts.map((host, index) => set.start({ name: NAMES[index] ?? `n${index}`, host, flags })));
+}
+
+function three(nodes: readonly TestNode[]): readonly [TestNode, TestNode, TestNode] {
+  const [a, b, c] = nodes;
+  if (a === undefined || b === undefined || c === undefined) throw new Error('three nodes are wanted');
+  return [a, b, c];
+}
+
+async function pairAll(nodes: readonly TestNode[]): Promise<void> {
+  const [first, ...others] = nodes;
+  for (const other of others) await other.join((await first?.invite()) ?? '');
+  await fullMesh(nodes, 30_000);
+}
+
+/** All daemons are killed and started again without what they knew of each other's addresses. */
+async function forgetAddresses(nodes: readonly TestNode[]): Promise<void> {
+  await Promise.all(nodes.map((node) => node.kill()));
+  for (const node of nodes) rmSync(join(node.home, 'members.json'), { force: true });
+  await Promise.all(nodes.map((node) => node.up()));
+}
+
+const stateOf = async (at: TestNode, of: TestNode): Promise<string | undefined> => (await at.row(of))?.state;
+
+afterEach(async () => {
+  await set.close();
+  await lan.close();
+}, 30_000);
+
+describe.skipIf(unavailable !== null)('three machines on one LAN', () => {
+  it('started with no addresses they see each other nearby, link once paired, and find each other again', async (context) => {
+    lan = createLan(4);
+    set = new NodeSet();
+    const hosts = lan.hosts.slice(0, 3);
+    const nodes = await startNodes(hosts);
+    const [a] = three(nodes);
+    const addresses = (status: Awaited<ReturnType<TestNode['status']>>): string[] =>
+      status.nearby.map(({ address }) => address).sort();
+    for (const [index, node] of nodes.entries()) {
+      const others = hosts.filter((host) => host.index !== index).map((host) => `${host.address}:${PORT}`);
+      await until(`${node.name} sees the others nearby`, NEARBY_MS_MAX, async () => {
+        const status = await node.status();
+        return JSON.stringify(addresses(status)) === JSON.stringify(others) && status.nodes.length === 1;
+      });
+    }
+    await pairAll(nodes);
+    expect((await a.status()).nearby).toEqual([]);
+    expect((await a.run('hostname', { on: 'c' })).reason).toBe('exited');
+
+    // Nobody remembers an address: only mDNS can bring them together.
+    await forgetAddresses(nodes);
+    await fullMesh(nodes, 30_000);
+
+    const avahi = await startAvahi(lan.host(3), set.folder);
+    if (typeof avahi === 'string') return context.skip(`avahi: ${avahi}`);
+    await until('avahi resolves all three', 30_000, async () => {
+      const lines = (await avahi.browse('_meshwork._tcp')).split('\n').filter((line) => line.startsWith('='));
+      const found = new Set(lines.map((line) => line.split(';')).map((fields) => `${fields[7]}:${fields[8]}`));
+      return hosts.every(({ address }) => found.has(`${address}:${PORT}`));
+    });
+  });
+
+  it('without multicast one --peer makes the same full mesh', async () => {
+    lan = createLan(3);
+    set = new NodeSet();
+    lan.setMulticast(false);
+    const [hostA, hostB, hostC] = lan.hosts;
+    if (hostA === undefined || hostB === undefined || hostC === undefined) throw new Error('three hosts');
+    const a = await set.start({ name: 'a', host: hostA });
+    const b = await set.start({ name: 'b', host: hostB, flags: ['--peer', `${hostA.address}:${PORT}`] });
+    const c = await set.start({ name: 'c', host: hostC, flags: ['--peer', `${hostA.address}:${PORT}`] });
+    const nodes = [a, b, c];
+    await pairAll(nodes);
+    await forgetAddresses(nodes);
+    await fullMesh(nodes, 30_000);
+    for (const node of nodes) expect((await node.status()).nearby).toEqual([]);
+    expect((await b.run('true', { on: 'c' })).reason).toBe('exited');
+  });
+
+  it('port 5353 taken exclusively: the daemon lives and says so, --peer works', async () => {
+    lan = createLan(2);
+    set = new NodeSet();
+    const [hostA, hostB] = [lan.host(0), lan.host(1)];
+    const taker = lan.spawn(hostA, [
+      process.execPath,
+      '-e',
+      `require('dgram').createSocket('udp4').bind(5353, '0.0.0.0', () => console.log('taken'))`,
+    ]);
+    await new Promise((resolve) => taker.stdout?.once('data', resolve));
+    const a = await set.start({ name: 'a', host: hostA, flags: ['--peer', `${hostB.address}:${PORT}`] });
+    await until('the notice', 20_000, async () => {
+      const { notices } = await a.status();
+      return notices.some((notice) => /mDNS does not work here .*5353/.test(notice));
+    });
+    const b = await set.start({ name: 'b', host: hostB });
+    await a.join(await b.invite(), []);
+    await fullMesh([a, b]);
+    await forgetAddresses([a, b]);
+    await fullMesh([a, b]);
+  });
+
+  it('a literal --listen is the only address advertised', async () => {
+    lan = createLan(2);
+    set = new NodeSet();
+    const [hostA, hostB] = [lan.host(0), lan.host(1)];
+    await lan.execOk(hostA, ['ip', 'addr', 'add', '10.77.0.101/24', 'dev', 'eth0']);
+    const only = '10.77.0.101:5001';
+    const a = await set.start({ name: 'a', host: hostA, flags: ['--listen', only] });
+    const b = await set.start({ name: 'b', host: hostB });
+    expect((await a.row(a))?.addresses).toEqual([only]);
+    await until('b sees it nearby', NEARBY_MS_MAX, async () => {
+      const { nearby } = await b.status();
+      return nearby.length > 0 && nearby.every(({ address }) => address === only);
+    });
+    await pairAll([a, b]);
+    expect((await b.row(a))?.addresses).toEqual([only]);
+    const refused = await lan.exec(hostB, ['bash', '-c', `exec 3<>/dev/tcp/${hostA.address}/5001`]);
+    expect(refused.code).not.toBe(0);
+  });
+});
+
+describe.skipIf(unavailable !== null)('a LAN that breaks and heals', () => {
+  it('a partition: each side holds the other dead, and after it the views agree', async () => {
+    lan = createLan(3);
+    set = new NodeSet();
+    const nodes = await startNodes(lan.hosts);
+    const [a, b, c] = three(nodes);
+    await pairAll(nodes);
+    lan.partition([lan.host(2)]);
+    const cut = performance.now();
+    await until('each side holds the other dead', PARTITION_MS, async () => {
+      const states = await Promise.all([stateOf(a, c), stateOf(b, c), stateOf(c, a), stateOf(c, b)]);
+      return states.every((state) => state === 'dead');
+    });
+    expect(await stateOf(a, b)).toBe('alive');
+    await until('the partition lasted', PARTITION_MS, () => performance.now() - cut >= PARTITION_MS);
+    lan.heal();
+    await fullMesh(nodes, 30_000);
+    const views = await Promise.all(nodes.map((node) => node.status()));
+    const shapes = views.map(({ mesh_id: mesh, nodes: rows }) => [
+      mesh,
+      ...rows.map(({ id, state, roles, addresses }) => JSON.stringify([id, state, roles, addresses])).sort(),
+    ]);
+    expect(shapes[1]).toEqual(shapes[0]);
+    expect(shapes[2]).toEqual(shapes[0]);
+  });
+
+  it('another address, as after a new lease: the links stand again, and everyone tells the new one', async () => {
+    lan = createLan(3);
+    set = new NodeSet();
+    const nodes = await startNodes(lan.hosts);
+    const [a, b, c] = three(nodes);
+    await pairAll(nodes);
+    const moved = lan.setAddress(lan.host(2), '10.77.0.99');
+    await until('a and b know the new address', 30_000, async () => {
+      const rows = await Promise.all([a.row(c), b.row(c)]);
+      return rows.every((row) => row?.addresses.join() === `${moved.address}:${PORT}` && row.reachable);
+    });
+    await fullMesh(nodes, 30_000);
+    expect((await a.run('true', { on: 'c' })).reason).toBe('exited');
+  });
+
+  it('a pulled cable: suspect by silence, dead 4 s after, and back when it is plugged in again', async () => {
+    lan = createLan(3);
+    set = new NodeSet();
+    const nodes = await startNodes(lan.hosts);
+    const [a, , c] = three(nodes);
+    await pairAll(nodes);
+    lan.setCable(lan.host(2), false);
+    const pulled = performance.now();
+    await until('a suspects c', 8_000, async () => (await stateOf(a, c)) === 'suspect');
+    const suspectMs = performance.now() - pulled;
+    expect(suspectMs).toBeGreaterThan(2_500);
+    const suspectAt = performance.now();
+    await until('a holds c dead', 8_000, async () => (await stateOf(a, c)) === 'dead');
+    const deadMs = performance.now() - suspectAt;
+    expect(deadMs).toBeGreaterThan(DEAD_AFTER_SUSPECT_MS - SLACK_MS);
+    expect(deadMs).toBeLessThan(DEAD_AFTER_SUSPECT_MS + SLACK_MS);
+    lan.setCable(lan.host(2), true);
+    await fullMesh(nodes, 30_000);
+  });
+});
