@@ -218,9 +218,6 @@ export class SchedulingSimulator {
           this.#unfinished.delete(effect.job);
           this.outcomes.set(effect.job, { result: effect.result, atMs: this.nowMs });
           break;
-        case 'load':
-          node.heard.set(effect.node, { load: effect.load, atMs: this.nowMs });
-          break;
         case 'state':
           break;
       }

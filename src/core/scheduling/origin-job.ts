@@ -1,6 +1,5 @@
 import type { ErrorCode } from '../../base/errors.ts';
 import type { JobId, LeaseId, NodeId } from '../../base/ids.ts';
-import type { Load } from '../../wire/facts.ts';
 import type { Ended, JobMessageOf } from '../../wire/jobs.ts';
 import type { Command, CwdEvidence } from '../../wire/job-spec.ts';
 import type { JobMessage } from '../../wire/jobs.ts';
@@ -100,6 +99,4 @@ export type OriginEffect =
       /** For people. */
       readonly detail: string;
     }
-  | { readonly kind: 'finish'; readonly job: JobId; readonly result: JobResult }
-  /** A reply carried the node's load: fresher than its last heartbeat. */
-  | { readonly kind: 'load'; readonly node: NodeId; readonly load: Load };
+  | { readonly kind: 'finish'; readonly job: JobId; readonly result: JobResult };

@@ -167,7 +167,6 @@ export class Origin {
       }
       case 'job.slot_free':
         this.#book.noteSlotFree(from, message.load, nowMs);
-        this.#effects.push({ kind: 'load', node: from, load: message.load });
         return;
       case 'job.reserve':
       case 'job.release':
@@ -190,7 +189,6 @@ export class Origin {
 
   #onReserved(from: NodeId, message: JobMessageOf<'job.reserved'>, nowMs: number): void {
     this.#book.noteLoad(from, message.load, nowMs);
-    this.#effects.push({ kind: 'load', node: from, load: message.load });
     const { lease } = message;
     if (lease === null) return;
     const job = this.#table.get(message.job);
@@ -214,7 +212,6 @@ export class Origin {
     const isPassing = message.full || message.reasons.every(({ code }) => code === 'memory');
     this.#book.noteLoad(from, message.load, nowMs);
     if (isPassing) this.#book.noteFull(from, nowMs);
-    this.#effects.push({ kind: 'load', node: from, load: message.load });
     const job = this.#table.get(message.job);
     if (job === undefined || job.attempt !== message.attempt) return;
     // A late refusal counts too: the node will say the same again.

@@ -83,8 +83,6 @@ function summary(effects: readonly OriginEffect[]): string {
         return [];
       case 'finish':
         return `finish ${effect.result.kind}`;
-      case 'load':
-        return [];
     }
   });
   return texts.length === 0 ? '-' : texts.join(', ');
