@@ -26,6 +26,7 @@ const request = <M extends string, P extends z.ZodType>(method: M, params: P) =>
 
 export const apiRequestSchema = z.discriminatedUnion('method', [
   request('status', z.strictObject({})),
+  request('settings', z.strictObject({})),
   request('submit', submitParamsSchema),
   request('explain', z.strictObject({ spec: jobSpecSchema })),
   request('cancel', z.strictObject({ job: jobIdSchema })),
@@ -204,8 +205,22 @@ export interface LeaveReport {
   readonly notices: readonly string[];
 }
 
+/** What the running daemon was started with, for `up` on a live daemon. */
+export interface SettingsReport {
+  readonly name: string;
+  /** As asked for, `HOST:PORT`; port 0 stays 0 here. */
+  readonly listen: string;
+  readonly peers: readonly string[];
+  readonly mdns: boolean;
+  readonly slots: number;
+  readonly labels: Readonly<Record<string, string>>;
+  /** What the MCP server follows. */
+  readonly mcp: { readonly timeout_s: number; readonly roots: readonly string[] };
+}
+
 export interface ApiResults {
   readonly status: StatusReport;
+  readonly settings: SettingsReport;
   readonly submit: RunObject;
   readonly explain: ExplainReport;
   readonly cancel: { readonly cancelled: boolean };

@@ -1,6 +1,8 @@
 import { resolve } from 'node:path';
 import { Option, type Command as Program } from 'commander';
 import { MeshError } from '../../base/errors.ts';
+import { ARCH_ALIASES, OS_ALIASES } from '../../base/platform-alias.ts';
+import { inheritedVariables, variableNameFault } from '../../base/submitter-env.ts';
 import { parseDuration, parseSize } from '../../base/units.ts';
 import type { Command, JobSpec, Requirements, Target } from '../../node/api-types.ts';
 
@@ -18,22 +20,6 @@ export interface JobOptions {
   readonly local?: boolean;
   readonly sync?: boolean;
 }
-
-const OS_ALIASES: Readonly<Record<string, Requirements['os']>> = {
-  linux: 'linux',
-  darwin: 'darwin',
-  macos: 'darwin',
-  windows: 'windows',
-  any: 'any',
-};
-const ARCH_ALIASES: Readonly<Record<string, Requirements['arch']>> = {
-  x64: 'x64',
-  x86_64: 'x64',
-  amd64: 'x64',
-  arm64: 'arm64',
-  aarch64: 'arm64',
-  any: 'any',
-};
 
 /** Options that the contract promises for later: named, so that they are refused and never ignored. */
 const LATER: readonly (readonly [flags: string, command: 'run' | 'map' | 'both'])[] = [
@@ -159,21 +145,14 @@ function durationOf(text: string): number {
   return duration.value;
 }
 
-const INHERITED = /^(LANG|LC_[A-Z]+|TZ|TERM|CI|NODE_ENV)$/;
-const ENV_NAME = /^[A-Za-z_][A-Za-z0-9_]*$/;
-
 /** What the contract passes on from the submitter, and what `--env` names. */
 export function environmentOf(named: readonly string[]): Record<string, string> {
-  const env: Record<string, string> = {};
-  for (const [name, value] of Object.entries(process.env)) {
-    if (value !== undefined && INHERITED.test(name)) env[name] = value;
-  }
+  const env = inheritedVariables(process.env);
   for (const item of named) {
     const equals = item.indexOf('=');
     const name = equals < 0 ? item : item.slice(0, equals);
-    if (!ENV_NAME.test(name)) throw badArgument(`--env ${item}: "${name}" is not a variable name`);
-    if (name.startsWith('MESHWORK_'))
-      throw badArgument(`--env ${name}: MESHWORK_ variables are meshwork's own and are not passed on`);
+    const fault = variableNameFault(name);
+    if (fault !== null) throw badArgument(`--env ${item}: ${fault}`);
     const value = equals < 0 ? process.env[name] : item.slice(equals + 1);
     if (value === undefined) throw badArgument(`--env ${name}: it is not set here; give ${name}=VALUE`);
     env[name] = value;

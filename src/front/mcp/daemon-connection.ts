@@ -1,0 +1,76 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { MeshError } from '../../base/errors.ts';
+import type { ApiClient } from '../../node/api-client.ts';
+
+/** What the tools use of the daemon: a part of ApiClient, so that tests can stand in for it. */
+export type DaemonApi = Pick<ApiClient, 'call' | 'submit' | 'closed' | 'close'>;
+
+/** `[mcp]` of the daemon's settings. */
+export interface DaemonSettings {
+  readonly timeoutS: number;
+  readonly roots: readonly string[];
+}
+
+export interface Daemon {
+  readonly api: DaemonApi;
+  readonly settings: DaemonSettings;
+}
+
+/** A daemon that is just going down may still answer the door: so often, and this far apart, it is tried anew. */
+const TRIES_MAX = 5;
+const TRY_AGAIN_MS = 200;
+
+/** The one connection of this server, made when it is first needed and again after it was lost. */
+export class DaemonConnection {
+  readonly #open: () => Promise<DaemonApi>;
+  #current: Promise<Daemon> | null = null;
+  #api: DaemonApi | null = null;
+  #ended = false;
+
+  /** @param open connects, and starts the daemon where none runs */
+  constructor(open: () => Promise<DaemonApi>) {
+    this.#open = open;
+  }
+
+  /** @throws MeshError where the daemon cannot be reached or started; the next call tries again */
+  async daemon(): Promise<Daemon> {
+    if (this.#api?.closed === true) this.#forget();
+    const connecting = this.#current ?? this.#connect();
+    this.#current = connecting;
+    try {
+      return await connecting;
+    } catch (error) {
+      if (this.#current === connecting) this.#forget();
+      throw error;
+    }
+  }
+
+  end(): void {
+    this.#ended = true;
+    this.#api?.close();
+  }
+
+  #forget(): void {
+    this.#current = null;
+    this.#api = null;
+  }
+
+  async #connect(): Promise<Daemon> {
+    for (let tries = 1; ; tries++) {
+      try {
+        const api = await this.#open();
+        if (this.#ended) {
+          api.close();
+          throw new MeshError('cancelled', 'the MCP server is ending; nothing was run');
+        }
+        const { mcp } = await api.call('settings', {});
+        this.#api = api;
+        return { api, settings: { timeoutS: mcp.timeout_s, roots: mcp.roots } };
+      } catch (error) {
+        const goingDown = error instanceof MeshError && error.code === 'lost';
+        if (!goingDown || tries >= TRIES_MAX) throw error;
+        await delay(TRY_AGAIN_MS);
+      }
+    }
+  }
+}

@@ -1,0 +1,119 @@
+import { MeshError, messageOf } from '../../base/errors.ts';
+import type { JobSpec, RunObject } from '../../node/api-types.ts';
+import type { DaemonApi } from './daemon-connection.ts';
+import { OutputCapture } from './output-capture.ts';
+import type { OutputFile } from './output-files.ts';
+import type { ToolContext } from './tool.ts';
+
+/** A run object whose job may never have got an id. */
+export type RunReport = Omit<RunObject, 'job_id'> & { readonly job_id: string | null };
+
+export interface JobOutcome {
+  /** `stdout` and `stderr` are empty here: see the captures. */
+  readonly run: RunReport;
+  readonly stdout: OutputCapture;
+  readonly stderr: OutputCapture;
+}
+
+export interface JobRunOptions extends ToolContext {
+  readonly keptBytesMax: number;
+  /** Makes the file of a stream that is longer than is kept; null where it gets none. */
+  readonly openFile: (name: string) => OutputFile | null;
+}
+
+/**
+ * Runs one job to its end. A cancelled one is waited for until its processes are gone.
+ *
+ * @returns its outcome, whatever it is: nothing is thrown for refusals or a lost daemon
+ */
+export async function runJob(api: DaemonApi, spec: JobSpec, options: JobRunOptions): Promise<JobOutcome> {
+  let job: string | null = null;
+  let doing = 'submitted';
+  const captureOf = (stream: 'stdout' | 'stderr'): OutputCapture =>
+    new OutputCapture(options.keptBytesMax, () => options.openFile(`${job ?? 'job'}.${stream}`));
+  const stdout = captureOf('stdout');
+  const stderr = captureOf('stderr');
+  const outcome = (run: RunReport): JobOutcome => ({ run, stdout, stderr });
+  const cancelled = new MeshError('cancelled', 'cancelled before it was submitted; nothing was run');
+  if (options.signal.aborted) return outcome(refusalReport(cancelled, spec.cwd));
+  const take = (capture: OutputCapture) => (bytes: Uint8Array) => {
+    capture.push(bytes);
+    options.progress(`${doing}: ${capture.lastLine()}`);
+  };
+  const handle = api.submit(spec, {
+    stdin: null,
+    onStdout: take(stdout),
+    onStderr: take(stderr),
+    onEvent: (event) => {
+      if (event.kind === 'accepted') {
+        job = event.job;
+        return;
+      }
+      const where = event.node === null ? '' : ` on ${event.node}`;
+      doing = event.detail === '' ? `${event.state}${where}` : event.detail;
+      options.progress(doing);
+    },
+  });
+  const cancel = (): void => handle.cancel();
+  options.signal.addEventListener('abort', cancel, { once: true });
+  try {
+    return outcome(await handle.result);
+  } catch (error) {
+    const run = refusalReport(error, spec.cwd);
+    return outcome({ ...run, job_id: job, stdout_bytes: stdout.totalBytes, stderr_bytes: stderr.totalBytes });
+  } finally {
+    options.signal.removeEventListener('abort', cancel);
+  }
+}
+
+/** Closes the files of an outcome, once nothing more is read of it. */
+export function closeOutcome(outcome: JobOutcome): void {
+  outcome.stdout.close();
+  outcome.stderr.close();
+}
+
+/** The run object of what never ran, or was lost with the daemon; keys in the contract's order. */
+export function refusalReport(error: unknown, cwd: string | null): RunReport {
+  const code = error instanceof MeshError ? error.code : 'internal';
+  const lost = code === 'lost';
+  return {
+    notices: lost ? ['the command may have run, wholly or in part: look before it is run again'] : [],
+    state: 'finished',
+    return_code: null,
+    executed_on: null,
+    cwd,
+    stdout: '',
+    stderr: '',
+    changes: { returned: [], deleted: [], conflicts: [], held_back: [], left_there: [] },
+    success: false,
+    signal: null,
+    reason: lost ? 'lost' : code === 'cancelled' ? 'cancelled' : 'refused',
+    job_id: null,
+    executed_on_id: null,
+    os: null,
+    arch: null,
+    tools: {},
+    route: '',
+    auto_routed: false,
+    attempts: 0,
+    stdout_bytes: 0,
+    stderr_bytes: 0,
+    truncated: false,
+    queue_ms: 0,
+    dispatch_ms: 0,
+    sync_ms: 0,
+    duration_ms: 0,
+    error: { code, message: messageOf(error) },
+  };
+}
+
+/** meshwork failed or refused, or cannot know; a command's own failure and its time limit are not that. */
+export function meshworkFailed(run: RunReport): boolean {
+  return (
+    run.error !== undefined ||
+    run.reason === 'refused' ||
+    run.reason === 'lost' ||
+    run.reason === 'unknown' ||
+    run.reason === 'cancelled'
+  );
+}

@@ -1,0 +1,128 @@
+import { z } from 'zod';
+import { jsonSchemaOf } from './tool-arguments.ts';
+
+/** What the tools return, as clients check it. Fields may be added, so unknown ones are allowed. */
+const count = z.number();
+const text = z.string();
+const errorShape = z.looseObject({ code: text, message: text });
+const toolVersions = z.looseObject({ here: text, there: text });
+
+const runShape = {
+  notices: z.array(text).describe('What could mislead: read these first.'),
+  state: z.enum(['queued', 'preparing', 'syncing', 'running', 'finished']),
+  return_code: count.nullable().describe("The command's own exit code; 128+n after signal n, 124 after timeout_s."),
+  executed_on: text.nullable(),
+  cwd: text.nullable(),
+  stdout: text,
+  stderr: text,
+  changes: z.looseObject({
+    returned: z.array(text),
+    deleted: z.array(text),
+    conflicts: z.array(text),
+    held_back: z.array(text),
+    left_there: z.array(z.looseObject({ path: text, files: count, bytes: count })),
+  }),
+  success: z.boolean().nullable(),
+  signal: text.nullable(),
+  reason: z.enum(['exited', 'signaled', 'timeout', 'cancelled', 'refused', 'lost', 'unknown']).nullable(),
+  job_id: text.nullable(),
+  executed_on_id: text.nullable(),
+  os: text.nullable(),
+  arch: text.nullable(),
+  tools: z.record(text, toolVersions).describe('Tools of the command whose versions differ there.'),
+  route: text.describe('Why it ran there.'),
+  auto_routed: z.boolean(),
+  attempts: count,
+  stdout_bytes: count,
+  stderr_bytes: count,
+  truncated: z.boolean(),
+  queue_ms: count,
+  dispatch_ms: count,
+  sync_ms: count,
+  duration_ms: count,
+  error: errorShape.optional().describe('Why meshwork did not run it, or cannot know how it ended.'),
+};
+
+export const runSchema = jsonSchemaOf(z.looseObject(runShape), 'output');
+
+const batchEntry = z
+  .looseObject(runShape)
+  .partial()
+  .extend({
+    command: text,
+    index: count.optional().describe('Place in commands, from 0; given where results are left out.'),
+  })
+  .describe('A run object with its command. In large batches the less telling fields are left out.');
+
+export const batchSchema = jsonSchemaOf(
+  z.looseObject({
+    notices: z.array(text),
+    succeeded: count,
+    failed: count,
+    wall_ms: count,
+    ran_on: z.record(text, count).describe('How many commands ran on each machine.'),
+    results_left_out: count.optional(),
+    results: z.array(batchEntry),
+    error: errorShape.optional(),
+  }),
+  'output',
+);
+
+const nodeShape = z.looseObject({
+  id: text,
+  name: text,
+  state: z.enum(['alive', 'suspect', 'dead', 'left']),
+  reachable: z.boolean(),
+  age_ms: count.nullable(),
+  os: text.nullable(),
+  arch: text.nullable(),
+  cores: count.nullable(),
+  slots: count.nullable(),
+  jobs_running: count.nullable(),
+  jobs_queued: count.nullable(),
+  cpu_percent: count.nullable(),
+  memory_percent: count.nullable(),
+  load_1m: count.nullable(),
+  status: z.enum(['healthy', 'overloaded']),
+  capabilities: z.array(text).optional(),
+  labels: z.record(text, text).optional(),
+  addresses: z.array(text).optional(),
+  version: text.nullable(),
+  roles: z.array(text),
+});
+
+export const statusSchema = jsonSchemaOf(
+  z.looseObject({
+    mesh_id: text.nullable(),
+    local_node: text.nullable(),
+    daemon_pid: count.nullable(),
+    notices: z.array(text),
+    nodes: z.array(nodeShape),
+    nodes_left_out: count.optional(),
+    nearby: z.array(z.looseObject({ address: text })),
+    error: errorShape.optional(),
+  }),
+  'output',
+);
+
+export const explainSchema = jsonSchemaOf(
+  z.looseObject({
+    notices: z.array(text),
+    class: z.enum(['bound', 'light', 'heavy', 'other']).nullable(),
+    class_reason: text,
+    tools: z.array(text),
+    would_run_on: text.nullable(),
+    would_run_on_id: text.nullable(),
+    route: text,
+    candidates: z.array(
+      z.looseObject({ id: text, name: text, score_s: count, terms: z.record(text, count), chosen: z.boolean() }),
+    ),
+    candidates_left_out: count.optional(),
+    rejected: z.array(
+      z.looseObject({ id: text, name: text, reasons: z.array(z.looseObject({ code: text, text: text })) }),
+    ),
+    rejected_left_out: count.optional(),
+    error: errorShape.optional(),
+  }),
+  'output',
+);

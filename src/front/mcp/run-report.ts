@@ -1,0 +1,95 @@
+import { formatSize } from '../../base/units.ts';
+import { OUTPUT_FILE_BYTES_MAX } from './output-files.ts';
+import { KEPT_BYTES_MAX, type OutputCapture } from './output-capture.ts';
+import type { JobOutcome, RunReport } from './job-run.ts';
+import { fitText, jsonChars, shown, shownDeep, textChars } from './shown-text.ts';
+import type { JsonDocument } from './tool.ts';
+
+/** Bound of one result as JSON: clients warn, cut or put aside what is longer (Claude Code: 25,000 tokens). */
+export const RESULT_CHARS_MAX = 45_000;
+const NOTICES_MAX = 12;
+const NOTICE_CHARS_MAX = 800;
+const LINE_CHARS_MAX = 2000;
+const PATH_CHARS_MAX = 5000;
+const ERROR_CHARS_MAX = 8000;
+const TOOLS_MAX = 32;
+const FITTING_TRIES_MAX = 4;
+const CUT_MARK = '\n[... cut here, see notices ...]\n';
+
+const STREAMS = ['stdout', 'stderr'] as const;
+
+/** A text as shown, its middle left out beyond `charsMax`. */
+export const brief = (text: string, charsMax: number): string => fitText(text, null, ' … ', charsMax).text;
+
+/** At most so many notices; how many more there are is said in the last one. */
+export function briefNotices(notices: readonly string[]): string[] {
+  const texts = notices.slice(0, NOTICES_MAX).map((notice) => brief(notice, NOTICE_CHARS_MAX));
+  return notices.length > texts.length ? [...texts, `${notices.length - texts.length} more notices`] : texts;
+}
+
+/** The run object with every text bounded and shown, its outputs still empty. */
+export function boundedRun(run: RunReport): RunReport {
+  const { error } = run;
+  return {
+    ...run,
+    notices: briefNotices(run.notices),
+    executed_on: run.executed_on === null ? null : shown(run.executed_on),
+    cwd: run.cwd === null ? null : brief(run.cwd, PATH_CHARS_MAX),
+    tools: shownDeep(Object.fromEntries(Object.entries(run.tools).slice(0, TOOLS_MAX))) as RunReport['tools'],
+    route: brief(run.route, LINE_CHARS_MAX),
+    ...(error === undefined ? {} : { error: { code: error.code, message: brief(error.message, ERROR_CHARS_MAX) } }),
+  };
+}
+
+/**
+ * The document of one job: the run object with as much output as fits. What is cut is put into a file, and a notice says
+ * which.
+ */
+export function runDocument(outcome: JobOutcome, charsMax = RESULT_CHARS_MAX): JsonDocument {
+  const bare = boundedRun(outcome.run);
+  let room = charsMax - jsonChars(bare);
+  for (let tries = 1; ; tries++) {
+    const document = withOutputs(bare, outcome, room);
+    const excess = jsonChars(document) - charsMax;
+    if (excess <= 0) return document;
+    // The notices of what was cut take room, too. The last try shows no output at all.
+    room = tries < FITTING_TRIES_MAX ? room - excess : 0;
+    if (tries > FITTING_TRIES_MAX) return document;
+  }
+}
+
+function withOutputs(bare: RunReport, outcome: JobOutcome, room: number): JsonDocument {
+  const texts = { stdout: outcome.stdout.text(), stderr: outcome.stderr.text() };
+  const need = (stream: 'stdout' | 'stderr'): number => {
+    const { head, tail } = texts[stream];
+    return tail === null ? textChars(head) : KEPT_BYTES_MAX;
+  };
+  const needs = { stdout: need('stdout'), stderr: need('stderr') };
+  // A short stream is shown whole; two long ones share.
+  const shares = {
+    stdout: Math.max(Math.floor(room / 2), room - needs.stderr),
+    stderr: Math.max(Math.floor(room / 2), room - needs.stdout),
+  };
+  const notices = [...bare.notices];
+  const fitted = { stdout: '', stderr: '' };
+  let cut = false;
+  for (const stream of STREAMS) {
+    const { head, tail } = texts[stream];
+    const fit = fitText(head, tail, CUT_MARK, shares[stream]);
+    fitted[stream] = fit.text;
+    if (!fit.cut) continue;
+    cut = true;
+    notices.push(shown(cutNotice(stream, outcome[stream])));
+  }
+  return { ...bare, notices, ...fitted, truncated: bare.truncated || cut };
+}
+
+/** Says what was cut, and how to read the rest. */
+function cutNotice(stream: string, capture: OutputCapture): string {
+  const size = `${stream} is cut here (${capture.totalBytes} bytes in all)`;
+  const whole = capture.keepWhole();
+  if (capture.fileError !== null) return `${size}; the whole could not be kept: ${capture.fileError}`;
+  if (whole === null) return `${size}; the rest was not kept`;
+  const what = whole.truncated ? `its first ${formatSize(OUTPUT_FILE_BYTES_MAX)} are` : 'all of it is';
+  return `${size}; ${what} in ${whole.path} on this machine: read or search that file`;
+}

@@ -1,0 +1,107 @@
+import type { MeshError } from '../../base/errors.ts';
+import type { Result } from '../../base/result.ts';
+import type { Target } from '../../node/api-types.ts';
+import { KEPT_BYTES_MAX } from './output-capture.ts';
+import { closeOutcome, meshworkFailed, refusalReport, runJob } from './job-run.ts';
+import { jobTemplateOf } from './job-request.ts';
+import { runSchema } from './result-schemas.ts';
+import { boundedRun, runDocument } from './run-report.ts';
+import {
+  bashArguments,
+  jsonSchemaOf,
+  LATER_BASH,
+  offloadArguments,
+  parseArguments,
+  type PlacementArguments,
+} from './tool-arguments.ts';
+import type { ToolParts } from './tool-parts.ts';
+import type { Tool, ToolContext, ToolResult } from './tool.ts';
+
+interface RunRequest {
+  readonly command: string;
+  readonly target: Target;
+  readonly placement: PlacementArguments;
+}
+
+const RESULT_HELP = `The result is the command's own: return_code, stdout, stderr; executed_on and route say where it ran and why. Read \`notices\` first: they say what could mislead. Long output keeps its beginning and end, and a notice names the file that holds all of it.`;
+
+/** `cluster_bash`: one command, where it is best run. */
+export function clusterBash(parts: ToolParts): Tool {
+  return {
+    name: 'cluster_bash',
+    title: 'Run a command on the best machine',
+    description: `Runs a shell command on the least-loaded capable machine of the user's own mesh, which may be this one. Use it for builds, test suites, compilers, linters, type checks and bulk file work that take more than about 5 seconds. Use the plain shell for git, docker, dev servers, package installs and quick commands.
+
+Commands that act on this machine's state, and quick ones, stay here by themselves. A command leaves only for a machine that has the same platform, the same tool versions and the same files; otherwise it runs here and \`route\` says why.
+
+Pass an absolute cwd inside the project. Every call is a new shell: cd, variables and functions do not persist. stdin is empty. What the command leaves running when it exits is ended.
+
+${RESULT_HELP} A failure on another machine that is about missing tools, variables, files or localhost: run it again with auto_route false before you edit code. reason "unknown" or "lost": it may have run.`,
+    inputSchema: jsonSchemaOf(bashArguments, 'input'),
+    outputSchema: runSchema,
+    readOnly: false,
+    alwaysLoad: true,
+    run: (args, context) => {
+      const parsed = parseArguments(bashArguments, args, LATER_BASH);
+      return answer(parts, context, parsed, ({ command, auto_route, ...placement }) => ({
+        command,
+        target: { kind: auto_route ? 'bash' : 'local' },
+        placement,
+      }));
+    },
+  };
+}
+
+/** `offload_to`: one command on a machine that the caller names. */
+export function offloadTo(parts: ToolParts): Tool {
+  return {
+    name: 'offload_to',
+    title: 'Run a command on a named machine',
+    description: `Runs a shell command on the machine that node_id names (its name, or the start of its id: see cluster_status), or refuses with the reason before anything runs. Use it where the user names a machine, or a command must run on that one.
+
+cwd is an absolute directory here; there it is the same path, relative to the home directory where it lies in one. It must exist there. Every call is a new shell; stdin is empty.
+
+${RESULT_HELP}`,
+    inputSchema: jsonSchemaOf(offloadArguments, 'input'),
+    outputSchema: runSchema,
+    readOnly: false,
+    alwaysLoad: false,
+    run: (args, context) => {
+      const parsed = parseArguments(offloadArguments, args, LATER_BASH);
+      return answer(parts, context, parsed, ({ command, node_id, ...placement }) => ({
+        command,
+        target: { kind: 'node', node: node_id },
+        placement,
+      }));
+    },
+  };
+}
+
+async function answer<A>(
+  parts: ToolParts,
+  context: ToolContext,
+  parsed: Result<A, MeshError>,
+  requestOf: (args: A) => RunRequest,
+): Promise<ToolResult> {
+  if (!parsed.ok) return refused(parsed.error);
+  const { command, target, placement } = requestOf(parsed.value);
+  try {
+    const { api, settings } = await parts.connection.daemon();
+    const template = await jobTemplateOf(placement, target, { ...parts, settings });
+    if (!template.ok) return refused(template.error);
+    const spec = { command: { kind: 'line', line: command }, ...template.value } as const;
+    const openFile = parts.files.create.bind(parts.files);
+    const outcome = await runJob(api, spec, { ...context, keptBytesMax: KEPT_BYTES_MAX, openFile });
+    try {
+      return { document: runDocument(outcome), isError: meshworkFailed(outcome.run) };
+    } finally {
+      closeOutcome(outcome);
+    }
+  } catch (error) {
+    return refused(error);
+  }
+}
+
+function refused(error: unknown): ToolResult {
+  return { document: { ...boundedRun(refusalReport(error, null)) }, isError: true };
+}
