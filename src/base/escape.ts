@@ -21,5 +21,11 @@ function isControl(code: number): boolean {
   if (code < 0x7f) return false;
   if (code <= 0x9f) return true;
   // Line and paragraph separators, and the bidirectional controls (CVE-2021-42574 "Trojan Source").
-  return (code >= 0x2028 && code <= 0x202e) || (code >= 0x2066 && code <= 0x2069) || code === 0x200e || code === 0x200f;
+  return (
+    (code >= 0x2028 && code <= 0x202e) ||
+    (code >= 0x2066 && code <= 0x2069) ||
+    code === 0x200e ||
+    code === 0x200f ||
+    code === 0x061c
+  );
 }

@@ -54,8 +54,9 @@ export function parseSize(text: string): Result<number, string> {
 
 /** `850 ms`, `12.3 s`, `4 min 5 s`: for people. */
 export function formatDuration(ms: number): string {
-  if (ms < MS_PER_SECOND) return `${Math.round(ms)} ms`;
-  if (ms < 60 * MS_PER_SECOND) return `${(ms / MS_PER_SECOND).toFixed(1)} s`;
+  if (Math.round(ms) < MS_PER_SECOND) return `${Math.round(ms)} ms`;
+  // What rounds to 60.0 s is a minute.
+  if (Math.round(ms / 100) < 600) return `${(ms / MS_PER_SECOND).toFixed(1)} s`;
   const seconds = Math.round(ms / MS_PER_SECOND);
   const hours = Math.floor(seconds / 3600);
   const minutes = Math.floor((seconds % 3600) / 60);
@@ -70,7 +71,8 @@ export function formatSize(bytes: number): string {
     ['MiB', MIB],
     ['KiB', KIB],
   ] as const) {
-    if (bytes >= size) return `${(bytes / size).toFixed(1)} ${unit}`;
+    // What rounds to 1024.0 of one unit is 1.0 of the next.
+    if (Math.round((bytes / size) * KIB * 10) >= KIB * 10) return `${(bytes / size).toFixed(1)} ${unit}`;
   }
   return `${bytes} B`;
 }

@@ -24,7 +24,8 @@ export interface JobIo {
 export interface JobHandle {
   /**
    * The run object, with empty `stdout` and `stderr`: the bytes went to the handlers, all of them before this settles.
-   * Rejects with MeshError only where the daemon could not take the job or went away.
+   * Rejects with MeshError where the daemon could not take the job or went away, and with what an output handler threw:
+   * the job is ended then.
    */
   readonly result: Promise<RunObject>;
   /** Ends the job's process tree; `result` settles once it is gone. */
@@ -74,12 +75,16 @@ export class ApiClient {
 
   /** Submits one job. Many may be under way on one connection. */
   submit(spec: JobSpec, io: JobIo): JobHandle {
+    // The streams of a connection that is gone end while they are opened.
+    if (this.#channel.closed) {
+      return { result: Promise.reject(connectionLost('the connection is closed')), cancel: () => undefined };
+    }
     const { mux } = this.#channel;
     const streams = { stdin: io.stdin === null ? null : mux.nextId(), stdout: 0, stderr: 0 };
     const outputs: Output[] = [];
     const openOutput = (handler: (bytes: Uint8Array) => void | Promise<void>): number => {
       const id = mux.nextId();
-      outputs.push(receive(this.#channel, id, handler));
+      outputs.push(receive(this.#channel, id, handler, () => cancel()));
       return id;
     };
     streams.stdout = openOutput(io.onStdout);
@@ -99,10 +104,16 @@ export class ApiClient {
       }
       io.onEvent?.(event);
     }) as Promise<RunObject>;
+    const cancel = (): void => {
+      if (cancelWanted) return;
+      cancelWanted = true;
+      if (job !== null) cancelNow(job);
+    };
     const finish = async (): Promise<RunObject> => {
       try {
         const result = await answer;
-        await Promise.all(outputs.map(({ ended }) => ended));
+        const faults = await Promise.all(outputs.map(({ ended }) => ended));
+        for (const fault of faults) if (fault !== null) throw fault.error;
         return result;
       } finally {
         // A submission that was refused has no streams at the other side: nothing would ever end them here.
@@ -110,14 +121,7 @@ export class ApiClient {
         stopStdin?.();
       }
     };
-    return {
-      result: finish(),
-      cancel: () => {
-        if (cancelWanted) return;
-        cancelWanted = true;
-        if (job !== null) cancelNow(job);
-      },
-    };
+    return { result: finish(), cancel };
   }
 
   close(): void {
@@ -146,35 +150,46 @@ const connectionLost = (reason: string): MeshError =>
     `the connection to this machine's daemon was lost (${reason}); the jobs of this connection are ended`,
   );
 
+/** What an output handler threw. */
+type Fault = { readonly error: unknown } | null;
+
 interface Output {
   /** Settles when the stream has ended and the last handler call has settled. */
-  readonly ended: Promise<void>;
+  readonly ended: Promise<Fault>;
   readonly drop: () => void;
 }
 
-/** Delivers one output stream to `handler`. */
-function receive(channel: FrameSocket, id: number, handler: (bytes: Uint8Array) => void | Promise<void>): Output {
-  let drop = (): void => undefined;
-  const ended = new Promise<void>((resolve, reject) => {
-    let last: Promise<void> = Promise.resolve();
-    const settle = (): void => {
-      last.then(resolve, reject);
-    };
-    const stream = channel.mux.openIncoming(id, STREAM_WINDOW_BYTES, {
-      onData: (bytes) => {
-        const done = handler(bytes);
-        if (done === undefined) {
-          stream.consumed(bytes.byteLength);
-          return;
-        }
-        last = Promise.all([last, done]).then(() => stream.consumed(bytes.byteLength));
-      },
-      onEnd: settle,
-      onAbort: settle,
-    });
-    drop = () => stream.abort();
+/** Delivers one output stream to `handler`. Once that has failed, the rest is dropped. */
+function receive(channel: FrameSocket, id: number, handler: JobIo['onStdout'], onFault: () => void): Output {
+  let fault: Fault = null;
+  const failed = (error: unknown): void => {
+    if (fault !== null) return;
+    fault = { error };
+    onFault();
+  };
+  let last: Promise<void> = Promise.resolve();
+  let settle = (): void => undefined;
+  const ended = new Promise<Fault>((resolve) => {
+    settle = () => void last.then(() => resolve(fault));
   });
-  return { ended, drop };
+  const deliver = (bytes: Uint8Array): void | Promise<void> => {
+    if (fault !== null) return;
+    try {
+      return handler(bytes)?.catch(failed);
+    } catch (error) {
+      failed(error);
+    }
+  };
+  const stream = channel.mux.openIncoming(id, STREAM_WINDOW_BYTES, {
+    onData: (bytes) => {
+      const done = deliver(bytes);
+      if (done === undefined) return stream.consumed(bytes.byteLength);
+      last = Promise.all([last, done]).then(() => stream.consumed(bytes.byteLength));
+    },
+    onEnd: () => settle(),
+    onAbort: () => settle(),
+  });
+  return { ended, drop: () => stream.abort() };
 }
 
 /** Pumps `source` into a stream as credit allows. @returns a function that stops reading it */

@@ -1,11 +1,22 @@
 import { createHash } from 'node:crypto';
-import { closeSync, existsSync, fstatSync, openSync, readFileSync, renameSync, rmSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  fstatSync,
+  ftruncateSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeSync,
+} from 'node:fs';
 import { messageOf } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 
 /** The first link of the chain. */
 const NO_HASH = '0'.repeat(64);
 const COMMAND_CHARS_MAX = 4000;
+const NEWLINE = 0x0a;
 
 /** One line of the audit log: who ran what here, when, and how it ended. */
 export interface AuditEntry {
@@ -41,19 +52,17 @@ export function openAuditLog(
 ): AuditLog {
   let previous = lastHash(path);
   let fd = openSync(path, 'a', 0o600);
-  let bytes = fstatSync(fd).size;
+  let bytes = fstatSync(fd).size + endTornLine(path, fd);
   let failing = false;
 
   const turnOver = (): void => {
+    // Where an earlier turn got no further than this, the segments have moved already.
+    if (existsSync(path)) moveSegments(path, options.segmentsMax);
+    const fresh = openSync(path, 'a', 0o600);
+    // Only now: a closed descriptor's number may come to name any other file.
     closeSync(fd);
-    rmSync(`${path}.${options.segmentsMax}`, { force: true });
-    for (let index = options.segmentsMax - 1; index >= 1; index--) {
-      if (existsSync(`${path}.${index}`)) renameSync(`${path}.${index}`, `${path}.${index + 1}`);
-    }
-    if (options.segmentsMax > 0) renameSync(path, `${path}.1`);
-    else rmSync(path, { force: true });
-    fd = openSync(path, 'a', 0o600);
-    bytes = 0;
+    fd = fresh;
+    bytes = fstatSync(fd).size;
   };
 
   return {
@@ -65,10 +74,11 @@ export function openAuditLog(
         ...(command === undefined ? {} : { command }),
         prev: previous,
       };
-      const line = `${JSON.stringify(body)}\n`;
+      const line = Buffer.from(`${JSON.stringify(body)}\n`, 'utf8');
       try {
-        if (bytes + line.length > options.bytesMax && bytes > 0) turnOver();
-        bytes += writeSync(fd, line);
+        if (bytes + line.byteLength > options.bytesMax && bytes > 0) turnOver();
+        writeWhole(fd, line, bytes);
+        bytes += line.byteLength;
         previous = hashOf(line);
         failing = false;
       } catch (error) {
@@ -81,7 +91,32 @@ export function openAuditLog(
   };
 }
 
-const hashOf = (line: string): string => createHash('sha256').update(line).digest('hex');
+/** Writes all of `line` or, where the disk is full, nothing: half a line would spoil the next one too. */
+function writeWhole(fd: number, line: Uint8Array, before: number): void {
+  try {
+    for (let at = 0; at < line.byteLength;) at += writeSync(fd, line, at);
+  } catch (error) {
+    ftruncateSync(fd, before);
+    throw error;
+  }
+}
+
+/** A crash may have left half a line: it stays, and is told by the chain. @returns bytes written */
+function endTornLine(path: string, fd: number): number {
+  const text = readFileSync(path);
+  return text.byteLength === 0 || text.at(-1) === NEWLINE ? 0 : writeSync(fd, '\n');
+}
+
+function moveSegments(path: string, segmentsMax: number): void {
+  rmSync(`${path}.${segmentsMax}`, { force: true });
+  for (let index = segmentsMax - 1; index >= 1; index--) {
+    if (existsSync(`${path}.${index}`)) renameSync(`${path}.${index}`, `${path}.${index + 1}`);
+  }
+  if (segmentsMax > 0) renameSync(path, `${path}.1`);
+  else rmSync(path, { force: true });
+}
+
+const hashOf = (line: string | Uint8Array): string => createHash('sha256').update(line).digest('hex');
 
 function lastHash(path: string): string {
   for (const candidate of [path, `${path}.1`]) {

@@ -16,6 +16,7 @@ import {
   type ApiResults,
   type JobEvent,
 } from '../wire/api.ts';
+import { FRAME_BYTES_MAX } from '../wire/framing.ts';
 import { PROTOCOL_VERSION } from '../wire/version.ts';
 import { socketAddress } from './home.ts';
 import type { ClientStreams } from './origin-streams.ts';
@@ -141,8 +142,9 @@ class ControlSession {
     const message = parsed.data;
     if (message.t === 'hello') {
       clearTimeout(this.#helloTimer);
+      // What a client of another version asks next could mean anything: it is not served.
+      if (message.protocol !== PROTOCOL_VERSION) return this.end('another protocol');
       this.#hello = message;
-      if (message.protocol !== PROTOCOL_VERSION) this.#channel.end();
       return;
     }
     if (this.#hello === null) return this.#channel.close('a request before hello');
@@ -167,7 +169,8 @@ class ControlSession {
   }
 
   #refusal(request: ApiRequest): ApiErrorBody | null {
-    if (this.#requestsOpen >= REQUESTS_OPEN_MAX) {
+    // A full client must still be able to end its jobs; that is answered at once and so never adds up.
+    if (this.#requestsOpen >= REQUESTS_OPEN_MAX && request.method !== 'cancel') {
       return { code: 'limit', message: `more than ${REQUESTS_OPEN_MAX} requests at once; nothing was run` };
     }
     const parent = this.#hello?.parent_job ?? null;
@@ -228,7 +231,7 @@ class ControlSession {
     const { mux } = this.#channel;
     const { streams } = params;
     const ids = [streams.stdout, streams.stderr, ...(streams.stdin === null ? [] : [streams.stdin])];
-    if (new Set(ids).size !== ids.length || !ids.every((stream) => mux.canOpen(stream))) {
+    if (!mux.canOpen(ids)) {
       throw new MeshError('limit', 'the streams of this request are in use or too many; nothing was run');
     }
     const client: ClientStreams = { mux, ...streams, windowBytes: params.window_bytes };
@@ -249,6 +252,8 @@ class ControlSession {
   #send(message: ApiDaemonMessage): void {
     if (this.#channel.closed || this.#channel.sendControl(message)) return;
     this.#log.error('an answer is larger than a frame', { kind: message.t });
-    this.#channel.close('an answer is larger than a frame');
+    if (message.t === 'hello') return this.#channel.close('a hello larger than a frame');
+    // The other requests of this client, and its jobs, are not to suffer from it.
+    this.#answerError(message.id, { code: 'limit', message: `the answer is larger than ${FRAME_BYTES_MAX} bytes` });
   }
 }

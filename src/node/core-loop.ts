@@ -10,12 +10,15 @@ export interface Machine<I, E> {
 interface Registered {
   readonly nextDeadlineMs: () => number | null;
   readonly onTimer: () => void;
+  /** After a fault the machine's timer rests until then, so that a deadline that stays due does not spin. */
+  restUntilMs: number;
 }
 
 /** Inputs waiting while another one is handled; far above what one effect can cause. */
 const INBOX_MAX = 100_000;
 /** setTimeout takes 31 bits; a far deadline is looked at again then. */
 const TIMER_MS_MAX = 60_000;
+const FAULT_REST_MS = 1000;
 
 /** Monotonic milliseconds; never compared across nodes. */
 export const nowMs = (): number => performance.now();
@@ -23,6 +26,9 @@ export const nowMs = (): number => performance.now();
 /**
  * One inbox and one timer for all machines of this node: inputs are handled one at a time, in order, each to its end
  * with its effects, so no machine is ever re-entered and a run is a sequence of steps.
+ *
+ * A step or an effect that throws is a bug. It ends that one input, with what effects it had left, and is reported; the
+ * others go on, since the jobs of this node should not die of one that is broken.
  */
 export class CoreLoop {
   readonly #machines: Registered[] = [];
@@ -31,6 +37,12 @@ export class CoreLoop {
   #timer: NodeJS.Timeout | null = null;
   #timerAtMs = Number.POSITIVE_INFINITY;
   #stopped = false;
+  readonly #onFault: (error: unknown) => void;
+
+  /** @param onFault told of every bug; must not throw */
+  constructor(onFault: (error: unknown) => void) {
+    this.#onFault = onFault;
+  }
 
   /**
    * @param carryOut does one effect; what it causes comes back through `post`
@@ -47,17 +59,27 @@ export class CoreLoop {
       if (removed || this.#stopped) return;
       this.#enqueue(() => {
         if (removed) return;
-        for (const effect of machine.step(input, nowMs())) carryOut(effect);
+        try {
+          for (const effect of machine.step(input, nowMs())) carryOut(effect);
+        } catch (error) {
+          registered.restUntilMs = nowMs() + FAULT_REST_MS;
+          this.#onFault(error);
+        }
       });
     };
     const registered: Registered = {
-      nextDeadlineMs: () => machine.nextDeadlineMs(),
+      nextDeadlineMs: () => {
+        const nextMs = machine.nextDeadlineMs();
+        return nextMs === null ? null : Math.max(nextMs, registered.restUntilMs);
+      },
       onTimer: () => post(timerInput),
+      restUntilMs: 0,
     };
     this.#machines.push(registered);
     return {
       post,
       remove: () => {
+        if (removed) return;
         removed = true;
         this.#machines.splice(this.#machines.indexOf(registered), 1);
       },
@@ -76,12 +98,9 @@ export class CoreLoop {
     this.#inbox.push(task);
     if (this.#draining) return;
     this.#draining = true;
-    try {
-      for (let next = this.#inbox.shift(); next !== undefined; next = this.#inbox.shift()) next();
-    } finally {
-      this.#draining = false;
-      this.#arm();
-    }
+    for (let next = this.#inbox.shift(); next !== undefined; next = this.#inbox.shift()) next();
+    this.#draining = false;
+    this.#arm();
   }
 
   #arm(): void {

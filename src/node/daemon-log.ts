@@ -1,4 +1,4 @@
-import { closeSync, fstatSync, openSync, renameSync, writeSync } from 'node:fs';
+import { closeSync, existsSync, fstatSync, openSync, renameSync, writeSync } from 'node:fs';
 import pino from 'pino';
 import type { LogFields, Logger } from '../base/log.ts';
 
@@ -19,10 +19,13 @@ class BoundedFile {
   write(line: string): void {
     const bytes = Buffer.from(line, 'utf8');
     if (this.#bytes + bytes.byteLength > this.#bytesMax && this.#bytes > 0) {
+      // Where an earlier turn got no further than this, the full file has its new name already.
+      if (existsSync(this.#path)) renameSync(this.#path, `${this.#path}.1`);
+      const fresh = openSync(this.#path, 'a', 0o600);
+      // Only now: a closed descriptor's number may come to name any other file.
       closeSync(this.#fd);
-      renameSync(this.#path, `${this.#path}.1`);
-      this.#fd = openSync(this.#path, 'a', 0o600);
-      this.#bytes = 0;
+      this.#fd = fresh;
+      this.#bytes = fstatSync(fresh).size;
     }
     this.#bytes += writeSync(this.#fd, bytes);
   }

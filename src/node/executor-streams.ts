@@ -66,5 +66,5 @@ export function runAttempt(
 /** True where an origin's `job.start` names streams that can be opened: distinct, free and within the bound. */
 export function streamsAreFree(mux: StreamMux, streams: JobMessageOf<'job.start'>['streams']): boolean {
   const ids = [streams.stdout, streams.stderr, ...(streams.stdin === null ? [] : [streams.stdin])];
-  return new Set(ids).size === ids.length && ids.every((id) => mux.canOpen(id));
+  return mux.canOpen(ids);
 }

@@ -3,7 +3,7 @@ import type { LocalDirectories } from '../adapters/os/directories.ts';
 import type { NodeProbe } from '../adapters/os/system-probe.ts';
 import { KNOWN_TOOLS } from '../adapters/os/tool-list.ts';
 import type { LoadedIdentity } from '../adapters/tls/identity.ts';
-import { MeshError } from '../base/errors.ts';
+import { MeshError, messageOf } from '../base/errors.ts';
 import type { LeaseId, NodeId } from '../base/ids.ts';
 import type { Logger } from '../base/log.ts';
 import type { Random } from '../base/random.ts';
@@ -61,7 +61,7 @@ export interface LocalNodeOptions {
 /** This node whole: its mesh, its jobs as origin and as executor, its runner, and what the control socket asks of it. */
 export class LocalNode {
   readonly #options: LocalNodeOptions;
-  readonly #loop = new CoreLoop();
+  readonly #loop: CoreLoop;
   readonly #runner: RunnerHost;
   readonly #origin: Origin;
   readonly #executor: Executor;
@@ -82,6 +82,9 @@ export class LocalNode {
   constructor(options: LocalNodeOptions) {
     const { config, log, random } = options;
     this.#options = options;
+    this.#loop = new CoreLoop((error) =>
+      log.error('a step failed', { error: messageOf(error), stack: error instanceof Error ? error.stack : '' }),
+    );
     this.#down = new Promise((resolve) => {
       this.#settleDown = resolve;
     });

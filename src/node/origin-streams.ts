@@ -19,6 +19,8 @@ export interface AttemptStreams {
 interface Output {
   readonly client: OutgoingStream;
   source: IncomingStream | null;
+  /** True from the opening of `source` until its end, its loss, or our giving it up. */
+  sourceOpen: boolean;
   bytes: number;
 }
 
@@ -32,7 +34,6 @@ export class OriginStreams {
   #stdinSink: OutgoingStream | null = null;
   #stdinEnded = false;
   #started = false;
-  #outputsOpen = 0;
   #onClosed: (() => void) | null = null;
 
   constructor(client: ClientStreams) {
@@ -41,9 +42,13 @@ export class OriginStreams {
         client: client.mux.openOutgoing(id, client.windowBytes, {
           onSent: (bytes) => output.source?.consumed(bytes),
           // The front stopped reading this stream: so may the executor, while the job goes on.
-          onAbort: () => output.source?.abort(),
+          onAbort: () => {
+            output.source?.abort();
+            this.#sourceClosed(output);
+          },
         }),
         source: null,
+        sourceOpen: false,
         bytes: 0,
       };
       return output;
@@ -74,15 +79,10 @@ export class OriginStreams {
 
   /** Opens this side's streams of a new attempt; call before `job.start` is sent. */
   open(peer: StreamMux): AttemptStreams {
-    this.#outputsOpen = 2;
+    for (const output of this.#outputs) output.sourceOpen = true;
     const openOutput = (output: Output): number => {
       const id = peer.nextId();
-      const closed = (): void => {
-        this.#outputsOpen -= 1;
-        if (this.#outputsOpen > 0) return;
-        this.#onClosed?.();
-        this.#onClosed = null;
-      };
+      const closed = (): void => this.#sourceClosed(output);
       output.source = peer.openIncoming(id, STREAM_WINDOW_BYTES, {
         onData: (bytes) => {
           output.bytes += bytes.byteLength;
@@ -102,7 +102,10 @@ export class OriginStreams {
     const source = this.#stdin;
     this.#stdinSink = peer.openOutgoing(stdin, 0, {
       onSent: (bytes) => source.consumed(bytes),
-      onAbort: () => source.abort(),
+      onAbort: () => {
+        // An attempt that is lost before its process exists has read nothing: the next one needs all of it.
+        if (this.#started) source.abort();
+      },
     });
     return { stdin, stdout, stderr };
   }
@@ -112,14 +115,25 @@ export class OriginStreams {
     if (this.#stdin === null || this.#stdinSink === null) return;
     this.#started = true;
     if (this.#stdinEnded) this.#stdinSink.end();
+    // The front gave up its stdin while the executor did not know the stream yet.
+    else if (this.#stdin.closed) this.#stdinSink.abort();
     else if (this.#stdinSink.closed) this.#stdin.abort();
     else this.#stdin.grant(STREAM_WINDOW_BYTES);
   }
 
   /** Calls back once both outputs have ended or were lost; at once where they have. */
   whenOutputsClosed(callback: () => void): void {
-    if (this.#outputsOpen <= 0) callback();
-    else this.#onClosed = callback;
+    if (this.#outputs.some(({ sourceOpen }) => sourceOpen)) this.#onClosed = callback;
+    else callback();
+  }
+
+  #sourceClosed(output: Output): void {
+    if (!output.sourceOpen) return;
+    output.sourceOpen = false;
+    if (this.#outputs.some(({ sourceOpen }) => sourceOpen)) return;
+    const onClosed = this.#onClosed;
+    this.#onClosed = null;
+    onClosed?.();
   }
 
   /** Gives up the streams of an attempt that did not start, or whose executor is gone. */
@@ -127,8 +141,9 @@ export class OriginStreams {
     for (const output of this.#outputs) {
       output.source?.abort();
       output.source = null;
+      output.sourceOpen = false;
     }
-    this.#outputsOpen = 0;
+    this.#onClosed = null;
     this.#started = false;
     const sink = this.#stdinSink;
     this.#stdinSink = null;

@@ -72,9 +72,7 @@ export class Session {
     const streams = [order.stdout_stream, order.stderr_stream, order.stdin_stream].filter((id) => id !== null);
     if (this.#attempts.has(key)) return `it ordered ${key} twice`;
     if (this.#attempts.size >= ATTEMPTS_OPEN_MAX) return `it ordered more than ${ATTEMPTS_OPEN_MAX} attempts at once`;
-    if (new Set(streams).size < streams.length || !streams.every((id) => mux.canOpen(id))) {
-      return `it named streams that cannot be opened, for ${key}`;
-    }
+    if (!mux.canOpen(streams)) return `it named streams that cannot be opened, for ${key}`;
     const { pool, log, journal } = this.#host;
     const attempt = new Attempt(order, { mux, pool, log, send: (message) => this.#frames.sendControl(message) });
     this.#attempts.set(key, attempt);

@@ -255,9 +255,10 @@ export class StreamMux {
     return stream;
   }
 
-  /** True where a peer's wish to open one more stream fits the bound and the id is free. */
-  canOpen(id: number): boolean {
-    return this.size < STREAMS_MAX && !this.#outgoing.has(id) && !this.#incoming.has(id);
+  /** True where a peer's wish to open streams of these ids, all of them, fits the bound and the ids are free. */
+  canOpen(ids: readonly number[]): boolean {
+    if (new Set(ids).size !== ids.length || this.size + ids.length > STREAMS_MAX) return false;
+    return ids.every((id) => !this.#outgoing.has(id) && !this.#incoming.has(id));
   }
 
   /** @returns null, or what the sender did wrong: the socket should then be closed */

@@ -222,4 +222,4 @@ export function substitute(command: readonly string[], arg: string): string[] {
 
 /** One word for a POSIX shell (XCU 2.2.2). */
 const quote = (text: string): string =>
-  /^[A-Za-z0-9_./:=@%+,-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
+  /^[A-Za-z0-9_./:@%+,-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;

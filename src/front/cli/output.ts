@@ -1,4 +1,5 @@
 import { writeSync } from 'node:fs';
+import { escapeControls } from '../../base/escape.ts';
 import { HeadTail } from '../../base/head-tail.ts';
 import { MIB } from '../../base/units.ts';
 import type { RunObject } from '../../node/api-types.ts';
@@ -20,7 +21,8 @@ export function printLine(text: string): void {
 }
 
 export function printError(text: string): void {
-  writeWhole(2, `meshwork: ${text}\n`);
+  // Parts of it may come from another node.
+  writeWhole(2, `meshwork: ${escapeControls(text, '\n\t')}\n`);
 }
 
 /** Synchronous, so that nothing is lost when the process ends right after; a pipe that is full is waited for. */

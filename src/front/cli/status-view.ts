@@ -50,7 +50,7 @@ export function statusView(status: StatusReport, colour: boolean): string {
     ...nodes.map((node) => cellsOf(node, node.id === status.local_node)),
   ];
   const lines = [table(rows, paint)];
-  for (const notice of status.notices) lines.push(paint('yellow', `! ${notice}`));
+  for (const notice of status.notices) lines.push(paint('yellow', `! ${escapeControls(notice)}`));
   if (status.nearby.length > 0) {
     lines.push(
       '',
