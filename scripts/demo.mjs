@@ -65,6 +65,7 @@ async function runTests(mcp) {
   for (const [index, run] of batch.results.entries()) {
     ran.push({ tool: 'parallel_execute', label: files[index], run });
   }
+  console.log('(a busy node takes what no freer one has a slot for)');
   console.log(`${batch.succeeded} succeeded, ${batch.failed} failed, in ${seconds(batch.wall_ms)}`);
   const failure = batch.results.find(({ success }) => success !== true);
   check(batch.results.length === files.length, `${batch.results.length} results for ${files.length} commands`);

@@ -72,8 +72,9 @@ export class LoopbackMesh {
    *
    * @param facts what it says of itself (MESHWORK_FACTS_FILE), or null for what it measures
    * @param config text of its config.toml
+   * @param mdns whether it looks for others, and shows itself, on the local network
    */
-  async start(name, { facts = null, config = '', flags = [] } = {}) {
+  async start(name, { facts = null, config = '', mdns = false } = {}) {
     const home = join(this.folder, name);
     mkdirSync(home, { mode: 0o700 });
     if (config !== '') writeFileSync(join(home, 'config.toml'), config);
@@ -83,7 +84,7 @@ export class LoopbackMesh {
       env.MESHWORK_FACTS_FILE = join(this.folder, `${name}.facts.json`);
       writeFileSync(env.MESHWORK_FACTS_FILE, JSON.stringify(facts));
     }
-    const words = [CLI_PATH, 'up', '--name', name, '--listen', '127.0.0.1:0', '--no-mdns', ...flags];
+    const words = [CLI_PATH, 'up', '--name', name, '--listen', '127.0.0.1:0', ...(mdns ? [] : ['--no-mdns'])];
     const result = await runProgram(process.execPath, words, { env });
     if (result.code !== 0) throw new Error(`meshwork up of ${name} ended with ${result.code}: ${result.stderr}`);
     return result.stdout.trim();
