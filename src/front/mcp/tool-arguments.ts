@@ -30,10 +30,13 @@ const placementShape = {
     .optional()
     .describe('Absolute directory to run in, inside the project. Default: the project directory.'),
   env: z
-    .union([
-      z.record(z.string(), z.string()),
-      z.array(z.string()).max(VARIABLES_MAX).describe('NAME (its value here is passed on) or NAME=VALUE'),
-    ])
+    .union(
+      [
+        z.record(z.string(), z.string()),
+        z.array(z.string()).max(VARIABLES_MAX).describe('NAME (its value here is passed on) or NAME=VALUE'),
+      ],
+      { error: 'give {"NAME": "value"} or a list of NAME and NAME=VALUE' },
+    )
     .optional()
     .describe('Variables for the command beside the login environment of the node: {"NAME": "value"}, or a list.'),
   timeout_s: z

@@ -1,0 +1,119 @@
+import { describe, expect, it } from 'vitest';
+import { jobTemplateOf } from '../../../../src/front/mcp/job-request.ts';
+import {
+  bashArguments,
+  batchArguments,
+  COMMANDS_MAX,
+  jsonSchemaOf,
+  LATER_BASH,
+  LATER_BATCH,
+  offloadArguments,
+  parseArguments,
+} from '../../../../src/front/mcp/tool-arguments.ts';
+import { WorkingDirectory } from '../../../../src/front/mcp/working-directory.ts';
+
+const fault = (args: unknown): string => {
+  const parsed = parseArguments(bashArguments, args, LATER_BASH);
+  return parsed.ok ? 'none' : `${parsed.error.code}: ${parsed.error.message}`;
+};
+
+describe('the arguments of a call', () => {
+  it('are refused by name where they come in a later release', () => {
+    for (const name of LATER_BASH) expect(fault({ command: 'ls', [name]: false })).toMatch(`later_stage: \`${name}\``);
+    for (const name of LATER_BATCH) {
+      expect(parseArguments(batchArguments, { commands: ['ls'], [name]: 1 }, LATER_BATCH)).toMatchObject({
+        ok: false,
+        error: { code: 'later_stage' },
+      });
+    }
+  });
+
+  it('are refused by name where they are unknown, missing or of another type', () => {
+    expect(fault({ command: 'ls', comand: 'x' })).toBe('bad_argument: unknown argument `comand`; nothing was run');
+    expect(fault({})).toBe('bad_argument: `command` is missing; nothing was run');
+    expect(fault(undefined)).toContain('`command` is missing');
+    expect(fault({ command: ['ls'] })).toContain('`command`: ');
+    expect(fault({ command: 'ls', timeout_s: 0 })).toContain('`timeout_s`: ');
+    expect(fault({ command: 'ls', requires_os: 'beos' })).toContain('`requires_os`: ');
+    expect(fault({ command: 'ls', env: { A: 1 } })).toContain('`env`: give {"NAME": "value"}');
+    expect(fault({ command: 'ls', auto_route: 'no' })).toContain('`auto_route`: ');
+    expect(fault([])).toContain('bad_argument');
+  });
+
+  it('count null as not given, and route automatically by default', () => {
+    expect(parseArguments(bashArguments, { command: 'ls', cwd: null, wait_s: null }, LATER_BASH)).toEqual({
+      ok: true,
+      value: { command: 'ls', auto_route: true },
+    });
+  });
+
+  it('take a thousand commands and more, and let one that is no string through to its own entry', () => {
+    const ok = (commands: unknown[]): boolean => parseArguments(batchArguments, { commands }).ok;
+    expect(ok(['ls', 7, null])).toBe(true);
+    expect(ok(Array.from({ length: COMMANDS_MAX }, () => 'ls'))).toBe(true);
+    expect(ok(Array.from({ length: COMMANDS_MAX + 1 }, () => 'ls'))).toBe(false);
+    expect(ok([])).toBe(false);
+  });
+
+  it('are shown as closed JSON schemas without a dialect and without anything of a later release', () => {
+    for (const schema of [bashArguments, offloadArguments, batchArguments]) {
+      const shown = jsonSchemaOf(schema, 'input');
+      expect(shown).toMatchObject({ type: 'object', additionalProperties: false });
+      expect(shown).not.toHaveProperty('$schema');
+      for (const later of [...LATER_BASH, ...LATER_BATCH]) expect(JSON.stringify(shown)).not.toContain(`"${later}"`);
+    }
+    expect(jsonSchemaOf(batchArguments, 'input')).toMatchObject({
+      properties: { commands: { items: { type: 'string' } } },
+    });
+    expect(jsonSchemaOf(bashArguments, 'input')['required']).toEqual(['command']);
+  });
+});
+
+describe('a job from the arguments', () => {
+  const from = {
+    directory: new WorkingDirectory(import.meta.dirname, '/nobody'),
+    settings: { timeoutS: 300, roots: [] },
+    env: { LANG: 'C.UTF-8', LC_ALL: 'C', TZ: 'UTC', NODE_ENV: 'test', SECRET: 's', GIVEN: 'here', MESHWORK_HOME: '/x' },
+  };
+  const template = (args: Parameters<typeof jobTemplateOf>[0]) => jobTemplateOf(args, { kind: 'bash' }, from);
+  const inherited = { LANG: 'C.UTF-8', LC_ALL: 'C', TZ: 'UTC', NODE_ENV: 'test' };
+
+  it('has the defaults of the contract', async () => {
+    expect(await template({})).toEqual({
+      ok: true,
+      value: {
+        cwd: import.meta.dirname,
+        env: inherited,
+        umask: process.umask(),
+        requires: { os: null, arch: null, capabilities: [], cpus: null, memory_bytes: null },
+        target: { kind: 'bash' },
+        timeout_ms: 300_000,
+        stdin: false,
+      },
+    });
+  });
+
+  it('knows the other names of platforms', async () => {
+    expect(
+      await template({ requires_os: 'macos', requires_arch: 'aarch64', requires: ['gpu'], timeout_s: 0.5 }),
+    ).toMatchObject({
+      value: { requires: { os: 'darwin', arch: 'arm64', capabilities: ['gpu'] }, timeout_ms: 500 },
+    });
+  });
+
+  it('passes on the variables that are named, with a value or by name', async () => {
+    expect(await template({ env: { A: '1', LANG: 'de' } })).toMatchObject({
+      value: { env: { ...inherited, A: '1', LANG: 'de' } },
+    });
+    expect(await template({ env: ['GIVEN', 'B=x=y'] })).toMatchObject({
+      value: { env: { ...inherited, GIVEN: 'here', B: 'x=y' } },
+    });
+  });
+
+  it.each([[['UNSET']], [['1A=x']], [{ 'A B': 'x' }], [{ MESHWORK_JOB_ID: 'x' }], [['MESHWORK_HOME']]])(
+    'refuses %j',
+    async (env) => {
+      expect(await template({ env })).toMatchObject({ ok: false, error: { code: 'bad_argument' } });
+    },
+  );
+});
