@@ -18,7 +18,7 @@ export default defineConfig({
   test: {
     reporters: ['default'],
     projects: [
-      suite('unit', { timeoutMs: 20_000, parallel: true }),
+      suite('unit', { timeoutMs: 60_000, parallel: true }),
       suite('simulation', { timeoutMs: 120_000, parallel: true }),
       suite('architecture', { timeoutMs: 60_000, parallel: true }),
       suite('contract', { timeoutMs: 60_000, parallel: true, setup: BUILT }),

@@ -63,7 +63,7 @@ describe('a cancelled command leaves nothing', () => {
     const startMs = performance.now();
     job.cancel();
     const result = await job.result;
-    expect(performance.now() - startMs).toBeLessThan(4000);
+    expect(performance.now() - startMs).toBeLessThan(GONE_MS);
     expect(result.outcome.kind).toBe('cancelled');
     expect(result.leftRunning).toBe(0);
     expect(alive(job.job)).toEqual([]);
@@ -122,12 +122,12 @@ describe('a time limit', () => {
     const result = await job.result;
     expect(result.outcome).toEqual({ kind: 'timeout', code: null, signal: 'SIGTERM' });
     expect(result.durationMs).toBeGreaterThanOrEqual(299);
-    expect(result.durationMs).toBeLessThan(2000);
+    expect(result.durationMs).toBeLessThan(GONE_MS);
     expect(alive(job.job)).toEqual([]);
   });
 
   it('the first cause is the one that counts', async () => {
-    const { job, output } = start('trap "sleep 0.4; exit 0" TERM; echo ready; while :; do sleep 0.05; done', 600);
+    const { job, output } = start('trap "sleep 3.5; exit 0" TERM; echo ready; while :; do sleep 0.05; done', 3000);
     await standing(job, output);
     job.cancel();
     expect((await job.result).outcome).toEqual({ kind: 'cancelled', code: 0, signal: null });
@@ -148,7 +148,7 @@ describe('what a command leaves running', () => {
     const startMs = performance.now();
     const job = run(rig.runner, line);
     const result = await job.result;
-    expect(performance.now() - startMs).toBeLessThan(3000);
+    expect(performance.now() - startMs).toBeLessThan(GONE_MS);
     expect(result.outcome.kind).toBe('exited');
     expect(result.leftRunning).toBe(count);
     expect(alive(job.job)).toEqual([]);

@@ -272,7 +272,7 @@ describe('a dial fails with', () => {
     const startMs = performance.now();
     const dialled = await a.transport.dial({ host: '127.0.0.1', port, expectedPeer: null, timeoutMs: 300 });
     expect(!dialled.ok && dialled.error.kind).toBe('timeout');
-    expect(performance.now() - startMs).toBeLessThan(2000);
+    expect(performance.now() - startMs).toBeLessThan(10_000);
   });
 
   test('other, at once, where it is called off', async () => {

@@ -5,6 +5,9 @@ import { classify, CLASS_REASON_CHARS_MAX, type ClassContext } from '../../../..
 import { REQUIRED_TOOLS_MAX } from '../../../../src/core/policy/required-tools.ts';
 import { COMMAND_TABLE, TABLE_SCRIPTS } from './command-table.ts';
 
+/** Far above what linear work takes on a busy machine (tens of ms), far below quadratic (minutes). */
+const LINEAR_MS_MAX = 15_000;
+
 const context: ClassContext = { scripts: (name) => TABLE_SCRIPTS[name] ?? null, lists: defaultClassLists };
 const ofLine = (line: string, ctx: ClassContext = context) => classify({ kind: 'line', line }, ctx);
 
@@ -286,7 +289,7 @@ describe('any command at all', () => {
     );
   });
 
-  it('of 100 KB takes well under a second', () => {
+  it('of 100 KB is read in linear time', () => {
     const units = [
       'a;',
       'git a;',
@@ -309,7 +312,7 @@ describe('any command at all', () => {
       const line = unit.repeat(Math.floor(100_000 / unit.length));
       const startedMs = performance.now();
       total(line);
-      expect([unit, performance.now() - startedMs < 1500]).toEqual([unit, true]);
+      expect([unit, performance.now() - startedMs < LINEAR_MS_MAX]).toEqual([unit, true]);
     }
   });
 });
