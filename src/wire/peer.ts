@@ -20,7 +20,8 @@ export function parsePeerMessage(json: string): Result<PeerMessage, string> {
   } catch (error) {
     return err(`not JSON: ${error instanceof Error ? error.message.slice(0, ISSUE_CHARS_MAX) : ''}`);
   }
-  const type = typeof raw === 'object' && raw !== null && 't' in raw ? String(raw.t) : '';
+  // Never made a string of: what a peer puts there may have no text, or one that costs the whole stack.
+  const type = typeof raw === 'object' && raw !== null && 't' in raw && typeof raw.t === 'string' ? raw.t : '';
   switch (type.slice(0, type.indexOf('.'))) {
     case 'member':
       return parsed(memberMessageSchema, raw, type, (message) => ({ family: 'member', message }));
