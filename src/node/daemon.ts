@@ -123,10 +123,10 @@ async function runLocked(options: DaemonOptions): Promise<number> {
     log.info('ready', { pid: process.pid, node: node.id, port: node.port });
     const why = await Promise.race([stopAsked, node.whenDown]);
     log.info('going down', { why });
-    const deadline = setTimeout(() => process.exit(0), STOP_MS_MAX);
+    // Not cleared: whatever should still hold the process after the stop holds it no longer than this.
+    setTimeout(() => process.exit(0), STOP_MS_MAX).unref();
     await node.stop(why);
     await control.close();
-    clearTimeout(deadline);
     return 0;
   } catch (error) {
     await node.stop('could not start');

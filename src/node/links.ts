@@ -76,7 +76,10 @@ export class LinkTable {
   /** Dial until linked. Addresses are added to those known. */
   want(id: NodeId, addresses: readonly Address[]): void {
     if (id === this.#options.self) return;
+    const before = textOf(this.#book.addressesOf(id));
     const known = this.#book.learn(id, addresses);
+    // Also where only the peer dials: after a crash here, what it said of itself is the way back to it.
+    if (textOf(known) !== before) this.#options.onAddressBook();
     if (known.length > 0) this.#schedule.want(id, known, nowMs());
     if (this.#links.has(id)) this.#schedule.linked(id);
     this.#arm();
@@ -252,3 +255,5 @@ export class LinkTable {
     this.#arm();
   }
 }
+
+const textOf = (addresses: readonly Address[]): string => addresses.map(formatHostPort).join();

@@ -58,6 +58,8 @@ export interface LocalNodeOptions {
   readonly mdnsWorkerUrl: URL;
 }
 
+const GOING_DOWN = { ok: false, reasons: [{ code: 'draining', text: 'is going down and takes no new jobs' }] } as const;
+
 /** This node whole: its mesh, its jobs as origin and as executor, its runner, and what the control socket asks of it. */
 export class LocalNode {
   readonly #options: LocalNodeOptions;
@@ -159,7 +161,7 @@ export class LocalNode {
       settings: () => this.#settings(),
       explain: async ({ spec }) => this.#explain.explain(await prepareJob(newJobId(), spec, this.#options)),
       invite: async ({ ttl_ms: ttlMs, admin }) => control.invite(ttlMs, admin),
-      join: (params) => control.join(params, this.#origins.jobsOpen + this.#executors.runningJobs.length),
+      join: (params) => control.join(params, this.#jobsOpen),
       leave: () => control.leave(),
       down: ({ drain }) => this.#goDown(drain),
       submit: ({ spec }, streams, onEvent) => {
@@ -227,7 +229,8 @@ export class LocalNode {
       audit,
       origin: (node) => this.#originEnd(node),
       runner: () => this.#runner.runner,
-      check: (from, reserve) => checkJob(check, from, reserve),
+      check: async (from, reserve) =>
+        this.#draining && from !== this.id ? GOING_DOWN : checkJob(check, from, reserve),
       login,
       user,
       limits: {
@@ -336,10 +339,15 @@ export class LocalNode {
     };
   }
 
+  /** Submitted here or running here; a job may be both. */
+  get #jobsOpen(): number {
+    return new Set([...this.#origins.openJobs, ...this.#executors.runningJobs]).size;
+  }
+
   async #goDown(drain: boolean) {
     this.#draining = true;
-    const jobs = this.#origins.jobsOpen + this.#executors.runningJobs.length;
-    if (drain) await this.#executors.whenIdle();
+    const jobs = this.#jobsOpen;
+    if (drain) await Promise.all([this.#origins.whenIdle(), this.#executors.whenIdle()]);
     // The answer goes out before the node goes down.
     setImmediate(() => this.#settleDown('asked to'));
     return { jobs_ended: drain ? 0 : jobs };

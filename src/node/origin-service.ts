@@ -45,6 +45,7 @@ export class OriginService {
   readonly #options: OriginServiceOptions;
   readonly #jobs = new Map<JobId, Kept>();
   readonly #post: (input: OriginInput) => void;
+  #idle: (() => void)[] = [];
 
   constructor(options: OriginServiceOptions) {
     this.#options = options;
@@ -54,8 +55,14 @@ export class OriginService {
     this.#post = post;
   }
 
-  get jobsOpen(): number {
-    return this.#jobs.size;
+  get openJobs(): readonly JobId[] {
+    return [...this.#jobs.keys()];
+  }
+
+  /** Settles when no job of this origin is under way. */
+  whenIdle(): Promise<void> {
+    if (this.#jobs.size === 0) return Promise.resolve();
+    return new Promise((resolve) => this.#idle.push(resolve));
   }
 
   /** Opens the front's streams at once; placement follows when the project has been read. */
@@ -168,9 +175,11 @@ export class OriginService {
     if (kept === undefined) return;
     this.#jobs.delete(job);
     const { stdoutBytes, stderrBytes } = kept.streams;
-    const context = { job, factsOf: this.#options.factsOf, stdoutBytes, stderrBytes, notices: [] };
+    const { factsOf } = this.#options;
+    const context = { job, factsOf, stdoutBytes, stderrBytes, cancelAsked: kept.cancelled, notices: [] };
     kept.streams.finish();
     kept.resolve(runObjectOf(result, context));
+    if (this.#jobs.size === 0) for (const settle of this.#idle.splice(0)) settle();
   }
 }
 

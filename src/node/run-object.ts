@@ -16,6 +16,8 @@ export interface RunContext {
   /** What this side received of the output; less than was sent where a link was lost. */
   readonly stdoutBytes: number;
   readonly stderrBytes: number;
+  /** False where an attempt that was cancelled was not cancelled by us: its node went down. */
+  readonly cancelAsked: boolean;
   /** Said before the job was placed, for instance that the pins of the project were not understood. */
   readonly notices: readonly string[];
 }
@@ -31,7 +33,7 @@ interface End {
 export function runObjectOf(result: JobResult, context: RunContext): RunObject {
   const place = 'place' in result ? result.place : null;
   const facts = place === null ? null : context.factsOf(place.node);
-  const end = endOf(result);
+  const end = endOf(result, context.cancelAsked);
   const ended = result.kind === 'ended' ? result.ended : null;
   return {
     notices: noticesOf(result, context),
@@ -64,9 +66,10 @@ export function runObjectOf(result: JobResult, context: RunContext): RunObject {
   };
 }
 
-function endOf(result: JobResult): End {
+function endOf(result: JobResult, cancelAsked: boolean): End {
   switch (result.kind) {
     case 'ended':
+      if (result.ended.outcome.kind === 'cancelled' && !cancelAsked) return endedByNode(result.place);
       return endOfOutcome(result.ended.outcome, result.place);
     case 'refused':
       return {
@@ -87,6 +90,12 @@ function endOf(result: JobResult): End {
     default:
       return unreachable(result);
   }
+}
+
+/** Nobody here asked for this end: 130 would say so. */
+function endedByNode(place: AttemptPlace): End {
+  const message = `${place.name} ended the command before it was done, as it went down: it ran in part`;
+  return { reason: 'lost', returnCode: null, signal: null, error: { code: 'lost', message } };
 }
 
 function endOfOutcome(outcome: Outcome, place: AttemptPlace): End {

@@ -107,6 +107,16 @@ function openLog(logPath: string): number {
 
 const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
+/** Waits no longer than that, and leaves no timer: it would hold a daemon that is going down. */
+async function within(done: Promise<void>, waitMsMax: number): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const waited = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, waitMsMax);
+  });
+  await Promise.race([done, waited]);
+  clearTimeout(timer);
+}
+
 async function connectTo(socketPath: string, exit: Exit, deadlineMs: number): Promise<Socket> {
   for (;;) {
     const result = await tryConnect(socketPath);
@@ -224,10 +234,10 @@ class RunnerClient implements RunnerProcess {
     this.#state = 'closing';
     for (const [key, { job }] of this.#open) this.cancel(job, Number(key.slice(key.indexOf('/') + 1)));
     if (this.#open.size > 0) {
-      await Promise.race([new Promise<void>((resolve) => (this.#onIdle = resolve)), pause(CLOSE_DEADLINE_MS)]);
+      await within(new Promise<void>((resolve) => (this.#onIdle = resolve)), CLOSE_DEADLINE_MS);
     }
     this.#frames.end();
-    await Promise.race([this.#exit.done, pause(CLOSE_DEADLINE_MS)]);
+    await within(this.#exit.done, CLOSE_DEADLINE_MS);
     if (this.#exit.message !== null) return;
     this.#log.error('the runner does not end: killing it', { pid: this.pid });
     this.#child.kill('SIGKILL');

@@ -87,7 +87,7 @@ export async function downCommand(context: CliContext, drain: boolean): Promise<
   await api.whenClosed;
   await processGone(pid);
   print(context, { stopped: true, jobs_ended: jobsEnded }, [
-    `stopped (pid ${pid})${jobsEnded > 0 ? `, ${jobsEnded} jobs ended` : ''}`,
+    `stopped (pid ${pid})${jobsEnded > 0 ? `, ${jobsEnded} ${jobsEnded === 1 ? 'job' : 'jobs'} ended` : ''}`,
   ]);
   return 0;
 }
