@@ -8,7 +8,6 @@ import { jobSpecSchema } from './job-spec.ts';
  * Framing is wire/framing.ts; the bytes of jobs are stream frames on the same socket.
  */
 export const PEERS_MAX = 64;
-export const INVITE_TTL_MS_DEFAULT = 10 * 60_000;
 export const INVITE_TTL_MS_MAX = 24 * 3_600_000;
 const address = z.string().min(1).max(300);
 const streamId = z.int().min(1).max(0x7fff_ffff);

@@ -1,4 +1,4 @@
-import { TokenBucket } from './token-bucket.ts';
+import { TokenBucket } from '../../base/token-bucket.ts';
 
 /** Our announcement is about 400 bytes; what is far larger than an Ethernet frame (RFC 6762 §17) is none of ours. */
 export const DATAGRAM_BYTES_MAX = 2048;

@@ -1,7 +1,7 @@
 import { isIP } from 'node:net';
 import { isNodeId } from '../../base/ids.ts';
 import type { PeerHint } from '../../ports/discovery.ts';
-import { TokenBucket } from './token-bucket.ts';
+import { TokenBucket } from '../../base/token-bucket.ts';
 
 /** Announcements remembered; the one heard longest ago makes room. */
 export const KNOWN_MAX = 256;

@@ -11,7 +11,7 @@ import {
   PENDING_PER_ADDRESS_MAX,
   PENDING_YIELDS_AFTER_MS,
 } from './limits.ts';
-import { TokenBucket } from './token-bucket.ts';
+import { TokenBucket } from '../../base/token-bucket.ts';
 
 /** A connection that has not shown a trusted key yet. It ends once; later calls do nothing. */
 export interface Ticket {

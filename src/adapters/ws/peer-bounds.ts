@@ -1,6 +1,6 @@
 import type { NodeId } from '../../base/ids.ts';
 import { PEER_LINKS_MAX, PEER_PENDING_MAX, PEER_SOCKETS_BURST, PEER_SOCKETS_PER_S, PEERS_MAX } from './limits.ts';
-import { TokenBucket } from './token-bucket.ts';
+import { TokenBucket } from '../../base/token-bucket.ts';
 
 interface PeerEntry {
   readonly sockets: TokenBucket;

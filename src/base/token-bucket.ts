@@ -1,6 +1,6 @@
-import { MS_PER_SECOND } from '../../base/units.ts';
+import { MS_PER_SECOND } from './units.ts';
 
-/** `perS` tokens a second, at most `burst` saved up. */
+/** `perS` tokens a second, at most `burst` saved up. Time is given by the caller, in milliseconds of one clock. */
 export class TokenBucket {
   readonly #perS: number;
   readonly #burst: number;
@@ -31,6 +31,7 @@ export class TokenBucket {
     this.#tokens = Math.max(0, this.#tokens - 1);
   }
 
+  /** @returns whether there was a token; it is spent then */
   take(nowMs: number): boolean {
     if (!this.has(nowMs)) return false;
     this.charge(nowMs);
