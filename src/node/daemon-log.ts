@@ -1,6 +1,7 @@
 import { closeSync, existsSync, fstatSync, openSync, renameSync, writeSync } from 'node:fs';
 import pino from 'pino';
 import type { LogFields, Logger } from '../base/log.ts';
+import { limitLog } from './log-limit.ts';
 
 /** A file that never grows beyond `bytesMax`: the full one is kept once, as `<path>.1`. */
 class BoundedFile {
@@ -44,7 +45,10 @@ export interface DaemonLogOptions {
   readonly alsoStderr: boolean;
 }
 
-/** JSON lines in a bounded daemon.log; a log that can't be written (disk full) is reported on stderr, never fatal. */
+/**
+ * JSON lines in a bounded daemon.log, each kind of line at a bounded rate; a log that can't be written (disk full) is
+ * reported on stderr, never fatal.
+ */
 export function openDaemonLog(options: DaemonLogOptions): { readonly log: Logger; close(): void } {
   const file = new BoundedFile(options.path, options.bytesMax);
   let broken = false;
@@ -67,9 +71,12 @@ export function openDaemonLog(options: DaemonLogOptions): { readonly log: Logger
     (level: 'debug' | 'info' | 'warn' | 'error') =>
     (message: string, fields?: LogFields): void =>
       logger[level](fields ?? {}, message);
+  const all: Logger = { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') };
+  const { log, flush } = limitLog(all, () => performance.now());
   return {
-    log: { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') },
+    log,
     close: () => {
+      flush();
       closed = true;
       file.close();
     },

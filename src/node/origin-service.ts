@@ -38,6 +38,8 @@ interface Kept {
   readonly resolve: (result: RunObject) => void;
   submitted: boolean;
   cancelled: boolean;
+  /** Whose streams are open: the attempt that was sent last. */
+  sent: { readonly node: NodeId; readonly attempt: number } | null;
 }
 
 /** Carries out the origin's effects: messages, streams, events for the front, the run object at the end. */
@@ -70,7 +72,7 @@ export class OriginService {
     const job = newJobId();
     const streams = new OriginStreams(client);
     const result = new Promise<RunObject>((resolve) => {
-      this.#jobs.set(job, { spec, streams, onEvent, resolve, submitted: false, cancelled: false });
+      this.#jobs.set(job, { spec, streams, onEvent, resolve, submitted: false, cancelled: false, sent: null });
     });
     onEvent({ kind: 'accepted', job });
     void this.#prepare(job, spec);
@@ -93,7 +95,7 @@ export class OriginService {
 
   /** Messages from executors. The result of an attempt waits until its last output byte is here. */
   receive(from: NodeId, message: JobMessage): void {
-    const kept = 'job' in message ? this.#jobs.get(message.job) : undefined;
+    const kept = 'job' in message ? this.#ownerOf(from, message) : undefined;
     if (message.t === 'job.ended' && kept !== undefined) {
       kept.streams.whenOutputsClosed(() => this.#post({ kind: 'message', from, message }));
       return;
@@ -101,6 +103,12 @@ export class OriginService {
     if (message.t === 'job.started') kept?.streams.started();
     if (message.t === 'job.not_started') kept?.streams.dropAttempt();
     this.#post({ kind: 'message', from, message });
+  }
+
+  /** The job whose open streams such news is about: not that of another node, nor of an attempt that is past. */
+  #ownerOf(from: NodeId, { job, attempt }: { readonly job: JobId; readonly attempt: number }): Kept | undefined {
+    const kept = this.#jobs.get(job);
+    return kept?.sent?.node === from && kept.sent.attempt === attempt ? kept : undefined;
   }
 
   linkDown(node: NodeId): void {
@@ -154,6 +162,7 @@ export class OriginService {
     if (kept === undefined) return notWritten('the job is gone');
     if (executor === null) return notWritten('the link is down');
     const streams = kept.streams.open(executor.mux);
+    kept.sent = { node: place.node, attempt };
     const { command, env, umask, timeout_ms } = kept.spec;
     const sent = executor.send({
       t: 'job.start',

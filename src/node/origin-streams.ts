@@ -112,7 +112,7 @@ export class OriginStreams {
 
   /** The process exists: the front may send its stdin. */
   started(): void {
-    if (this.#stdin === null || this.#stdinSink === null) return;
+    if (this.#stdin === null || this.#stdinSink === null || this.#started) return;
     this.#started = true;
     if (this.#stdinEnded) this.#stdinSink.end();
     // The front gave up its stdin while the executor did not know the stream yet.

@@ -2,11 +2,15 @@ import { z } from 'zod';
 import { isJobId, isLeaseId, type JobId, type LeaseId } from '../base/ids.ts';
 import { loadSchema } from './facts.ts';
 import { attemptSpecSchema, commandSchema, cwdEvidenceSchema, requirementsSchema } from './job-spec.ts';
+import { STREAM_CREDIT_BYTES_MAX } from './stream-mux.ts';
 
 /** Messages between an origin and an executor, on the control socket of their link. */
 export const ATTEMPTS_MAX = 16;
 export const REASONS_MAX = 32;
 export const REASON_CHARS_MAX = 500;
+export const TOOLS_WANTED_MAX = 64;
+/** Of a file name (limits.h, NAME_MAX). */
+export const TOOL_CHARS_MAX = 255;
 
 export const jobIdSchema = z.string().refine((text): text is JobId => isJobId(text), { message: 'is not a job id' });
 export const leaseIdSchema = z
@@ -47,6 +51,8 @@ export const reserveSchema = z.strictObject({
   dry_run: z.boolean(),
   command: commandSchema,
   requires: requirementsSchema,
+  /** Executables that the command runs and that its executor must have, beside those that `requires` names. */
+  tools: z.array(z.string().min(1).max(TOOL_CHARS_MAX)).max(TOOLS_WANTED_MAX),
   cwd: cwdEvidenceSchema,
   /** An explicit target maps the directory instead of proving that it is the same one. */
   explicit: z.boolean(),
@@ -90,7 +96,7 @@ export const startSchema = z.strictObject({
   spec: attemptSpecSchema,
   cwd: z.string().max(4096),
   streams: z.strictObject({ stdin: streamId.nullable(), stdout: streamId, stderr: streamId }),
-  window_bytes: z.int().positive(),
+  window_bytes: z.int().positive().max(STREAM_CREDIT_BYTES_MAX),
 });
 
 /** Executor → origin: the process exists. */

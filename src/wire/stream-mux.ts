@@ -14,6 +14,8 @@ import {
 
 /** The usual window: how many bytes of one stream may be under way or unread. */
 export const STREAM_WINDOW_BYTES = 1024 * 1024;
+/** What a receiver may have granted and not yet seen used: several windows. One that grants more reads nothing. */
+export const STREAM_CREDIT_BYTES_MAX = 4 * STREAM_WINDOW_BYTES;
 export const STREAMS_MAX = 8192;
 /** Credit is returned in steps of at least this much, so that small reads do not cost a frame each. */
 const CREDIT_STEP_BYTES = STREAM_WINDOW_BYTES / 4;
@@ -89,10 +91,12 @@ export class OutgoingStream {
     this.#close();
   }
 
-  /** @internal called by the mux */
-  addCredit(bytes: number): void {
+  /** @internal called by the mux. @returns false where that is more than a receiver may grant */
+  addCredit(bytes: number): boolean {
+    if (this.#credit + bytes > STREAM_CREDIT_BYTES_MAX) return false;
     this.#credit += bytes;
     this.#flush();
+    return true;
   }
 
   /** @internal the other side or the link ended it */
@@ -275,9 +279,10 @@ export class StreamMux {
       case FRAME_END:
         this.#incoming.get(streamId)?.ended();
         return null;
-      case FRAME_CREDIT:
-        this.#outgoing.get(streamId)?.addCredit(decodeCredit(payload));
-        return null;
+      case FRAME_CREDIT: {
+        const granted = this.#outgoing.get(streamId)?.addCredit(decodeCredit(payload)) ?? true;
+        return granted ? null : `stream ${streamId} was granted more than ${STREAM_CREDIT_BYTES_MAX} bytes`;
+      }
       case FRAME_ABORT:
         this.#incoming.get(streamId)?.aborted();
         this.#outgoing.get(streamId)?.aborted();

@@ -82,14 +82,25 @@ export async function downCommand(context: CliContext, drain: boolean): Promise<
     print(context, { stopped: false, jobs_ended: 0 }, ['no daemon is running']);
     return 0;
   }
+  const jobsEnded = await bringDown(api, drain);
   const { pid } = api.daemon;
-  const { jobs_ended: jobsEnded } = await api.call('down', { drain });
-  await api.whenClosed;
-  await processGone(pid);
   print(context, { stopped: true, jobs_ended: jobsEnded }, [
     `stopped (pid ${pid})${jobsEnded > 0 ? `, ${jobsEnded} ${jobsEnded === 1 ? 'job' : 'jobs'} ended` : ''}`,
   ]);
   return 0;
+}
+
+/** Asks the daemon to go down and waits until its process is gone. @returns how many jobs that ended */
+async function bringDown(api: ApiClient, drain: boolean): Promise<number> {
+  try {
+    const { jobs_ended: jobsEnded } = await api.call('down', { drain });
+    await api.whenClosed;
+    await processGone(api.daemon.pid);
+    return jobsEnded;
+  } finally {
+    // Where the daemon refused, this connection would keep the command from ending.
+    api.close();
+  }
 }
 
 async function processGone(pid: number): Promise<void> {
@@ -146,11 +157,7 @@ export async function joinCommand(
 export async function leaveCommand(context: CliContext, purge: boolean): Promise<number> {
   const left = await withDaemon(context, (api) => api.call('leave', {}));
   if (purge) {
-    const api = await connect(context);
-    const { pid } = api.daemon;
-    await api.call('down', { drain: false });
-    await api.whenClosed;
-    await processGone(pid);
+    await bringDown(await connect(context), false);
     rmSync(context.home.path, { recursive: true, force: true });
   }
   const where = purge ? `removed ${context.home.path}` : 'this node is a mesh of one again, with a new key';

@@ -18,7 +18,7 @@ const PINNED = {
     pair: '9208366fdd7691d2',
     trust: '2cf6a9d2fd8e246b',
     member: '28b12336519295a8',
-    job: 'daa1731172a6754a',
+    job: '0bd99f7b1b20c8e3',
     runner: '8514bcdc1c85fd16',
     api: 'f334b6bf39596fca',
   },

@@ -1,0 +1,501 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { signGrant, signRevoke } from '../../src/adapters/tls/statement-signatures.ts';
+import { verifier } from '../../src/adapters/tls/verifier.ts';
+import type { MeshId } from '../../src/base/ids.ts';
+import { recordBytes } from '../../src/core/membership/record.ts';
+import type { Identity } from '../../src/ports/identity.ts';
+import type { MemberRecord, RecordItem } from '../../src/wire/membership.ts';
+import {
+  frame,
+  HostileLink,
+  identityOf,
+  keysOf,
+  newJob,
+  reserve,
+  restingBytes,
+  start,
+  type Message,
+  type PemPair,
+} from '../fixtures/hostile-peer.ts';
+import { fullMesh, NodeSet, processesWith, until, type TestNode } from '../fixtures/mesh-nodes.ts';
+
+const MIB = 1024 * 1024;
+const GROWTH_BYTES_MAX = 20 * MIB;
+const FLOOD = 10_000;
+const LOG_LINES_MAX = 80;
+
+const set = new NodeSet();
+let target: TestNode;
+let friend: TestNode;
+let port = 0;
+let mesh = '' as MeshId;
+/** A member like any other (submit, run) whose daemon is down and whose key somebody else uses. */
+let own: Identity;
+let keys: PemPair;
+let ownRecord: RecordItem;
+let links: HostileLink[] = [];
+
+beforeAll(async () => {
+  const [first, second, hostile] = await set.mesh(['target', 'friend', 'hostile']);
+  if (first === undefined || second === undefined || hostile === undefined) throw new Error('three nodes');
+  [target, friend] = [first, second];
+  const status = await target.status();
+  const [address = ''] = status.nodes.find(({ id }) => id === target.id)?.addresses ?? [];
+  port = Number(address.split(':').at(-1));
+  mesh = status.mesh_id as MeshId;
+  await hostile.kill();
+  own = await identityOf(hostile.home);
+  keys = keysOf(hostile.home);
+  const link = await open();
+  link.send({ t: 'member.digest', reply: true, entries: [] });
+  const records = await until('the records are pushed', 5_000, () =>
+    link.messages
+      .filter(({ t }) => t === 'member.records')
+      .flatMap(({ items }) => items as RecordItem[])
+      .find(({ record }) => record.id === own.nodeId),
+  );
+  ownRecord = records;
+});
+beforeEach(() => {
+  for (const link of links) link.end();
+  links = [];
+});
+afterAll(async () => {
+  for (const link of links) link.end();
+  await set.close();
+});
+
+async function open(): Promise<HostileLink> {
+  const link = await HostileLink.open(port, keys, mesh);
+  links.push(link);
+  return link;
+}
+const marker = (name: string): string => join(set.folder, `ran-${name}`);
+const line = (text: string) => ({ kind: 'line', line: text });
+const signed = (record: MemberRecord): RecordItem => ({
+  record,
+  sig: Buffer.from(own.sign(Buffer.from(recordBytes(record)))).toString('base64'),
+  state: 'alive',
+  age_ms: 0,
+});
+
+/** The daemon is the same one, answers, still has its friend, and runs an honest job. */
+async function unharmed(): Promise<void> {
+  const status = await target.status();
+  expect(status.daemon_pid).toBe(target.pid);
+  const row = status.nodes.find(({ id }) => id === friend.id);
+  expect([row?.state, row?.reachable, row?.name]).toEqual(['alive', true, 'friend']);
+  expect((await friend.run('echo well', { on: 'target' })).out).toBe('well\n');
+}
+
+async function leaseFor(link: HostileLink, job: string, command: object, over: object = {}): Promise<Message> {
+  const from = link.messages.length;
+  link.send(reserve(job, command, over));
+  return until('a lease', 5_000, () =>
+    link.messages.slice(from).find(({ t, job: of }) => t === 'job.reserved' && of === job),
+  );
+}
+
+describe('what is not a message ends the link, and nothing else', () => {
+  const deep = (depth: number): string => '['.repeat(depth) + ']'.repeat(depth);
+  it.each<[string, string]>([
+    ['JSON garbage', '{"t":'],
+    ['no object', '42'],
+    ['an unknown family', '{"t":"root.shell"}'],
+    ['an unknown type of a known family', '{"t":"job.exec","command":"id"}'],
+    ['a type that is no string', '{"t":{"toString":1}}'],
+    ['a type nested deeply', `{"t":${deep(100_000)}}`],
+    ['deep nesting', deep(400_000)],
+    ['a deep field', `{"t":"member.heartbeat","load":${deep(200_000)}}`],
+    [
+      'a prototype',
+      '{"t":"member.heartbeat","__proto__":{"load":1},"incarnation":1,"version":1,"seq":1,"load":null,"x":1}',
+    ],
+    ['numbers beyond all bounds', '{"t":"member.heartbeat","incarnation":1e999,"version":1,"seq":1,"load":null}'],
+    ['a NUL in a command', JSON.stringify(reserve(newJob(), line('true\0')))],
+    ['a job id that is a path', JSON.stringify(reserve('../../etc/passwd', line('true')))],
+    ['a lease that is none', JSON.stringify(start(newJob(), '$(touch x)', line('true')))],
+  ])('%s', async (_, text) => {
+    const link = await open();
+    link.sendText(text);
+    await link.gone();
+    await unharmed();
+  });
+
+  it.each<[string, (link: HostileLink) => void]>([
+    ['binary on control', (link) => link.control.send(Buffer.from('{}'))],
+    ['text on bulk', (link) => link.bulk.send('{}')],
+    ['an empty message', (link) => link.control.send('')],
+    ['a bulk frame of an unknown kind', (link) => link.bulk.send(Buffer.from([9, 0, 0, 0, 1]))],
+    ['a bulk frame too short', (link) => link.bulk.send(Buffer.from([1, 0]))],
+    ['two MiB on control', (link) => link.control.send('x'.repeat(2 * MIB))],
+  ])('%s', async (_, attack) => {
+    const link = await open();
+    attack(link);
+    await link.gone();
+    await unharmed();
+  });
+
+  it('frames of 2 GiB and without end', async () => {
+    for (const bytes of [
+      frame(0x81, Buffer.alloc(1024), 2 ** 31),
+      Buffer.concat([frame(0x01, Buffer.from('x')), ...Array.from({ length: 3000 }, () => frame(0, Buffer.alloc(0)))]),
+    ]) {
+      const link = await open();
+      link.controlTls.write(bytes);
+      await link.gone();
+    }
+    await unharmed();
+  });
+});
+
+describe('jobs', () => {
+  it('start without a lease, twice, with another command or cwd, with streams in use: never more than was granted', async () => {
+    const link = await open();
+    const [noLease, twice, other, clash] = [newJob(), newJob(), newJob(), newJob()];
+    link.send(start(noLease, 'a'.repeat(26), line(`touch ${marker('nolease')}`)));
+    expect(await link.next('job.not_started')).toMatchObject({ job: noLease });
+
+    const counting = line(`echo x >> ${marker('twice')}`);
+    const granted = await leaseFor(link, twice, counting);
+    for (let i = 0; i < 3; i++) link.send(start(twice, granted['lease'], counting));
+    await until('it has ended', 5_000, () => link.messages.some(({ t, job }) => t === 'job.ended' && job === twice));
+    link.send(start(twice, granted['lease'], counting));
+    link.send(reserve(twice, counting));
+    await link.settled();
+    expect(readFileSync(marker('twice'), 'utf8')).toBe('x\n');
+
+    const innocent = await leaseFor(link, other, line('true'));
+    link.send(start(other, innocent['lease'], line(`touch ${marker('other')}`)));
+    await until('it is not started', 5_000, () =>
+      link.messages.some(({ t, job }) => t === 'job.not_started' && job === other),
+    );
+
+    const where = line(`pwd > ${marker('cwd')}`);
+    const lease = await leaseFor(link, clash, where);
+    link.send(start(clash, lease['lease'], where, { streams: { stdin: null, stdout: 7, stderr: 7 } }));
+    await until('it is not started', 5_000, () =>
+      link.messages.some(({ t, job }) => t === 'job.not_started' && job === clash),
+    );
+    const moved = newJob();
+    const second = await leaseFor(link, moved, where);
+    link.send(start(moved, second['lease'], where, { cwd: '/etc' }));
+    await until('it has ended', 5_000, () => link.messages.some(({ t, job }) => t === 'job.ended' && job === moved));
+    expect(readFileSync(marker('cwd'), 'utf8')).toBe('/tmp\n');
+    for (const name of ['nolease', 'other']) expect(existsSync(marker(name))).toBe(false);
+    await unharmed();
+  });
+
+  it('crafted commands are commands and nothing else', async () => {
+    const link = await open();
+    const argvs = [
+      [`-oProxyCommand=touch ${marker('proxy')}`],
+      [`b; touch ${marker('semicolon')}`],
+      ['../etc/passwd'],
+      [`$(touch ${marker('dollar')})`],
+      ['printf', '%s', `$(touch ${marker('argument')}); touch ${marker('argument')}`],
+      ['--', 'touch', marker('dashes')],
+    ];
+    for (const argv of argvs) {
+      const job = newJob();
+      const command = { kind: 'argv', argv };
+      const from = link.messages.length;
+      link.send(reserve(job, command));
+      const answer = await until('an answer', 5_000, () =>
+        link.messages.slice(from).find(({ t, job: of }) => of === job && /reserved|refused/.test(t)),
+      );
+      if (answer.t === 'job.refused') continue;
+      link.send(start(job, answer['lease'], command));
+      await until('it has ended', 5_000, () =>
+        link.messages.some(({ t, job: of }) => of === job && /ended|not_started/.test(t)),
+      );
+    }
+    for (const name of ['proxy', 'semicolon', 'dollar', 'argument', 'dashes'])
+      expect(existsSync(marker(name)), name).toBe(false);
+    await unharmed();
+  });
+
+  it("cancel, release, or news of somebody else's job changes nothing of it", async () => {
+    const link = await open();
+    let id = '';
+    const script = 'for i in 1 2 3 4 5 6; do echo $i; sleep 0.2; done; exit 7';
+    const job = await target.submit(script, {
+      on: 'friend',
+      onEvent: (event) => {
+        if (event.kind === 'accepted') id = event.job;
+      },
+    });
+    await until('it runs', 5_000, () => job.out().includes('1'));
+    const load = {
+      cpu_percent: 0,
+      memory_percent: 0,
+      memory_available_bytes: 0,
+      load_1m: 0,
+      psi_cpu_some_avg10: null,
+      jobs_running: 0,
+      jobs_queued: 0,
+      slots_free: 9,
+      overloaded: false,
+    };
+    const key = { job: id, attempt: 1 };
+    link.send({ t: 'job.started', ...key });
+    link.send({ t: 'job.not_started', ...key, reason: { code: 'other', text: 'x' } });
+    link.send({
+      t: 'job.ended',
+      ...key,
+      outcome: { kind: 'exited', code: 0 },
+      stdout_bytes: 0,
+      stderr_bytes: 0,
+      truncated: false,
+      left_running: 0,
+      duration_ms: 1,
+    });
+    link.send({ t: 'job.refused', ...key, reasons: [{ code: 'denied', text: 'x' }], full: false, load });
+    link.send({ t: 'job.reserved', ...key, lease: 'a'.repeat(26), instance: 'x', ttl_ms: 1, cwd: '/', load });
+    link.send({ t: 'job.cancel', ...key });
+    await link.settled();
+    expect(await job.ended).toMatchObject({ return_code: 7, out: '1\n2\n3\n4\n5\n6\n', executed_on: 'friend' });
+
+    // At the executor: another origin's attempt.
+    const there = await friend.submit(script, {
+      on: 'target',
+      onEvent: (event) => {
+        if (event.kind === 'accepted') id = event.job;
+      },
+    });
+    await until('it runs', 5_000, () => there.out().includes('1'));
+    link.send({ t: 'job.cancel', job: id, attempt: 1 });
+    link.send({ t: 'job.release', job: id, attempt: 1, lease: 'a'.repeat(26) });
+    link.send(start(id, 'a'.repeat(26), line('true')));
+    link.send(reserve(id, line('true')));
+    await link.settled();
+    expect(await there.ended).toMatchObject({ return_code: 7, out: '1\n2\n3\n4\n5\n6\n' });
+    await unharmed();
+  });
+
+  it('more data than credit, or credit beyond all bounds, ends the link and its jobs', async () => {
+    const greedy = await open();
+    const job = newJob();
+    const mark = `77${process.pid}01`;
+    const command = line(`cat > /dev/null; sleep ${mark}`);
+    const lease = await leaseFor(greedy, job, command);
+    greedy.send(
+      start(job, lease['lease'], command, {
+        streams: { stdin: 5, stdout: 1, stderr: 3 },
+        spec: { command, env: {}, umask: 0, timeout_ms: null, stdin: true },
+      }),
+    );
+    await greedy.next('job.started');
+    const data = Buffer.concat([Buffer.from([1, 0, 0, 0, 5]), Buffer.alloc(64 * 1024)]);
+    for (let sent = 0; sent < 32 * MIB && greedy.closed === null; sent += data.length) greedy.bulk.send(data);
+    await greedy.gone();
+    await until('its tree is gone', 7_000, () => processesWith(mark).length === 0);
+
+    const before = await restingBytes(target.pid);
+    const deaf = await open();
+    const endless = newJob();
+    const yes = line(`yes ${mark}`);
+    const second = await leaseFor(deaf, endless, yes);
+    deaf.bulk.pause();
+    deaf.send(start(endless, second['lease'], yes, { window_bytes: 1024 * MIB }));
+    for (let i = 0; i < 100; i++) deaf.bulk.send(Buffer.from([2, 0, 0, 0, 1, 0xff, 0xff, 0xff, 0xff]), () => undefined);
+    await deaf.gone(20_000);
+    await until('its tree is gone', 7_000, () => processesWith(`yes\0${mark}`).length === 0);
+    expect((await restingBytes(target.pid)) - before).toBeLessThan(GROWTH_BYTES_MAX);
+    await unharmed();
+  });
+
+  it(`${FLOOD} reservations: slots stay free, memory and log stay small`, async () => {
+    const link = await open();
+    const flood = async (count: number): Promise<void> => {
+      for (let i = 0; i < count; i++) link.send(reserve(newJob(), line(`touch ${marker('flood')}`)));
+      await link.settled(30_000);
+    };
+    await flood(FLOOD / 4);
+    const before = await restingBytes(target.pid);
+    const linesBefore = target.log.split('\n').length;
+    await flood(FLOOD);
+    expect(link.closed).toBe(null);
+    expect((await restingBytes(target.pid)) - before).toBeLessThan(GROWTH_BYTES_MAX);
+    expect(target.log.split('\n').length - linesBefore).toBeLessThan(LOG_LINES_MAX);
+    link.end();
+    await until('its slots are free again', 12_000, async () => (await friend.run('true', { on: 'target' })).success);
+    expect(existsSync(marker('flood'))).toBe(false);
+    await unharmed();
+  });
+});
+
+describe('membership and trust', () => {
+  it('forged records, absurd heartbeats, slander: nobody else changes', async () => {
+    const link = await open();
+    const victim = (await target.row(friend))?.addresses;
+    const { record } = ownRecord;
+    const asFriend = { ...record, id: friend.id as MemberRecord['id'], incarnation: 2 ** 47, version: 1 };
+    link.send({ t: 'member.records', items: [signed({ ...asFriend, state_claim: 'left' })] });
+    link.send({ t: 'member.records', items: [{ ...signed(asFriend), sig: 'AAAA' }] });
+    const asTarget = { ...asFriend, id: target.id as MemberRecord['id'] };
+    link.send({ t: 'member.records', items: [signed(asTarget)] });
+    const slander = { incarnation: 2 ** 47, version: 1, state: 'dead', age_ms: 0 };
+    link.send({
+      t: 'member.digest',
+      reply: false,
+      entries: [
+        { id: friend.id, ...slander },
+        { id: target.id, ...slander },
+      ],
+    });
+    for (const state of ['suspect', 'dead', 'left']) link.send({ t: 'member.accuse', incarnation: 2 ** 47, state });
+    const load = {
+      cpu_percent: 100,
+      memory_percent: 0,
+      memory_available_bytes: 1e308,
+      load_1m: 1e308,
+      psi_cpu_some_avg10: null,
+      jobs_running: Number.MAX_SAFE_INTEGER,
+      jobs_queued: Number.MAX_SAFE_INTEGER,
+      slots_free: Number.MAX_SAFE_INTEGER,
+      overloaded: false,
+    };
+    link.send({
+      t: 'member.heartbeat',
+      incarnation: 2 ** 48,
+      version: 2 ** 48,
+      seq: Number.MAX_SAFE_INTEGER,
+      load,
+    });
+    await link.settled();
+    expect((await target.row(friend))?.addresses).toEqual(victim);
+    expect((await target.row(target))?.state).toBe('alive');
+    expect((await target.cli('status')).code).toBe(0);
+    expect((await target.cli('explain', '--', 'make')).code).toBe(0);
+    await unharmed();
+  });
+
+  it('grants and revocations by a member that is no admin count for nothing, however often they come', async () => {
+    const link = await open();
+    const { spki } = own;
+    const base = { mesh, by: own.nodeId, at: Date.now() };
+    const toSelf = {
+      kind: 'grant' as const,
+      ...base,
+      node: own.nodeId,
+      spki: Buffer.from(spki).toString('base64'),
+      roles: ['submit', 'run', 'admin'] as ('submit' | 'run' | 'admin')[],
+    };
+    const statements = [
+      signGrant(own, verifier, toSelf).statement,
+      signRevoke(own, verifier, { kind: 'revoke', ...base, node: friend.id as Identity['nodeId'] }).statement,
+      signRevoke(own, verifier, { kind: 'revoke', ...base, node: target.id as Identity['nodeId'] }).statement,
+      // In the name of the admin, without its key.
+      { ...signGrant(own, verifier, toSelf).statement, by: target.id },
+    ];
+    const linesBefore = target.log.split('\n').length;
+    const flood = Array.from({ length: 128 }, (_, index) => ({ ...statements[0], at: index, sig: statements[3]?.sig }));
+    link.send({ t: 'trust.statements', mesh, statements });
+    for (let i = 0; i < 30 && link.closed === null; i++)
+      link.send({
+        t: 'trust.statements',
+        mesh,
+        statements: flood.map((one) => ({ ...one, at: (one.at ?? 0) + i * 1000 })),
+      });
+    for (let i = 0; i < 500; i++) link.send({ t: 'trust.digest', mesh, have: [], exchange: true });
+    for (let i = 0; i < 500; i++) link.send({ t: 'trust.statements', mesh: own.nodeId, statements });
+    await until('the daemon has read it', 15_000, async () => (await target.status()).nodes.length === 3);
+    const again = await open();
+    await again.settled();
+    const roles = Object.fromEntries((await target.status()).nodes.map(({ name, roles: own_ }) => [name, own_.join()]));
+    expect(roles).toEqual({ target: 'submit,run,admin', friend: 'submit,run', hostile: 'submit,run' });
+    expect(target.log.split('\n').length - linesBefore).toBeLessThan(LOG_LINES_MAX);
+    await unharmed();
+  });
+
+  it('floods of digests and of free slots cost little', async () => {
+    const link = await open();
+    const load = {
+      cpu_percent: 0,
+      memory_percent: 0,
+      memory_available_bytes: 0,
+      load_1m: 0,
+      psi_cpu_some_avg10: null,
+      jobs_running: 0,
+      jobs_queued: 0,
+      slots_free: 1,
+      overloaded: false,
+    };
+    const entries = Array.from({ length: 200 }, (_, index) => ({
+      id: `${String.fromCharCode(97 + (index % 26))}${String.fromCharCode(97 + Math.floor(index / 26))}`.padEnd(
+        52,
+        'a',
+      ),
+      incarnation: 1,
+      version: 1,
+      state: 'alive',
+      age_ms: 0,
+    }));
+    const flood = async (count: number): Promise<void> => {
+      for (let i = 0; i < count; i++) {
+        link.send({ t: 'job.slot_free', load });
+        if (i % 10 === 0) link.send({ t: 'member.digest', reply: true, entries });
+      }
+      await link.settled(30_000);
+    };
+    await flood(FLOOD / 4);
+    const before = await restingBytes(target.pid);
+    const linesBefore = target.log.split('\n').length;
+    await flood(FLOOD);
+    expect((await restingBytes(target.pid)) - before).toBeLessThan(GROWTH_BYTES_MAX);
+    expect(target.log.split('\n').length - linesBefore).toBeLessThan(LOG_LINES_MAX);
+    await unharmed();
+  });
+
+  it('links that come and go, each with a message that is none: few log lines', async () => {
+    const linesBefore = target.log.split('\n').length;
+    const attack = async (): Promise<void> => {
+      const link = await open();
+      link.sendText('{}');
+      await link.gone();
+    };
+    for (let i = 0; i < 40; i++) await attack().catch(() => undefined);
+    expect(target.log.split('\n').length - linesBefore).toBeLessThan(LOG_LINES_MAX);
+    await unharmed();
+  });
+});
+
+describe('what runs in a job', () => {
+  it('may look at the mesh, and steers nothing', async () => {
+    const cli = `${process.execPath} ${process.env['MESHWORK_TEST_CLI'] ?? 'dist/cli.js'} --home ${target.home}`;
+    const run = async (words: string) => friend.run(`${cli} ${words}`, { on: 'target', cwd: process.cwd() });
+    for (const words of ['invite', 'invite --admin', 'down', 'leave', 'leave --purge', 'join mw1xyz', 'run -- true']) {
+      const end = await run(words);
+      expect([words, end.return_code, end.out]).toEqual([words, 125, '']);
+      expect(end.err).toMatch(/refused inside job|not_permitted|later_stage/);
+    }
+    expect((await run('status')).return_code).toBe(0);
+    await unharmed();
+  });
+});
+
+describe('crafted names of nodes', () => {
+  it.each([
+    `-oProxyCommand=touch ${marker('name')}`,
+    `b; touch ${marker('name')}`,
+    '../etc/passwd',
+    `$(touch ${marker('name')})`,
+    '\u001B[2Jx',
+    '',
+  ])('%j is no node, and nothing runs', async (name) => {
+    const ran = await target.cli('run', `--on=${name}`, '--', 'touch', marker('name'));
+    expect(ran.code).toBe(125);
+    expect(ran.stdout).toBe('');
+    expect(ran.stderr).not.toContain('\u001B');
+    expect(existsSync(marker('name'))).toBe(false);
+  });
+
+  it('the mesh is whole after all this', async () => {
+    await fullMesh([target, friend], 1_000).catch(() => undefined);
+    const left = (await target.status()).nodes.filter(({ name }) => name !== 'hostile');
+    expect(left.map(({ state }) => state)).toEqual(['alive', 'alive']);
+  });
+});
