@@ -2,8 +2,6 @@ import { relative } from 'node:path';
 import type { LocalDirectories } from '../adapters/os/directories.ts';
 import type { NodeProbe } from '../adapters/os/system-probe.ts';
 import type { NodeId } from '../base/ids.ts';
-import type { ClassLists } from '../core/policy/class-lists.ts';
-import { classify } from '../core/policy/classify.ts';
 import { judge } from '../core/policy/exec-policy.ts';
 import type { TrustSet } from '../core/trust/trust-set.ts';
 import type { JobMessageOf, Reason } from '../wire/jobs.ts';
@@ -15,7 +13,6 @@ export interface JobCheckContext {
   readonly self: () => NodeId;
   readonly trust: () => TrustSet;
   readonly config: Config;
-  readonly lists: ClassLists;
   readonly directories: LocalDirectories;
   readonly probe: NodeProbe;
 }
@@ -37,8 +34,7 @@ export async function checkJob(
     const judged = judge(reserve.command, context.config.exec);
     if (!judged.ok) reasons.push(judged.error);
   }
-  const { tools } = classify(reserve.command, { scripts: () => null, lists: context.lists });
-  const wanted = [...tools, ...requiredTools(reserve.requires)];
+  const wanted = [...reserve.tools, ...requiredTools(reserve.requires)];
   const toolsFound = await toolsHere(context.probe, wanted);
   // A missing executable of its own is told by the shell here, as without meshwork; elsewhere it is a reason.
   for (const tool of own ? [] : new Set(wanted)) {

@@ -1,4 +1,4 @@
-import type { JobMessageOf } from '../../wire/jobs.ts';
+import { TOOL_CHARS_MAX, TOOLS_WANTED_MAX, type JobMessageOf } from '../../wire/jobs.ts';
 import type { Submission } from './origin-job.ts';
 
 /** @param dryRun asks whether the node would take it, without a slot: what `explain` sends */
@@ -10,7 +10,14 @@ export function reserveMessage(submission: Submission, attempt: number, dryRun: 
     dry_run: dryRun,
     command: submission.command,
     requires: submission.placement.requires,
+    tools: toolsWanted(submission),
     cwd: submission.cwd,
     explicit: submission.placement.target.kind === 'node',
   };
+}
+
+/** On a named node, a program that is not here either is what the shell speaks of: 127 there as here. */
+function toolsWanted({ placement: { target, tools, toolsHere } }: Submission): string[] {
+  const wanted = target.kind === 'node' ? tools.filter((tool) => toolsHere.includes(tool)) : tools;
+  return wanted.filter((tool) => tool.length <= TOOL_CHARS_MAX).slice(0, TOOLS_WANTED_MAX);
 }

@@ -46,6 +46,7 @@ const reserve: JobMessageOf<'job.reserve'> = {
   command,
   requires: NO_REQUIREMENTS,
   cwd: { path: '/work', ...evidence },
+  tools: [],
   explicit: false,
 };
 const start: JobMessageOf<'job.start'> = {

@@ -45,6 +45,7 @@ class World {
       command: { kind: 'line', line: 'make' },
       requires: { ...NO_REQUIREMENTS, ...requires },
       cwd: { path: '/', git_prefix: null, ...evidence },
+      tools: [],
       explicit: false,
     };
   }
