@@ -84,6 +84,10 @@ async function runLocked(options: DaemonOptions): Promise<number> {
     log,
   );
   for (const warning of warnings) log.warn(warning);
+  // A bug ends the daemon, and with it the runner ends what runs here; that it happened must be found in the log.
+  process.on('uncaughtExceptionMonitor', (error) =>
+    log.error('crashed', { error: messageOf(error), stack: error.stack }),
+  );
   const user = await resolveExecUser(config.exec.user, process.env);
   const login = await captureLoginEnvironment({ user, daemonEnv: process.env });
   if (login.warning !== null) log.warn('the login environment', { warning: login.warning });
