@@ -3,13 +3,23 @@ import { ARCH_ALIASES, OS_ALIASES } from '../../base/platform-alias.ts';
 import { err, ok, type Result } from '../../base/result.ts';
 import { inheritedVariables, variableNameFault } from '../../base/submitter-env.ts';
 import { MS_PER_SECOND } from '../../base/units.ts';
-import type { JobSpec, Target } from '../../node/api-types.ts';
+import type { Command, JobSpec, Target } from '../../node/api-types.ts';
 import type { DaemonSettings } from './daemon-connection.ts';
 import type { PlacementArguments } from './tool-arguments.ts';
 import type { WorkingDirectory } from './working-directory.ts';
 
 /** A job but for its command: what a batch shares. */
 export type JobTemplate = Omit<JobSpec, 'command'>;
+
+/** @returns the command as a shell line, or why it can be none */
+export function shellLineOf(command: unknown): Result<Command, MeshError> {
+  const refuse = (what: string): Result<never, MeshError> =>
+    err(new MeshError('bad_command', `${what}; nothing was run`));
+  if (typeof command !== 'string') return refuse('the command is not a string');
+  if (command.trim() === '') return refuse('the command is empty');
+  if (command.includes('\0')) return refuse('the command holds a NUL byte, which no shell can be given');
+  return ok({ kind: 'line', line: command });
+}
 
 /**
  * Turns a tool's arguments into a job.

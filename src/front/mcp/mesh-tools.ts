@@ -1,7 +1,7 @@
 import type { ExplainReport, NodeReport, StatusReport } from '../../node/api-types.ts';
 import { MeshError, messageOf } from '../../base/errors.ts';
 import type { Daemon } from './daemon-connection.ts';
-import { jobTemplateOf } from './job-request.ts';
+import { jobTemplateOf, shellLineOf } from './job-request.ts';
 import { explainSchema, statusSchema } from './result-schemas.ts';
 import { brief, briefNotices, RESULT_CHARS_MAX } from './run-report.ts';
 import { jsonChars, shownDeep } from './shown-text.ts';
@@ -51,13 +51,13 @@ export function explainRoute(parts: ToolParts): Tool {
       const parsed = parseArguments(bashArguments, args, LATER_BASH);
       if (!parsed.ok) return failed(NOTHING_EXPLAINED, parsed.error);
       const { command, auto_route, ...placement } = parsed.value;
+      const line = shellLineOf(command);
+      if (!line.ok) return failed(NOTHING_EXPLAINED, line.error);
       return answer(parts, NOTHING_EXPLAINED, async ({ api, settings }) => {
         const target = { kind: auto_route ? 'bash' : 'local' } as const;
         const template = await jobTemplateOf(placement, target, { ...parts, settings });
         if (!template.ok) return failed(NOTHING_EXPLAINED, template.error);
-        const report = await api.call('explain', {
-          spec: { command: { kind: 'line', line: command }, ...template.value },
-        });
+        const report = await api.call('explain', { spec: { command: line.value, ...template.value } });
         return { document: explainDocument(report), isError: report.error !== undefined };
       });
     },

@@ -5,7 +5,7 @@ import { batchDocument } from './batch-report.ts';
 import type { BatchEntry } from './batch-form.ts';
 import type { Daemon } from './daemon-connection.ts';
 import { closeOutcome, meshworkFailed, refusalReport, runJob, type JobOutcome } from './job-run.ts';
-import { jobTemplateOf, type JobTemplate } from './job-request.ts';
+import { jobTemplateOf, shellLineOf, type JobTemplate } from './job-request.ts';
 import { KEPT_BYTES_MAX, OutputCapture } from './output-capture.ts';
 import { batchSchema } from './result-schemas.ts';
 import { boundedRun } from './run-report.ts';
@@ -113,18 +113,15 @@ class Batch {
       const command = this.#commands[index];
       const outcome = await this.#one(command);
       if (outcome.run.success !== true) this.#failed += 1;
-      this.#entries.push({ index, command: typeof command === 'string' ? command : `${typeOf(command)}`, outcome });
+      this.#entries.push({ index, command: typeof command === 'string' ? command : JSON.stringify(command), outcome });
       const done = `${this.#entries.length} of ${this.#commands.length} done`;
       this.#context.progress(this.#failed === 0 ? done : `${done}, ${this.#failed} failed`);
     }
   }
 
   #one(command: unknown): Promise<JobOutcome> | JobOutcome {
-    if (typeof command !== 'string') {
-      return this.#notRun(
-        new MeshError('bad_command', `a command is a string, not ${typeOf(command)}; nothing was run`),
-      );
-    }
+    const line = shellLineOf(command);
+    if (!line.ok) return this.#notRun(line.error);
     if (this.#daemon.api.closed) {
       return this.#notRun(
         new MeshError('daemon_not_running', 'the daemon went away before this command; it was not run'),
@@ -132,7 +129,7 @@ class Batch {
     }
     return runJob(
       this.#daemon.api,
-      { command: { kind: 'line', line: command }, ...this.#template },
+      { command: line.value, ...this.#template },
       {
         signal: this.#context.signal,
         // One line of one command says little of a batch.
@@ -147,8 +144,4 @@ class Batch {
     const nothing = (): OutputCapture => new OutputCapture(0, () => null);
     return { run: refusalReport(error, this.#template.cwd), stdout: nothing(), stderr: nothing() };
   }
-}
-
-function typeOf(value: unknown): string {
-  return value === null ? 'null' : Array.isArray(value) ? 'a list' : `a ${typeof value}`;
 }

@@ -3,7 +3,7 @@ import type { Result } from '../../base/result.ts';
 import type { Target } from '../../node/api-types.ts';
 import { KEPT_BYTES_MAX } from './output-capture.ts';
 import { closeOutcome, meshworkFailed, refusalReport, runJob } from './job-run.ts';
-import { jobTemplateOf } from './job-request.ts';
+import { jobTemplateOf, shellLineOf } from './job-request.ts';
 import { runSchema } from './result-schemas.ts';
 import { boundedRun, runDocument } from './run-report.ts';
 import {
@@ -85,11 +85,13 @@ async function answer<A>(
 ): Promise<ToolResult> {
   if (!parsed.ok) return refused(parsed.error);
   const { command, target, placement } = requestOf(parsed.value);
+  const line = shellLineOf(command);
+  if (!line.ok) return refused(line.error);
   try {
     const { api, settings } = await parts.connection.daemon();
     const template = await jobTemplateOf(placement, target, { ...parts, settings });
     if (!template.ok) return refused(template.error);
-    const spec = { command: { kind: 'line', line: command }, ...template.value } as const;
+    const spec = { command: line.value, ...template.value };
     const openFile = parts.files.create.bind(parts.files);
     const outcome = await runJob(api, spec, { ...context, keptBytesMax: KEPT_BYTES_MAX, openFile });
     try {
