@@ -1,0 +1,378 @@
+import { connect, type Socket } from 'node:net';
+import { once } from 'node:events';
+import { statSync } from 'node:fs';
+import { join } from 'node:path';
+import { PassThrough } from 'node:stream';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { MeshError } from '../../../src/base/errors.ts';
+import type { JobId } from '../../../src/base/ids.ts';
+import { silentLogger } from '../../../src/base/log.ts';
+import { connectDaemon, type ApiClient } from '../../../src/node/api-client.ts';
+import { serveControl, type ApiHandlers } from '../../../src/node/control-server.ts';
+import type { ClientStreams } from '../../../src/node/origin-streams.ts';
+import type { JobEvent, RunObject, StatusReport } from '../../../src/wire/api.ts';
+import type { JobSpec } from '../../../src/wire/job-spec.ts';
+import { CHANNEL_CONTROL, encodeFramePrefix, FrameDecoder } from '../../../src/wire/framing.ts';
+import type { OutgoingStream } from '../../../src/wire/stream-mux.ts';
+import { PROTOCOL_VERSION } from '../../../src/wire/version.ts';
+import { temporaryFolders } from '../../fixtures/temporary-folder.ts';
+
+const folder = temporaryFolders();
+const JOB = '01ARZ3NDEKZZZZZZZZZZZZZZZZ' as JobId;
+const SPEC: JobSpec = {
+  command: { kind: 'line', line: 'true' },
+  cwd: '/',
+  env: {},
+  umask: 0o022,
+  requires: { os: null, arch: null, capabilities: [], cpus: null, memory_bytes: null },
+  target: { kind: 'any' },
+  timeout_ms: null,
+  stdin: false,
+};
+const RESULT = { state: 'finished', return_code: 0 } as RunObject;
+
+interface Submitted {
+  readonly job: JobId;
+  readonly streams: ClientStreams;
+  readonly onEvent: (event: JobEvent) => void;
+  readonly resolve: (result: RunObject) => void;
+  readonly reject: (error: Error) => void;
+}
+
+/** A daemon whose jobs end when the test says so. */
+class FakeDaemon {
+  readonly jobs: Submitted[] = [];
+  readonly cancelled: string[] = [];
+  running = '';
+  statusReport: () => Promise<StatusReport> = () => Promise.resolve({ mesh_id: 'm' } as StatusReport);
+
+  readonly handlers: ApiHandlers = {
+    status: () => this.statusReport(),
+    settings: () => {
+      throw new MeshError('not_permitted', 'no settings today');
+    },
+    explain: () => Promise.reject(new Error('a bug')),
+    invite: () => new Promise(() => undefined),
+    join: () => Promise.reject(new MeshError('bad_token', 'no')),
+    leave: () => Promise.resolve({ left_mesh_id: '', mesh_id: '', notices: [] }),
+    down: ({ drain }) => Promise.resolve({ jobs_ended: drain ? 1 : 0 }),
+    submit: (_params, streams, onEvent) => {
+      const job = `${JOB.slice(0, 22)}${String(this.jobs.length).padStart(4, '0')}` as JobId;
+      const result = new Promise<RunObject>((resolve, reject) => {
+        this.jobs.push({ job, streams, onEvent, resolve, reject });
+      });
+      onEvent({ kind: 'accepted', job });
+      return { job, result };
+    },
+    cancel: (job) => {
+      this.cancelled.push(job);
+      return this.jobs.some((one) => one.job === job);
+    },
+    isRunningHere: (job) => job === this.running,
+  };
+
+  /** The daemon's ends of a job's outputs. */
+  outputs(index: number): { readonly stdout: OutgoingStream; readonly stderr: OutgoingStream } {
+    const streams = this.jobs[index]?.streams;
+    if (streams === undefined) throw new Error(`no job ${index}`);
+    const open = (id: number): OutgoingStream => streams.mux.openOutgoing(id, streams.windowBytes, {});
+    return { stdout: open(streams.stdout), stderr: open(streams.stderr) };
+  }
+}
+
+let daemon: FakeDaemon;
+let path: string;
+let control: { close(): Promise<void> };
+let clients: ApiClient[];
+let sockets: Socket[];
+
+beforeEach(async () => {
+  daemon = new FakeDaemon();
+  path = join(folder(), 'control.sock');
+  control = await serveControl(path, '9.9.9', daemon.handlers, silentLogger);
+  clients = [];
+  sockets = [];
+});
+afterEach(async () => {
+  for (const api of clients) api.close();
+  for (const socket of sockets) socket.destroy();
+  await control.close();
+  vi.unstubAllEnvs();
+});
+
+async function client(): Promise<ApiClient> {
+  const api = await connectDaemon(path, 'other');
+  clients.push(api);
+  return api;
+}
+
+/** A client that says what it likes. */
+class RawClient {
+  readonly received: unknown[] = [];
+  readonly closed: Promise<unknown>;
+  readonly #socket: Socket;
+
+  constructor() {
+    this.#socket = connect(path);
+    sockets.push(this.#socket);
+    const decoder = new FrameDecoder();
+    this.#socket.on('data', (chunk: Buffer) => {
+      const frames = decoder.push(chunk);
+      if (typeof frames === 'string') throw new Error(frames);
+      for (const { body } of frames) this.received.push(JSON.parse(Buffer.from(body).toString('utf8')));
+    });
+    this.#socket.on('error', () => undefined);
+    this.closed = once(this.#socket, 'close');
+  }
+
+  text(text: string): this {
+    const body = Buffer.from(text);
+    this.#socket.write(Buffer.concat([encodeFramePrefix(CHANNEL_CONTROL, body.byteLength), body]));
+    return this;
+  }
+
+  bytes(bytes: Uint8Array): this {
+    this.#socket.write(bytes);
+    return this;
+  }
+
+  send(message: object): this {
+    return this.text(JSON.stringify(message));
+  }
+
+  hello(changes: object = {}): this {
+    return this.send({ t: 'hello', protocol: PROTOCOL_VERSION, client: 'other', parent_job: null, ...changes });
+  }
+
+  request(id: number, method: string, params: unknown = {}): this {
+    return this.send({ t: 'request', id, method, params });
+  }
+
+  /** The answer to a request. */
+  answer(id: number): Promise<unknown> {
+    const find = () =>
+      this.received.find(
+        (one) => (one as { t: string; id: number }).t === 'response' && (one as { id: number }).id === id,
+      );
+    return vi.waitFor(() => find() ?? Promise.reject(new Error(`no answer to ${id}`)), { timeout: 5000 });
+  }
+}
+
+const failed = (code: string) => expect.objectContaining({ ok: false, error: expect.objectContaining({ code }) });
+
+describe('the control socket', () => {
+  test("is the user's own, says who answers, and answers each method", async () => {
+    expect(statSync(path).mode & 0o777).toBe(0o600);
+    const api = await client();
+    expect(api.daemon).toEqual({ pid: process.pid, version: '9.9.9' });
+    expect(await api.call('status', {})).toEqual({ mesh_id: 'm' });
+    expect(await api.call('down', { drain: true })).toEqual({ jobs_ended: 1 });
+    expect(await api.call('cancel', { job: JOB })).toEqual({ cancelled: false });
+    await expect(api.call('settings', {})).rejects.toMatchObject({
+      code: 'not_permitted',
+      message: 'no settings today',
+    });
+    await expect(api.call('explain', { spec: SPEC })).rejects.toMatchObject({ code: 'internal' });
+  });
+
+  test('is not there without a daemon', async () => {
+    await control.close();
+    await expect(connectDaemon(path)).rejects.toMatchObject({ code: 'daemon_not_running' });
+    await expect(connectDaemon(join(folder(), 'none', 'control.sock'))).rejects.toMatchObject({
+      code: 'daemon_not_running',
+    });
+  });
+
+  test('serves nothing to a client of another protocol, not even what it sent along', async () => {
+    const raw = new RawClient().hello({ protocol: PROTOCOL_VERSION + 1 }).request(1, 'leave');
+    await raw.closed;
+    expect(raw.received.filter((one) => (one as { t: string }).t === 'response')).toEqual([]);
+  });
+
+  test.each([
+    ['a request before its hello', (raw: RawClient) => raw.request(1, 'status')],
+    ['malformed JSON', (raw: RawClient) => raw.hello().text('{"t":')],
+    ['no message', (raw: RawClient) => raw.hello().text('null')],
+    ['a hello that is none', (raw: RawClient) => raw.hello({ client: 'stranger' })],
+    ['a frame beyond the bound', (raw: RawClient) => raw.hello().bytes(encodeFramePrefix(CHANNEL_CONTROL, 1 << 20))],
+    ['a frame on no channel', (raw: RawClient) => raw.hello().bytes(new Uint8Array([0, 0, 0, 1, 9]))],
+    ['a stream frame that is none', (raw: RawClient) => raw.hello().bytes(new Uint8Array([0, 0, 0, 2, 1, 7]))],
+  ])('closes on %s, and goes on for others', async (_what, act) => {
+    const raw = act(new RawClient());
+    await raw.closed;
+    expect(raw.received.filter((one) => (one as { ok?: boolean }).ok === true)).toEqual([]);
+    expect(await (await client()).call('status', {})).toEqual({ mesh_id: 'm' });
+  });
+
+  test.each([
+    ['an unknown method', 'destroy', {}],
+    ['a missing parameter', 'down', {}],
+    ['a parameter too many', 'status', { verbose: true }],
+    ['a relative directory', 'explain', { spec: { ...SPEC, cwd: 'here' } }],
+    ['an invitation for a month', 'invite', { ttl_ms: 30 * 86_400_000, admin: false }],
+  ])('answers bad_argument to %s, and lives on', async (_what, method, params) => {
+    const raw = new RawClient().hello().request(1, method, params).request(2, 'status');
+    expect(await raw.answer(1)).toEqual(failed('bad_argument'));
+    expect(await raw.answer(2)).toMatchObject({ ok: true });
+  });
+
+  test('bounds the open requests of one client, who can still cancel', async () => {
+    const raw = new RawClient().hello();
+    for (let id = 1; id <= 4097; id++) raw.request(id, 'invite', { ttl_ms: 60_000, admin: false });
+    expect(await raw.answer(4097)).toEqual(failed('limit'));
+    raw.request(5000, 'cancel', { job: JOB });
+    expect(await raw.answer(5000)).toMatchObject({ ok: true, result: { cancelled: false } });
+  });
+
+  test('answers limit where the answer is larger than a frame, and lives on', async () => {
+    const api = await client();
+    daemon.statusReport = () => Promise.resolve({ mesh_id: 'x'.repeat(2 ** 20) } as StatusReport);
+    await expect(api.call('status', {})).rejects.toMatchObject({ code: 'limit' });
+    expect(await api.call('down', { drain: false })).toEqual({ jobs_ended: 0 });
+  });
+
+  test('lets a job of this node look, but neither steer nor submit', async () => {
+    vi.stubEnv('MESHWORK_JOB_ID', JOB);
+    daemon.running = JOB;
+    const api = await client();
+    expect(await api.call('status', {})).toEqual({ mesh_id: 'm' });
+    await expect(api.call('leave', {})).rejects.toMatchObject({ code: 'not_permitted' });
+    const job = api.submit(SPEC, { stdin: null, onStdout: () => undefined, onStderr: () => undefined });
+    await expect(job.result).rejects.toMatchObject({ code: 'later_stage' });
+    daemon.running = '';
+    expect(await api.call('leave', {})).toMatchObject({ mesh_id: '' });
+  });
+});
+
+describe('a submitted job', () => {
+  const collect = () => {
+    const chunks: Uint8Array[] = [];
+    return { text: () => Buffer.concat(chunks).toString(), on: (bytes: Uint8Array) => void chunks.push(bytes.slice()) };
+  };
+  const submitted = (count = 1) => vi.waitFor(() => expect(daemon.jobs).toHaveLength(count), { timeout: 5000 });
+
+  test('delivers its bytes, its events, and then its result', async () => {
+    const api = await client();
+    const [stdout, stderr] = [collect(), collect()];
+    const events: JobEvent[] = [];
+    const stdin = new PassThrough();
+    const spec = { ...SPEC, stdin: true };
+    const job = api.submit(spec, {
+      stdin,
+      onStdout: stdout.on,
+      onStderr: stderr.on,
+      onEvent: (event) => void events.push(event),
+    });
+    await submitted();
+    const [open] = daemon.jobs;
+    const got: number[] = [];
+    let stdinEnded = false;
+    const input = open?.streams.mux.openIncoming(open.streams.stdin ?? 0, 0, {
+      onData: (bytes) => {
+        got.push(...bytes);
+        input?.consumed(bytes.byteLength);
+      },
+      onEnd: () => {
+        stdinEnded = true;
+      },
+      onAbort: () => undefined,
+    });
+    stdin.end('to the job');
+    input?.grant(4);
+    await vi.waitFor(() => expect(stdinEnded).toBe(true));
+    expect(Buffer.from(got).toString()).toBe('to the job');
+    const outputs = daemon.outputs(0);
+    outputs.stdout.write(Buffer.from('out'));
+    outputs.stderr.write(Buffer.from('err'));
+    open?.resolve(RESULT);
+    outputs.stdout.write(Buffer.from('put'));
+    outputs.stdout.end();
+    outputs.stderr.end();
+    expect(await job.result).toEqual(RESULT);
+    expect([stdout.text(), stderr.text()]).toEqual(['output', 'err']);
+    expect(events).toEqual([{ kind: 'accepted', job: open?.job }]);
+  });
+
+  test('is cancelled when its client goes away, and only then', async () => {
+    const api = await client();
+    api
+      .submit(SPEC, { stdin: null, onStdout: () => undefined, onStderr: () => undefined })
+      .result.catch(() => undefined);
+    await submitted();
+    await (await client()).call('status', {});
+    expect(daemon.cancelled).toEqual([]);
+    api.close();
+    await vi.waitFor(() => expect(daemon.cancelled).toEqual([daemon.jobs[0]?.job]));
+  });
+
+  test('is cancelled once, also where that was asked before it was accepted', async () => {
+    const api = await client();
+    const job = api.submit(SPEC, { stdin: null, onStdout: () => undefined, onStderr: () => undefined });
+    job.cancel();
+    job.cancel();
+    await vi.waitFor(() => expect(daemon.cancelled).toHaveLength(1));
+    const outputs = daemon.outputs(0);
+    outputs.stdout.end();
+    outputs.stderr.end();
+    daemon.jobs[0]?.resolve({ ...RESULT, reason: 'cancelled' });
+    expect(await job.result).toMatchObject({ reason: 'cancelled' });
+  });
+
+  test.each([
+    [
+      'throws',
+      () => {
+        throw new Error('disk full');
+      },
+    ],
+    ['rejects', () => Promise.reject(new Error('disk full'))],
+  ])('ends where its output handler %s, and says so', async (_what, onStdout) => {
+    const api = await client();
+    const job = api.submit(SPEC, { stdin: null, onStdout, onStderr: () => undefined });
+    const settled = expect(job.result).rejects.toThrow('disk full');
+    await submitted();
+    const outputs = daemon.outputs(0);
+    outputs.stdout.write(Buffer.from('a'));
+    outputs.stdout.write(Buffer.from('b'));
+    await vi.waitFor(() => expect(daemon.cancelled).toHaveLength(1));
+    outputs.stdout.end();
+    outputs.stderr.end();
+    daemon.jobs[0]?.resolve(RESULT);
+    await settled;
+    expect(await api.call('status', {})).toEqual({ mesh_id: 'm' });
+  });
+
+  test('is refused where it is larger than a frame, or names streams in use', async () => {
+    const api = await client();
+    const argv = Array.from({ length: 20 }, () => 'x'.repeat(100_000));
+    const huge = api.submit(
+      { ...SPEC, command: { kind: 'argv', argv } },
+      { stdin: null, onStdout: () => undefined, onStderr: () => undefined },
+    );
+    await expect(huge.result).rejects.toMatchObject({ code: 'bad_argument' });
+    const raw = new RawClient().hello();
+    const streams = { stdin: null, stdout: 1, stderr: 1 };
+    raw.request(1, 'submit', { spec: SPEC, streams, window_bytes: 1000 });
+    expect(await raw.answer(1)).toEqual(failed('limit'));
+    raw.request(2, 'submit', { spec: SPEC, streams: { ...streams, stderr: 3 }, window_bytes: 1000 });
+    await submitted();
+    daemon.outputs(0);
+    raw.request(3, 'submit', { spec: SPEC, streams: { ...streams, stderr: 5 }, window_bytes: 1000 });
+    expect(await raw.answer(3)).toEqual(failed('limit'));
+    expect(daemon.jobs).toHaveLength(1);
+  });
+
+  test('rejects with lost where the daemon goes down, and later submissions too', async () => {
+    const api = await client();
+    const stdin = new PassThrough();
+    const io = { stdin, onStdout: () => undefined, onStderr: () => undefined };
+    const job = api.submit(SPEC, io);
+    await submitted();
+    const settled = expect(job.result).rejects.toMatchObject({ code: 'lost' });
+    await control.close();
+    await settled;
+    await api.whenClosed;
+    await expect(api.submit(SPEC, { ...io, stdin: new PassThrough() }).result).rejects.toMatchObject({ code: 'lost' });
+    await expect(api.call('status', {})).rejects.toMatchObject({ code: 'lost' });
+  });
+});
