@@ -44,7 +44,8 @@ export interface ExecutorServiceOptions {
 /** Carries out the executor's effects: judges reservations, gives attempts to the runner, tells origins. */
 export class ExecutorService {
   readonly #options: ExecutorServiceOptions;
-  readonly #running = new Map<JobId, number>();
+  /** By attempt: nothing but the honesty of an origin keeps two attempts of one job from running here at once. */
+  readonly #running = new Map<string, JobId>();
   #idle: (() => void)[] = [];
   readonly #post: (input: ExecutorInput) => void;
 
@@ -57,11 +58,11 @@ export class ExecutorService {
   }
 
   isRunning(job: string): boolean {
-    return this.#running.has(job as JobId);
+    return this.runningJobs.some((running) => running === job);
   }
 
   get runningJobs(): readonly JobId[] {
-    return [...this.#running.keys()];
+    return [...this.#running.values()];
   }
 
   receive(from: NodeId, message: JobMessage): void {
@@ -140,7 +141,7 @@ export class ExecutorService {
     const { login } = this.#options;
     const by = { job, attempt, by: from };
     this.#options.audit.append({ event: 'start', ...by, command: textOf(spec.command), cwd, user: login.user });
-    this.#running.set(job, attempt);
+    this.#running.set(`${job}/${attempt}`, job);
     const request = {
       job,
       attempt,
@@ -159,7 +160,7 @@ export class ExecutorService {
   }
 
   #ended(by: { readonly job: JobId; readonly attempt: number; readonly by: NodeId }, result: RunResult): void {
-    this.#running.delete(by.job);
+    this.#running.delete(`${by.job}/${by.attempt}`);
     const outcome = JSON.stringify(result.outcome).slice(0, OUTCOME_CHARS_MAX);
     this.#options.audit.append({ event: 'end', ...by, outcome, duration_ms: Math.round(result.durationMs) });
     this.#post({ kind: 'ended', job: by.job, attempt: by.attempt, result });
