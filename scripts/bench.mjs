@@ -9,7 +9,7 @@ import { pathToFileURL } from 'node:url';
 import { setTimeout as delay } from 'node:timers/promises';
 import { LocalSsh } from './bench-ssh.mjs';
 import { cpuPercent, peakDuring, percentiles, residentMib, timed, treeOf, wallOf } from './bench-stats.mjs';
-import { CHECKOUT, CLI_PATH, LoopbackMesh } from './loopback-mesh.mjs';
+import { CHECKOUT, CLI_PATH, leaveCleanly, LoopbackMesh } from './loopback-mesh.mjs';
 
 const DISPATCHES = 200;
 const STATUSES = 200;
@@ -52,6 +52,7 @@ async function loadApiClient(folder) {
   return import(pathToFileURL(outfile).href);
 }
 
+/** A job as the CLI would submit it. */
 const specOf = (line, target, cwd) => ({
   command: { kind: 'line', line },
   cwd,
@@ -227,16 +228,16 @@ const mesh = new LoopbackMesh('mw-bench-');
 const ssh = new LocalSsh();
 let cleaning = null;
 const cleanOnce = () => (cleaning ??= ssh.stop().then(() => mesh.remove()));
-for (const [name, code] of Object.entries({ SIGINT: 130, SIGTERM: 143, SIGHUP: 129 })) {
-  process.on(name, () => void cleanOnce().finally(() => process.exit(code)));
-}
+const leaving = leaveCleanly(cleanOnce);
 try {
   const report = reportOf(await measure(mesh, ssh));
   writeFileSync(join(CHECKOUT, 'docs/measurements.md'), report);
   console.log(report);
-} finally {
-  for (const problem of await cleanOnce()) {
-    console.error(`scripts/bench.mjs: ${problem}`);
-    process.exitCode = 1;
-  }
+} catch (error) {
+  if (!leaving()) console.error(error);
+  process.exitCode = 1;
+}
+for (const problem of await cleanOnce()) {
+  console.error(`scripts/bench.mjs: ${problem}`);
+  process.exitCode = 1;
 }

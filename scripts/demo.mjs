@@ -1,6 +1,6 @@
 // The demo's story; `scripts/demo` installs and builds first. Ends with 0 only if every step did what it should and
 // nothing was left behind.
-import { LoopbackMesh, CHECKOUT, processesOf } from './loopback-mesh.mjs';
+import { LoopbackMesh, CHECKOUT, leaveCleanly, processesOf } from './loopback-mesh.mjs';
 import { buildJob } from './demo-build.mjs';
 import { McpSession } from './demo-mcp.mjs';
 import { readdirSync } from 'node:fs';
@@ -111,22 +111,7 @@ const mesh = new LoopbackMesh('mw-demo-');
 const mcp = new McpSession();
 let cleaning = null;
 const cleanOnce = () => (cleaning ??= cleanUp(mesh, mcp));
-let interrupted = false;
-for (const [name, code] of Object.entries({ SIGINT: 130, SIGTERM: 143, SIGHUP: 129 })) {
-  process.on(name, () => {
-    interrupted = true;
-    cleanOnce().then(
-      (problems) => {
-        for (const problem of problems) console.error(`scripts/demo: ${problem}`);
-        process.exit(code);
-      },
-      (error) => {
-        console.error(`scripts/demo: ${error.message}`);
-        process.exit(1);
-      },
-    );
-  });
-}
+const leaving = leaveCleanly(cleanOnce);
 
 const failures = [];
 try {
@@ -140,7 +125,7 @@ try {
   failures.push(error.message);
 }
 failures.push(...(await cleanOnce()));
-if (!interrupted) {
+if (!leaving()) {
   for (const failure of failures) console.error(`scripts/demo: ${failure}`);
   const end = failures.length === 0 ? 'The demo ended well' : 'The demo FAILED';
   console.log(`\n${end} after ${seconds(performance.now() - started)}.`);

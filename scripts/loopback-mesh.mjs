@@ -43,7 +43,39 @@ export function runProgram(file, args, options = {}) {
   });
 }
 
+const SIGNAL_EXIT_CODES = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 };
+/** As a shell shows SIGPIPE. */
+const READER_GONE_EXIT_CODE = 141;
+
+/**
+ * Cleans up and exits when a signal comes, or when the reader of the output goes away (`scripts/demo | head`).
+ *
+ * @param cleanUp returns what went wrong
+ * @returns a function that says whether that is under way: then nothing else should be said or done
+ */
+export function leaveCleanly(cleanUp) {
+  let leaving = false;
+  const leave = async (code) => {
+    if (leaving) return;
+    leaving = true;
+    try {
+      for (const problem of await cleanUp()) console.error(problem);
+      process.exit(code);
+    } catch (error) {
+      console.error(error.message);
+      process.exit(1);
+    }
+  };
+  for (const [name, code] of Object.entries(SIGNAL_EXIT_CODES)) process.on(name, () => void leave(code));
+  process.stdout.on('error', () => void leave(READER_GONE_EXIT_CODE));
+  process.stderr.on('error', () => void leave(READER_GONE_EXIT_CODE));
+  return () => leaving;
+}
+
 export class LoopbackMesh {
+  #starting = Promise.resolve();
+  #removing = false;
+
   constructor(prefix) {
     this.folder = realpathSync(mkdtempSync(join(tmpdir(), prefix)));
     this.homes = new Map();
@@ -74,7 +106,14 @@ export class LoopbackMesh {
    * @param config text of its config.toml
    * @param mdns whether it looks for others, and shows itself, on the local network
    */
-  async start(name, { facts = null, config = '', mdns = false } = {}) {
+  start(name, options) {
+    const done = this.#start(name, options);
+    this.#starting = done.catch(() => undefined);
+    return done;
+  }
+
+  async #start(name, { facts = null, config = '', mdns = false } = {}) {
+    if (this.#removing) throw new Error('the mesh is being removed');
     const home = join(this.folder, name);
     mkdirSync(home, { mode: 0o700 });
     if (config !== '') writeFileSync(join(home, 'config.toml'), config);
@@ -123,11 +162,14 @@ export class LoopbackMesh {
    * @returns {Promise<string[]>} what had to be ended by force or could not be removed: empty when all went well
    */
   async remove() {
+    this.#removing = true;
+    await this.#starting;
     const problems = [];
     await Promise.all(
       [...this.homes.keys()].map(async (name) => {
-        const result = await this.cli(name, 'down').catch((error) => ({ code: 1, stderr: error.message }));
+        const result = await this.cli(name, 'down', '--json').catch((error) => ({ code: 1, stderr: error.message }));
         if (result.code !== 0) problems.push(`meshwork down at ${name}: ${result.stderr.trim()}`);
+        else if (!JSON.parse(result.stdout).stopped) await this.#endHalfStarted(name);
       }),
     );
     let left = await this.#processesGone();
@@ -140,6 +182,11 @@ export class LoopbackMesh {
     rmSync(this.folder, { recursive: true, force: true });
     if (existsSync(this.folder)) problems.push(`${this.folder} could not be removed`);
     return problems;
+  }
+
+  /** An interrupted start leaves a daemon that does not listen yet: SIGTERM ends it in good order too. */
+  async #endHalfStarted(name) {
+    for (const { pid } of await processesOf(this.homes.get(name))) signal(pid, 'SIGTERM');
   }
 
   async #processesGone() {
