@@ -2,7 +2,7 @@ import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { startAvahi } from '../fixtures/avahi.ts';
-import { fullMesh, NodeSet, until, type TestNode } from '../fixtures/mesh-nodes.ts';
+import { fullMesh, NodeSet, processesWith, until, type TestNode } from '../fixtures/mesh-nodes.ts';
 import { createLan, netnsUnavailable, type Lan, type LanHost } from '../fixtures/netns.ts';
 
 const PORT = 47_470;
@@ -10,6 +10,7 @@ const NAMES = ['a', 'b', 'c'] as const;
 const NEARBY_MS_MAX = 30_000;
 /** Longer than silence and suspicion together (9 s), so that each side holds the other dead. */
 const PARTITION_MS = 12_000;
+const TREE_GONE_MS_MAX = 7_000;
 const DEAD_AFTER_SUSPECT_MS = 4_000;
 const SLACK_MS = 1_500;
 
@@ -148,6 +149,9 @@ describe.skipIf(unavailable !== null)('a LAN that breaks and heals', () => {
     const nodes = await startNodes(lan.hosts);
     const [a, b, c] = three(nodes);
     await pairAll(nodes);
+    const mark = `9871${process.pid}`;
+    const job = await a.submit(`setsid sleep ${mark} & sleep ${mark}`, { on: 'c' });
+    await until('the job runs', 10_000, () => processesWith(`sleep\0${mark}`).length === 2);
     lan.partition([lan.host(2)]);
     const cut = performance.now();
     await until('each side holds the other dead', PARTITION_MS, async () => {
@@ -155,6 +159,8 @@ describe.skipIf(unavailable !== null)('a LAN that breaks and heals', () => {
       return states.every((state) => state === 'dead');
     });
     expect(await stateOf(a, b)).toBe('alive');
+    expect(await job.ended).toMatchObject({ reason: 'unknown', attempts: 1 });
+    await until('its tree is gone there', TREE_GONE_MS_MAX, () => processesWith(mark).length === 0);
     await until('the partition lasted', PARTITION_MS, () => performance.now() - cut >= PARTITION_MS);
     lan.heal();
     await fullMesh(nodes, 30_000);
