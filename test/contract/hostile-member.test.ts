@@ -333,6 +333,97 @@ describe('jobs', () => {
   });
 });
 
+describe('a hostile executor', () => {
+  const idle = {
+    cpu_percent: 0,
+    memory_percent: 0,
+    memory_available_bytes: 2 ** 33,
+    load_1m: 0,
+    psi_cpu_some_avg10: null,
+    jobs_running: 0,
+    jobs_queued: 0,
+    slots_free: 4,
+    overloaded: false,
+  };
+  let seq = 0;
+
+  /** A link on which the hostile node is there and idle, so that jobs can be sent to it by name. */
+  async function offer(): Promise<HostileLink> {
+    const link = await open();
+    seq += 1;
+    const { record } = ownRecord;
+    const fresh = signed({ ...record, incarnation: 2 ** 42 + seq, version: 1 });
+    link.send({ t: 'member.records', items: [fresh] });
+    link.send({ t: 'member.heartbeat', incarnation: 2 ** 42 + seq, version: 1, seq, load: idle });
+    await until('it is there for the target', 10_000, async () => {
+      const row = (await target.status()).nodes.find(({ id }) => id === own.nodeId);
+      return row?.state === 'alive' && row.reachable;
+    });
+    return link;
+  }
+  const keyOf = ({ job, attempt }: Message) => ({ job, attempt });
+
+  it('refuses in words that would paint the screen: they are shown escaped', async () => {
+    const link = await offer();
+    const ran = target.cli('run', '--on', 'hostile', '--', 'true');
+    const asked = await link.next('job.reserve');
+    const text = '\u001B[2J\u001B]0;owned\u0007 fine\u202E';
+    link.send({ t: 'job.refused', ...keyOf(asked), reasons: [{ code: 'denied', text }], full: false, load: idle });
+    const { code, stderr, stdout } = await ran;
+    expect([code, stdout]).toEqual([125, '']);
+    // oxlint-disable-next-line no-control-regex -- these are what is looked for
+    expect(stderr).not.toMatch(/[\u0000-\u0009\u000B-\u001F\u007F-\u009F\u202E]/);
+    expect(stderr).toContain('fine');
+    await unharmed();
+  });
+
+  it('sends more than it was allowed, or ends in nonsense: the outcome is unknown, and the job ends', async () => {
+    const link = await offer();
+    const job = await target.submit('true', { on: 'hostile' });
+    const asked = await link.next('job.reserve');
+    link.send({
+      t: 'job.reserved',
+      ...keyOf(asked),
+      lease: 'a'.repeat(26),
+      instance: 'x',
+      ttl_ms: 10_000,
+      cwd: '/',
+      load: idle,
+    });
+    const begun = await link.next('job.start');
+    link.send({ t: 'job.started', ...keyOf(begun) });
+    link.send({ t: 'job.started', ...keyOf(begun) });
+    const { stdout } = begun['streams'] as { stdout: number };
+    const data = Buffer.alloc(5 + 64 * 1024);
+    data[0] = 1;
+    data.writeUInt32BE(stdout, 1);
+    for (let i = 0; i < 64 && link.closed === null; i++) link.bulk.send(data, () => undefined);
+    const end = await job.ended;
+    expect(end.reason === 'unknown' || end.stdout_bytes > 0).toBe(true);
+    await unharmed();
+  });
+
+  it('answers nothing after the start: a cancel ends the wait', async () => {
+    const link = await offer();
+    const job = await target.submit('true', { on: 'hostile' });
+    const asked = await link.next('job.reserve');
+    link.send({
+      t: 'job.reserved',
+      ...keyOf(asked),
+      lease: 'a'.repeat(26),
+      instance: 'x',
+      ttl_ms: 10_000,
+      cwd: '/',
+      load: idle,
+    });
+    await link.next('job.start');
+    job.cancel();
+    await link.next('job.cancel');
+    expect(await job.ended).toMatchObject({ reason: 'unknown', success: false });
+    await unharmed();
+  });
+});
+
 describe('membership and trust', () => {
   it('forged records, absurd heartbeats, slander: nobody else changes', async () => {
     const link = await open();
