@@ -1,0 +1,160 @@
+import { Command } from 'commander';
+import { afterEach, describe, expect, test, vi } from 'vitest';
+import { addJobOptions, jobSpecOf, type JobOptions } from '../../../../src/front/cli/job-options.ts';
+
+afterEach(() => {
+  vi.unstubAllEnvs();
+});
+
+const spec = (options: JobOptions) => jobSpecOf(['true'], options, false);
+const refusalOf = (act: () => unknown): unknown => {
+  try {
+    act();
+  } catch (error) {
+    return error;
+  }
+  return null;
+};
+
+describe("a job's options", () => {
+  test.each([
+    ['linux', 'linux'],
+    ['darwin', 'darwin'],
+    ['macos', 'darwin'],
+    ['macOS', 'darwin'],
+    ['windows', 'windows'],
+    ['any', 'any'],
+  ])('--os %s is %s', (os, meant) => {
+    expect(spec({ os }).requires.os).toBe(meant);
+  });
+
+  test.each([
+    ['x64', 'x64'],
+    ['x86_64', 'x64'],
+    ['amd64', 'x64'],
+    ['AMD64', 'x64'],
+    ['arm64', 'arm64'],
+    ['aarch64', 'arm64'],
+    ['any', 'any'],
+  ])('--arch %s is %s', (arch, meant) => {
+    expect(spec({ arch }).requires.arch).toBe(meant);
+  });
+
+  test('say nothing where they are not given', () => {
+    expect(spec({})).toMatchObject({
+      command: { kind: 'line', line: 'true' },
+      cwd: process.cwd(),
+      requires: { os: null, arch: null, capabilities: [], cpus: null, memory_bytes: null },
+      target: { kind: 'any' },
+      timeout_ms: null,
+      stdin: false,
+    });
+  });
+
+  test('are taken as given', () => {
+    expect(
+      jobSpecOf(
+        ['echo', 'a b'],
+        { on: 'desk', need: ['gpu'], cpus: '2.5', mem: '1G', timeout: '90s', cwd: '/tmp/..' },
+        true,
+      ),
+    ).toMatchObject({
+      command: { kind: 'argv', argv: ['echo', 'a b'] },
+      cwd: '/',
+      requires: { capabilities: ['gpu'], cpus: 2.5, memory_bytes: 2 ** 30 },
+      target: { kind: 'node', node: 'desk' },
+      timeout_ms: 90_000,
+      stdin: true,
+    });
+    expect(spec({ local: true }).target).toEqual({ kind: 'local' });
+  });
+
+  test.each<[JobOptions, RegExp]>([
+    [{ os: 'plan9' }, /--os plan9/],
+    [{ os: 'constructor' }, /--os constructor/],
+    [{ arch: '__proto__' }, /--arch __proto__/],
+    [{ arch: 'riscv' }, /--arch riscv/],
+    [{ cpus: '0' }, /--cpus 0/],
+    [{ cpus: 'many' }, /--cpus many/],
+    [{ mem: 'lots' }, /--mem/],
+    [{ timeout: '0' }, /--timeout/],
+    [{ local: true, on: 'x' }, /exclude each other/],
+    [{ env: ['1A=b'] }, /not a variable name/],
+    [{ env: ['=b'] }, /not a variable name/],
+    [{ env: ['MESHWORK_JOB_ID=x'] }, /not passed on/],
+    [{ env: ['SURELY_NOT_SET_HERE'] }, /not set here/],
+  ])('%j is a bad argument, and nothing is run', (options, message) => {
+    const error = refusalOf(() => spec(options));
+    expect(error).toMatchObject({ code: 'bad_argument', message: expect.stringMatching(message) });
+    expect(error).toMatchObject({ message: expect.stringContaining('nothing was run') });
+  });
+
+  test('need a command', () => {
+    expect(refusalOf(() => jobSpecOf([], {}, false))).toMatchObject({ code: 'bad_command' });
+  });
+
+  test('pass on the variables of the contract, and those that --env names', () => {
+    for (const name of ['LANG', 'LC_ALL', 'TZ', 'TERM', 'CI', 'NODE_ENV', 'SECRET', 'MINE', 'MESHWORK_HOME', 'LC_'])
+      vi.stubEnv(name, `${name} here`);
+    const { env } = spec({ env: ['MINE', 'GIVEN=a=b', 'TZ=UTC', 'EMPTY='] });
+    expect(env).toMatchObject({ LANG: 'LANG here', LC_ALL: 'LC_ALL here', TERM: 'TERM here', CI: 'CI here' });
+    expect(env).toMatchObject({ NODE_ENV: 'NODE_ENV here', MINE: 'MINE here', GIVEN: 'a=b', TZ: 'UTC', EMPTY: '' });
+    for (const name of ['SECRET', 'MESHWORK_HOME', 'LC_', 'PATH', 'HOME']) expect(env).not.toHaveProperty(name);
+  });
+});
+
+describe('an option of a later stage is refused by name', () => {
+  const BOTH = [
+    '--retry 2',
+    '--idempotent',
+    '--sync d',
+    '--out g',
+    '--include g',
+    '--exclude g',
+    '--no-return',
+    '--clean',
+    '--trace',
+  ];
+  const parse = async (kind: 'run' | 'map', words: string[]): Promise<unknown> => {
+    const program = addJobOptions(new Command().exitOverride().configureOutput({ writeErr: () => undefined }), kind);
+    program.argument('[command...]').action(() => undefined);
+    return program.parseAsync(words, { from: 'user' }).then(
+      () => null,
+      (error: unknown) => error,
+    );
+  };
+  test.each([
+    ...[...BOTH, '--background', '--merge', '--tty'].map((option) => ['run', option] as const),
+    ...[...BOTH, '--bar', '--halt now,fail=1', '--joblog f', '--resume-failed'].map(
+      (option) => ['map', option] as const,
+    ),
+  ])('%s %s', async (kind, option) => {
+    const words = option.split(' ');
+    for (const given of [words, words.length === 2 ? [words.join('=')] : words]) {
+      const error = await parse(kind, given);
+      expect(error).toMatchObject({ code: 'later_stage', message: expect.stringMatching(`^${words[0]} `) });
+      expect(error).toMatchObject({ message: expect.stringContaining('nothing was run') });
+    }
+  });
+
+  test('and those of this stage are not', async () => {
+    const now = [
+      '--on',
+      'n',
+      '--os',
+      'any',
+      '--arch',
+      'any',
+      '--need',
+      'gpu',
+      '--cpus',
+      '1',
+      '--mem',
+      '1G',
+      '--timeout',
+      '1s',
+    ];
+    expect(await parse('run', [...now, '--env', 'A=b', '--cwd', '/', '--local', '--no-sync'])).toBeNull();
+    expect(await parse('map', now)).toBeNull();
+  });
+});

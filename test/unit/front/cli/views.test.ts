@@ -1,0 +1,134 @@
+import { describe, expect, test } from 'vitest';
+import { explainView } from '../../../../src/front/cli/explain-command.ts';
+import { statusView } from '../../../../src/front/cli/status-view.ts';
+import type { ExplainReport, NodeReport, StatusReport } from '../../../../src/node/api-types.ts';
+
+const HOSTILE = 'x\u001B[2J\u202Ey';
+const node = (changes: Partial<NodeReport>): NodeReport => ({
+  id: 'a'.repeat(52),
+  name: 'desk',
+  state: 'alive',
+  reachable: true,
+  age_ms: 0,
+  os: 'linux',
+  arch: 'x64',
+  cores: 8,
+  slots: 4,
+  jobs_running: 1,
+  jobs_queued: 2,
+  cpu_percent: 12.4,
+  memory_percent: 50,
+  load_1m: 0.5,
+  status: 'healthy',
+  capabilities: [],
+  labels: {},
+  addresses: ['10.0.0.1:47470'],
+  version: '0.1.0',
+  roles: ['submit', 'run'],
+  ...changes,
+});
+const status = (nodes: readonly NodeReport[], changes: Partial<StatusReport> = {}): StatusReport => ({
+  mesh_id: 'm'.repeat(52),
+  local_node: 'b'.repeat(52),
+  daemon_pid: 1,
+  notices: [],
+  nodes,
+  nearby: [],
+  ...changes,
+});
+const lineOf = (view: string, name: string): string => view.split('\n').find((line) => line.includes(name)) ?? '';
+// oxlint-disable-next-line no-control-regex -- they are what must not be there
+const CONTROLS = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u202a-\u202e]/;
+
+describe('the table of status', () => {
+  test('has one line a node, this one first and marked, the others by name', () => {
+    const local = node({ id: 'b'.repeat(52), name: 'zeta' });
+    const view = statusView(status([node({ name: 'beta' }), node({ name: 'alfa' }), local]), false);
+    const [header, ...rows] = view.split('\n');
+    expect(header).toMatch(/NODE +STATE +LOAD +CPU/);
+    expect(rows.map((row) => row.slice(0, 6))).toEqual(['* zeta', '  alfa', '  beta']);
+    expect(rows[0]).toContain('this node');
+  });
+
+  test('says what matters of each', () => {
+    const rows = [
+      node({}),
+      node({ name: 'busy', status: 'overloaded', reachable: false, roles: ['submit', 'admin'], facts: 'overridden' }),
+      node({ name: 'gone', state: 'dead' }),
+      node({
+        name: 'new',
+        os: null,
+        arch: null,
+        cores: null,
+        slots: null,
+        cpu_percent: null,
+        load_1m: null,
+        addresses: [],
+      }),
+    ];
+    const view = statusView(status(rows), false);
+    expect(lineOf(view, 'desk')).toMatch(
+      /alive +healthy +12% +50% +0\.50 +1\/4 +2 +linux\/x64 8c +aaaaaaaa +10\.0\.0\.1:47470$/,
+    );
+    expect(lineOf(view, 'busy')).toMatch(/overloaded .*no link, admin, submits only, facts overridden$/);
+    expect(lineOf(view, 'gone')).toMatch(/dead +- +- +- +- +- +- /);
+    expect(lineOf(view, 'new')).toMatch(/alive +healthy +- +50% +- +1\/\? /);
+  });
+
+  test('shows no control character of another node, and no colour unless asked', () => {
+    const hostile = node({ name: HOSTILE, labels: { a: HOSTILE }, addresses: [HOSTILE] });
+    const nearby = Array.from({ length: 25 }, () => ({ name: HOSTILE, address: HOSTILE }));
+    const report = status([hostile], { notices: [`the node ${HOSTILE} was refused`], nearby });
+    const view = statusView(report, false);
+    expect(view).not.toMatch(CONTROLS);
+    expect(view).toContain('! the node x\\u001b[2J\\u202ey was refused');
+    expect(view).toContain('and 5 more');
+    expect(statusView(report, true)).toContain('\u001B[1m');
+  });
+});
+
+describe('the text of explain', () => {
+  const report: ExplainReport = {
+    notices: [`careful ${HOSTILE}`],
+    class: 'heavy',
+    class_reason: 'cargo build',
+    tools: ['cargo'],
+    would_run_on: 'desk',
+    would_run_on_id: 'a'.repeat(52),
+    route: 'desk: the best of 2',
+    candidates: [
+      { id: 'a'.repeat(52), name: 'desk', score_s: 1.23456, terms: { queue_wait: 0, run: 1.2 }, chosen: true },
+      { id: 'b'.repeat(52), name: 'lap', score_s: 2, terms: { run: 2 }, chosen: false },
+    ],
+    rejected: [
+      {
+        id: 'c'.repeat(52),
+        name: HOSTILE,
+        reasons: [
+          { code: 'os', text: `runs ${HOSTILE}` },
+          { code: 'full', text: 'is full' },
+        ],
+      },
+    ],
+  };
+
+  test('names the class, the place, every candidate with its terms, and every reason', () => {
+    const view = explainView(report);
+    expect(view).toMatch(/^class +heavy \(cargo build\)\ntools +cargo\nruns on +desk\nroute +desk: the best of 2$/m);
+    expect(view).toContain('> desk  1.235 s  = queue_wait 0 + run 1.2');
+    expect(view).toContain('  lap  2 s  = run 2');
+    expect(view).toMatch(/not considered:\n.*; is full$/m);
+    expect(view).not.toMatch(CONTROLS);
+  });
+
+  test('says why nothing can run it', () => {
+    const nowhere = {
+      ...report,
+      would_run_on: null,
+      candidates: [],
+      error: { code: 'no_capable_node', message: 'none has a gpu' },
+    };
+    expect(explainView(nowhere)).toContain('runs on   no node: none has a gpu');
+    expect(explainView(nowhere)).not.toContain('candidates');
+  });
+});

@@ -1,0 +1,148 @@
+import { expect, test } from 'vitest';
+import type { JobId, LeaseId, NodeId } from '../../../src/base/ids.ts';
+import type { AttemptPlace, JobResult } from '../../../src/core/scheduling/origin-job.ts';
+import { type RunContext, runObjectOf } from '../../../src/node/run-object.ts';
+import type { Ended, Outcome } from '../../../src/wire/jobs.ts';
+
+const JOB = '01ARZ3NDEKZZZZZZZZZZZZZZZZ' as JobId;
+const PLACE: AttemptPlace = {
+  node: 'b'.repeat(52) as NodeId,
+  name: 'desk',
+  lease: 'l'.repeat(26) as LeaseId,
+  instance: 'i',
+  cwd: '/w',
+  route: 'the best',
+  tools: { node: { here: '20.1', there: '20.2' } },
+  reservedAtMs: 0,
+};
+const COMMON = { attempts: 1, queueMs: 1.4, dispatchMs: 2.6, route: 'the best', automatic: true } as const;
+const CONTEXT: RunContext = {
+  job: JOB,
+  factsOf: () => null,
+  stdoutBytes: 7,
+  stderrBytes: 0,
+  cancelAsked: true,
+  notices: [],
+};
+
+const ended = (outcome: Outcome, changes: Partial<Ended> = {}): JobResult => ({
+  ...COMMON,
+  kind: 'ended',
+  place: PLACE,
+  ended: {
+    t: 'job.ended',
+    job: JOB,
+    attempt: 1,
+    outcome,
+    stdout_bytes: 7,
+    stderr_bytes: 0,
+    truncated: false,
+    left_running: 0,
+    duration_ms: 9.5,
+    ...changes,
+  },
+});
+
+// INTERFACE "JSON shapes": these keys in this order.
+const KEYS = (
+  'notices state return_code executed_on cwd stdout stderr changes success signal reason job_id executed_on_id os arch ' +
+  'tools route auto_routed attempts stdout_bytes stderr_bytes truncated queue_ms dispatch_ms sync_ms duration_ms'
+).split(' ');
+
+test.each<[string, JobResult, object]>([
+  ['success', ended({ kind: 'exited', code: 0 }), { return_code: 0, success: true, reason: 'exited', signal: null }],
+  ['failure', ended({ kind: 'exited', code: 3 }), { return_code: 3, success: false, reason: 'exited', signal: null }],
+  [
+    'a signal',
+    ended({ kind: 'signaled', signal: 'SIGKILL' }),
+    { return_code: 137, success: false, reason: 'signaled', signal: 'SIGKILL' },
+  ],
+  [
+    'a signal that has no number here',
+    ended({ kind: 'signaled', signal: 'SIGEMT' }),
+    { return_code: null, success: false, reason: 'signaled', signal: 'SIGEMT' },
+  ],
+  [
+    'a time limit',
+    ended({ kind: 'timeout', code: 0, signal: null }),
+    { return_code: 124, success: false, reason: 'timeout', signal: null },
+  ],
+  [
+    'a cancellation',
+    ended({ kind: 'cancelled', code: null, signal: 'SIGTERM' }),
+    { return_code: 130, success: false, reason: 'cancelled', signal: 'SIGTERM' },
+  ],
+  [
+    'a process that could not be made',
+    ended({ kind: 'spawn_failed', message: 'EAGAIN' }),
+    {
+      return_code: null,
+      success: false,
+      reason: 'refused',
+      error: { code: 'spawn_failed', message: expect.stringContaining('EAGAIN') },
+    },
+  ],
+  [
+    'a lost runner',
+    ended({ kind: 'unknown', message: 'the runner died' }),
+    {
+      return_code: null,
+      success: false,
+      reason: 'unknown',
+      error: { code: 'unknown_outcome', message: expect.stringContaining('may have run') },
+    },
+  ],
+  [
+    'a lost link',
+    { ...COMMON, kind: 'unknown', place: PLACE, message: 'the link was lost' },
+    {
+      return_code: null,
+      success: false,
+      reason: 'unknown',
+      executed_on: 'desk',
+      error: { code: 'unknown_outcome', message: 'the link was lost' },
+    },
+  ],
+  [
+    'a refusal',
+    { ...COMMON, kind: 'refused', code: 'no_capable_node', message: 'none', rejected: [] },
+    {
+      return_code: null,
+      success: false,
+      reason: 'refused',
+      executed_on: null,
+      cwd: null,
+      tools: {},
+      error: { code: 'no_capable_node', message: 'none' },
+    },
+  ],
+  [
+    'a cancellation before it ran',
+    { ...COMMON, kind: 'cancelled' },
+    { return_code: 130, success: false, reason: 'cancelled', executed_on: null },
+  ],
+])('the run object of %s', (_what, result, expected) => {
+  const object = runObjectOf(result, CONTEXT);
+  expect(object).toMatchObject({ state: 'finished', job_id: JOB, queue_ms: 1, dispatch_ms: 3, ...expected });
+  expect(Object.keys(object).filter((key) => key !== 'error')).toEqual(KEYS);
+  expect('error' in object).toBe('error' in expected);
+});
+
+test('a node that ended a job unasked is told apart from a cancellation', () => {
+  const result = ended({ kind: 'cancelled', code: null, signal: 'SIGTERM' });
+  expect(runObjectOf(result, { ...CONTEXT, cancelAsked: false })).toMatchObject({ reason: 'lost', return_code: null });
+});
+
+test.each<[string, Partial<Ended>, Partial<RunContext>, readonly RegExp[], boolean]>([
+  ['nothing', {}, {}, [], false],
+  ['one that was left', { left_running: 1 }, {}, [/^1 process that .* was ended$/], false],
+  ['several that were left', { left_running: 2 }, {}, [/^2 processes that .* were ended$/], false],
+  ['cut output', { truncated: true, stdout_bytes: 99 }, {}, [/cut the output at its limit/], true],
+  ['lost output', {}, { stdoutBytes: 6 }, [/lost with the link/], true],
+  ['what was said before', {}, { notices: ['before'] }, [/^before$/], false],
+])('notices tell of %s', (_what, changes, context, notices, truncated) => {
+  const object = runObjectOf(ended({ kind: 'exited', code: 0 }, changes), { ...CONTEXT, ...context });
+  expect(object.notices).toHaveLength(notices.length);
+  notices.forEach((notice, i) => expect(object.notices[i]).toMatch(notice));
+  expect(object.truncated).toBe(truncated);
+});
