@@ -236,7 +236,8 @@ export function connectDaemon(controlSocket: string, client: ApiHello['client'] 
     socket.once('error', (error) => {
       clearTimeout(timer);
       const code = systemCodeOf(error);
-      const gone = code === 'ENOENT' || code === 'ECONNREFUSED';
+      // ENOTDIR: a file stands where the home should be, which `up` tells.
+      const gone = code === 'ENOENT' || code === 'ECONNREFUSED' || code === 'ENOTDIR';
       const text = gone
         ? 'no daemon runs here: start it with `meshwork up`'
         : `the control socket: ${messageOf(error)}`;

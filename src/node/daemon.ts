@@ -7,6 +7,7 @@ import { createSystemProbe } from '../adapters/os/system-probe.ts';
 import { loadOrCreateIdentity } from '../adapters/tls/identity.ts';
 import { MeshError, messageOf } from '../base/errors.ts';
 import { base32, type LeaseId } from '../base/ids.ts';
+import type { Logger } from '../base/log.ts';
 import { seededRandom } from '../base/random.ts';
 import { classListsWith } from '../core/policy/class-lists.ts';
 import { openAuditLog } from './audit-log.ts';
@@ -43,17 +44,19 @@ const STOP_MS_MAX = 12_000;
  */
 export async function runDaemon(options: DaemonOptions): Promise<number> {
   const { home, flags } = options;
-  ensureHome(home);
-  const lock = await acquireLock(home.lock, { holderAnswers: () => answers(home) });
   try {
-    return await runLocked(options);
+    ensureHome(home);
+    const lock = await acquireLock(home.lock, { holderAnswers: () => answers(home) });
+    try {
+      return await runLocked(options);
+    } finally {
+      lock.release();
+    }
   } catch (error) {
     if (!flags.detached) throw error;
     const code = error instanceof MeshError ? error.code : 'internal';
     process.stderr.write(`${JSON.stringify({ code, message: messageOf(error) })}\n`);
     return EXIT_FAILED;
-  } finally {
-    lock.release();
   }
 }
 
@@ -84,10 +87,7 @@ async function runLocked(options: DaemonOptions): Promise<number> {
     log,
   );
   for (const warning of warnings) log.warn(warning);
-  // A bug ends the daemon, and with it the runner ends what runs here; that it happened must be found in the log.
-  process.on('uncaughtExceptionMonitor', (error) =>
-    log.error('crashed', { error: messageOf(error), stack: error.stack }),
-  );
+  logCrashes(log);
   const user = await resolveExecUser(config.exec.user, process.env);
   const login = await captureLoginEnvironment({ user, daemonEnv: process.env });
   if (login.warning !== null) log.warn('the login environment', { warning: login.warning });
@@ -139,6 +139,13 @@ async function runLocked(options: DaemonOptions): Promise<number> {
     audit.close();
     closeLog();
   }
+}
+
+/** A bug ends the daemon, and with it the runner ends what runs here; that it happened must be found in the log. */
+function logCrashes(log: Logger): void {
+  process.on('uncaughtExceptionMonitor', (error) =>
+    log.error('crashed', { error: messageOf(error), stack: error.stack }),
+  );
 }
 
 /** Settles at the first of the signals that end a daemon. */

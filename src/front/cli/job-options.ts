@@ -90,7 +90,7 @@ const badArgument = (message: string): MeshError => new MeshError('bad_argument'
 export function jobSpecOf(words: readonly string[], options: JobOptions, stdin: boolean): JobSpec {
   return {
     command: commandOf(words),
-    cwd: resolve(options.cwd ?? process.cwd()),
+    cwd: directoryOf(options.cwd),
     env: environmentOf(options.env ?? []),
     umask: process.umask(),
     requires: requirementsOf(options),
@@ -100,15 +100,29 @@ export function jobSpecOf(words: readonly string[], options: JobOptions, stdin: 
   };
 }
 
+function directoryOf(given: string | undefined): string {
+  if (given === '') throw badArgument('--cwd is empty: give a directory');
+  try {
+    return given === undefined ? process.cwd() : resolve(given);
+  } catch (error) {
+    const text =
+      'the current directory does not exist any more; nothing was run. Change to one that does, or give --cwd';
+    throw new MeshError('cwd_missing', text, error);
+  }
+}
+
 function commandOf(words: readonly string[]): Command {
   const [first, ...rest] = words;
   if (first === undefined) throw new MeshError('bad_command', 'no command was given after `--`; nothing was run');
+  if (rest.length === 0 && first.trim() === '')
+    throw new MeshError('bad_command', 'the command is empty; nothing was run');
   return rest.length === 0 ? { kind: 'line', line: first } : { kind: 'argv', argv: [first, ...rest] };
 }
 
 function targetOf(options: JobOptions): Target {
   if (options.local === true && options.on !== undefined) throw badArgument('--local and --on exclude each other');
   if (options.local === true) return { kind: 'local' };
+  if (options.on === '') throw badArgument('--on is empty: give the name of a node, or the start of its id');
   return options.on === undefined ? { kind: 'any' } : { kind: 'node', node: options.on };
 }
 
@@ -118,13 +132,15 @@ function requirementsOf(options: JobOptions): Requirements {
   const cpus = options.cpus === undefined ? null : Number(options.cpus);
   if (cpus !== null && !(Number.isFinite(cpus) && cpus > 0))
     throw badArgument(`--cpus ${options.cpus} is not a number above 0`);
+  const capabilities = options.need ?? [];
+  if (capabilities.includes('')) throw badArgument('--need is empty: give tool:NAME, gpu or label:KEY=VALUE');
   let memoryBytes: number | null = null;
   if (options.mem !== undefined) {
     const size = parseSize(options.mem);
     if (!size.ok) throw badArgument(`--mem: ${size.error}`);
     memoryBytes = size.value;
   }
-  return { os, arch, capabilities: [...(options.need ?? [])], cpus, memory_bytes: memoryBytes };
+  return { os, arch, capabilities: [...capabilities], cpus, memory_bytes: memoryBytes };
 }
 
 function lookUp<T>(

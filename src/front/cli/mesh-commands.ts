@@ -7,9 +7,12 @@ import { ensureDaemon } from '../../node/api-daemon.ts';
 import type { Home } from '../../node/api-daemon.ts';
 import { colourWanted, printLine } from './output.ts';
 import { statusView } from './status-view.ts';
-import { conflictingFlags, flagWords, type UpOptions } from './up-flags.ts';
+import { checkUpFlags, conflictingFlags, flagWords, type UpOptions } from './up-flags.ts';
 
 const WATCH_MS = 1000;
+const TTL_MS_MAX = 24 * 3_600_000;
+/** Longer than any token with all its addresses. */
+const TOKEN_CHARS_MAX = 4096;
 const DOWN_TIMEOUT_MS = 15_000;
 const CLEAR_SCREEN = '\u001B[H\u001B[2J';
 
@@ -38,6 +41,7 @@ function print(context: CliContext, document: object, lines: readonly string[]):
 }
 
 export async function upCommand(context: CliContext, options: UpOptions): Promise<number> {
+  checkUpFlags(options);
   const { api, started } = await ensureDaemon(context.home, 'cli', {
     cliPath: context.cliPath,
     flags: flagWords(options),
@@ -127,6 +131,10 @@ export async function inviteCommand(
 ): Promise<number> {
   const ttl = parseDuration(options.ttl ?? '10m');
   if (!ttl.ok) throw new MeshError('bad_argument', `--ttl: ${ttl.error}; no token was made`);
+  if (ttl.value > TTL_MS_MAX) {
+    const longest = formatDuration(TTL_MS_MAX);
+    throw new MeshError('bad_argument', `--ttl ${options.ttl}: a token lasts ${longest} at most; no token was made`);
+  }
   const invite = await withDaemon(context, (api) =>
     api.call('invite', { ttl_ms: ttl.value, admin: options.admin === true }),
   );
@@ -145,6 +153,8 @@ export async function joinCommand(
   token: string,
   options: { readonly peer?: readonly string[]; readonly submitOnly?: boolean },
 ): Promise<number> {
+  if (token.length > TOKEN_CHARS_MAX)
+    throw new MeshError('bad_token', 'this is no token: it is too long; nothing was changed. Copy it again');
   const params = { token, peers: [...(options.peer ?? [])], submit_only: options.submitOnly === true };
   const joined = await withDaemon(context, (api) => api.call('join', params));
   print(context, joined, [

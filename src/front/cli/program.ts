@@ -94,7 +94,7 @@ export async function runCli(argv: readonly string[], parts: CliParts): Promise<
     await program.parseAsync([...own], { from: 'user' });
     return exitCode;
   } catch (error) {
-    if (error instanceof CommanderError) return usageEnd(error, json);
+    if (error instanceof CommanderError) return usageEnd(error, json, program.helpInformation());
     return reportFailure(error, json);
   }
 }
@@ -108,9 +108,13 @@ function splitAtCommand(argv: readonly string[]): {
   return at < 0 ? { own: argv, words: [] } : { own: argv.slice(0, at), words: argv.slice(at + 1) };
 }
 
-function usageEnd(error: CommanderError, json: boolean): number {
+function usageEnd(error: CommanderError, json: boolean, help: string): number {
   if (error.exitCode === 0) return 0;
-  if (error.code === 'commander.help') return EXIT_MESHWORK;
+  if (error.code === 'commander.help') {
+    if (json) return reportFailure(new MeshError('bad_argument', 'no command was given; see `meshwork --help`'), true);
+    process.stderr.write(help);
+    return EXIT_MESHWORK;
+  }
   return reportFailure(
     new MeshError('bad_argument', `${error.message.replace(/^error: /, '')}; see \`meshwork --help\``),
     json,

@@ -35,6 +35,13 @@ function labelsOf(labels: readonly string[]): Record<string, string> {
   return Object.fromEntries(entries);
 }
 
+/** Also on a live daemon, where nothing else would read them. Throws MeshError `bad_argument`. */
+export function checkUpFlags(options: UpOptions): void {
+  labelsOf(options.label ?? []);
+  if (options.slots !== undefined && !/^\d+$/.test(options.slots))
+    throw new MeshError('bad_argument', `--slots ${options.slots}: give a whole number; nothing was started`);
+}
+
 /** The flags again as words, for the daemon that is started detached. */
 export function flagWords(options: UpOptions): string[] {
   return [
