@@ -157,11 +157,7 @@ describe('the executor', () => {
     ['a tool that is not here', { tools: ['cargo'] }, ['tool_missing']],
     ['a directory in the root', { cwdRoot: '/srv/project' }, []],
     ['a directory beside the root', { cwdRoot: '/srv/pro' }, ['cwd_not_allowed']],
-    [
-      'all reasons at once',
-      { roles: ['run'], tools: ['cargo'], found: missing },
-      ['not_accepted', 'tool_missing', 'cwd_missing'],
-    ],
+    ['all reasons at once', { tools: ['cargo'], found: missing }, ['tool_missing', 'cwd_missing']],
     ['itself, whatever the policy', { from: SELF, accept: 'none', cwdRoot: '/none', tools: ['cargo'] }, []],
     ['itself, but for a missing directory', { from: SELF, found: missing }, ['cwd_missing']],
   ])('judges %s', async (_what, options, reasons) => {
