@@ -3,7 +3,7 @@
 import { build } from 'esbuild';
 import { spawn } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
-import { cpus, release, totalmem } from 'node:os';
+import { cpus, loadavg, release, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -23,6 +23,9 @@ const MIB = 1024 * 1024;
 const SETTLE_MS = 5000;
 const IDLE_MS = 30_000;
 const PEER = 'tower';
+
+/** What else the machine does: figures of a busy one are worse. */
+const [loadAtStart = 0] = loadavg();
 
 /** Spawns a program with no input, throws its output away. */
 function spawned(file, args, env = process.env) {
@@ -134,7 +137,7 @@ function reportOf({ dispatch, stream, idle, ssh, sshReason }) {
   const idleCpu = Math.max(...idle.cpu);
   const idleMib = Math.max(...idle.mib);
   const processor = cpus()[0]?.model ?? 'unknown processor';
-  const machine = `${cpus().length} cores (${processor}), ${Math.round(totalmem() / MIB / 1024)} GiB, Linux ${release()}, Node.js ${process.versions.node}`;
+  const machine = `${cpus().length} cores (${processor}), ${Math.round(totalmem() / MIB / 1024)} GiB, Linux ${release()}, Node.js ${process.versions.node}, load ${loadAtStart.toFixed(1)} before`;
   const sshRow = (title, value) => (ssh === null ? [] : [[title, ...value(ssh), '']]);
   const rows = [
     ['local spawn of `bash -c true`', ...both(local), ''],
