@@ -1,6 +1,6 @@
 import type { JobOutcome } from './job-run.ts';
-import { boundedRun, brief } from './run-report.ts';
-import { jsonChars, textChars } from './shown-text.ts';
+import { boundedRun, brief, RESULT_CHARS_MAX } from './run-report.ts';
+import { jsonChars } from './shown-text.ts';
 import type { JsonDocument } from './tool.ts';
 
 const COMMAND_CHARS = { full: 2000, compact: 300, minimal: 80 } as const;
@@ -53,7 +53,6 @@ export function withEntryOutputs(
 
 /** What an output takes within JSON, beyond the bare entry. */
 export function outputNeed(bare: JsonDocument, entry: BatchEntry, stream: 'stdout' | 'stderr'): number {
-  const { head, tail } = entry.outcome[stream].text();
-  const chars = textChars(head) + (tail === null ? 0 : textChars(tail));
+  const chars = entry.outcome[stream].shownChars(RESULT_CHARS_MAX);
   return chars === 0 || stream in bare ? chars : chars + jsonChars({ [stream]: '' });
 }

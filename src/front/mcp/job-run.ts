@@ -36,10 +36,15 @@ export async function runJob(api: DaemonApi, spec: JobSpec, options: JobRunOptio
   const outcome = (run: RunReport): JobOutcome => ({ run, stdout, stderr });
   const cancelled = new MeshError('cancelled', 'cancelled before it was submitted; nothing was run');
   if (options.signal.aborted) return outcome(refusalReport(cancelled, spec.cwd));
+  let latest = stdout;
   const take = (capture: OutputCapture) => (bytes: Uint8Array) => {
     capture.push(bytes);
-    options.progress(`${doing}: ${capture.lastLine()}`);
+    latest = capture;
   };
+  options.progress(() => {
+    const line = latest.lastLine();
+    return line === '' ? doing : `${doing}: ${line}`;
+  });
   const handle = api.submit(spec, {
     stdin: null,
     onStdout: take(stdout),
@@ -51,7 +56,6 @@ export async function runJob(api: DaemonApi, spec: JobSpec, options: JobRunOptio
       }
       const where = event.node === null ? '' : ` on ${event.node}`;
       doing = event.detail === '' ? `${event.state}${where}` : event.detail;
-      options.progress(doing);
     },
   });
   const cancel = (): void => handle.cancel();

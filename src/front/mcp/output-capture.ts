@@ -1,7 +1,7 @@
 import { HeadTail } from '../../base/head-tail.ts';
 import { KIB } from '../../base/units.ts';
 import { messageOf } from '../../base/errors.ts';
-import { shown } from './shown-text.ts';
+import { shown, textCharsUpTo } from './shown-text.ts';
 import type { OutputFile } from './output-files.ts';
 
 /** What one result can show at most, and a little more. */
@@ -19,6 +19,7 @@ export class OutputCapture {
   #file: OutputFile | null = null;
   #fileTried = false;
   #fileError: string | null = null;
+  #measured: { readonly bytes: number; readonly enough: number; readonly chars: number } | null = null;
   #last: Uint8Array = new Uint8Array(0);
 
   /**
@@ -59,6 +60,15 @@ export class OutputCapture {
       head: new TextDecoder().decode(head, { stream: true }),
       tail: new TextDecoder().decode(withoutPartialStart(tail)),
     };
+  }
+
+  /** Room that `text` takes within JSON; above `enough` only a lower bound. */
+  shownChars(enough: number): number {
+    if (this.#measured?.bytes === this.totalBytes && this.#measured.enough >= enough) return this.#measured.chars;
+    const { head, tail } = this.text();
+    const chars = textCharsUpTo(head, enough) + (tail === null ? 0 : textCharsUpTo(tail, enough));
+    this.#measured = { bytes: this.totalBytes, enough, chars };
+    return chars;
   }
 
   /** The last line that says anything, for progress. */

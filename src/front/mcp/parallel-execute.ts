@@ -103,6 +103,7 @@ class Batch {
     const lanes = Math.min(SUBMITTED_MAX, this.#commands.length);
     // Each command under way listens for the end of the call.
     setMaxListeners(lanes + 1, this.#context.signal);
+    this.#context.progress(() => this.#describe());
     await Promise.all(Array.from({ length: lanes }, () => this.#lane()));
     return this.#entries.sort((a, b) => a.index - b.index);
   }
@@ -114,9 +115,12 @@ class Batch {
       const outcome = await this.#one(command);
       if (outcome.run.success !== true) this.#failed += 1;
       this.#entries.push({ index, command: typeof command === 'string' ? command : JSON.stringify(command), outcome });
-      const done = `${this.#entries.length} of ${this.#commands.length} done`;
-      this.#context.progress(this.#failed === 0 ? done : `${done}, ${this.#failed} failed`);
     }
+  }
+
+  #describe(): string {
+    const done = `${this.#entries.length} of ${this.#commands.length} done`;
+    return this.#failed === 0 ? done : `${done}, ${this.#failed} failed`;
   }
 
   #one(command: unknown): Promise<JobOutcome> | JobOutcome {

@@ -2,7 +2,7 @@ import { formatSize } from '../../base/units.ts';
 import { OUTPUT_FILE_BYTES_MAX } from './output-files.ts';
 import { KEPT_BYTES_MAX, type OutputCapture } from './output-capture.ts';
 import type { JobOutcome, RunReport } from './job-run.ts';
-import { fitText, jsonChars, shown, shownDeep, textChars } from './shown-text.ts';
+import { fitText, jsonChars, shown, shownDeep } from './shown-text.ts';
 import type { JsonDocument } from './tool.ts';
 
 /** Bound of one result as JSON: clients warn, cut or put aside what is longer (Claude Code: 25,000 tokens). */
@@ -60,10 +60,8 @@ export function runDocument(outcome: JobOutcome, charsMax = RESULT_CHARS_MAX): J
 
 function withOutputs(bare: RunReport, outcome: JobOutcome, room: number): JsonDocument {
   const texts = { stdout: outcome.stdout.text(), stderr: outcome.stderr.text() };
-  const need = (stream: 'stdout' | 'stderr'): number => {
-    const { head, tail } = texts[stream];
-    return tail === null ? textChars(head) : KEPT_BYTES_MAX;
-  };
+  const need = (stream: 'stdout' | 'stderr'): number =>
+    texts[stream].tail === null ? outcome[stream].shownChars(RESULT_CHARS_MAX) : KEPT_BYTES_MAX;
   const needs = { stdout: need('stdout'), stderr: need('stderr') };
   // A short stream is shown whole; two long ones share.
   const shares = {

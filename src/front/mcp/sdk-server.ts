@@ -13,8 +13,8 @@ import {
 import { messageOf } from '../../base/errors.ts';
 import { formatDuration, MIB } from '../../base/units.ts';
 import { INSTRUCTIONS } from './instructions.ts';
-import { clip } from './shown-text.ts';
-import type { Tool } from './tool.ts';
+import { clip, shown } from './shown-text.ts';
+import type { Tool, ToolContext } from './tool.ts';
 
 /** One message of a client: a batch of thousands of commands fits, endless lines do not. */
 const MESSAGE_BYTES_MAX = 64 * MIB;
@@ -122,19 +122,22 @@ async function callTool(
   options: ServeOptions,
 ): Promise<CallToolResult> {
   const startedMs = performance.now();
-  let doing = 'starting';
+  let describe = (): string => 'starting';
   let notifiedMs = Number.NEGATIVE_INFINITY;
   const tick = (): void => {
     const elapsedMs = performance.now() - startedMs;
     notifiedMs = performance.now();
-    const message = clip(`${formatDuration(elapsedMs)}, ${doing}`.replaceAll(/\s+/g, ' '), PROGRESS_CHARS_MAX);
+    const message = clip(
+      shown(`${formatDuration(elapsedMs)}, ${describe()}`.replaceAll(/\s+/g, ' ')),
+      PROGRESS_CHARS_MAX,
+    );
     // The value must grow with every message (MCP "Progress"): elapsed time does.
     notify?.(message, Math.round(elapsedMs)).catch((error: unknown) => options.warn(messageOf(error)));
   };
   const timer = notify === null ? null : setInterval(tick, PROGRESS_MS);
   try {
-    const progress = (text: string): void => {
-      doing = text;
+    const progress: ToolContext['progress'] = (given) => {
+      describe = given;
     };
     const { document, isError } = await tool.run(args, { signal, progress });
     if (timer !== null) clearInterval(timer);

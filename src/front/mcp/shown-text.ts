@@ -14,6 +14,10 @@ export const jsonChars = (value: unknown): number => (JSON.stringify(value) ?? '
 /** Length of a text within JSON, quotes not counted. */
 export const textChars = (text: string): number => jsonChars(shown(text)) - 2;
 
+/** The same, but no more than is asked for is looked at: an answer above `enough` is one of many. */
+export const textCharsUpTo = (text: string, enough: number): number =>
+  text.length > enough ? text.length : textChars(text);
+
 /** Applies `shown` to every string of a document, keys included. */
 export function shownDeep(value: unknown): unknown {
   if (typeof value === 'string') return shown(value);
@@ -44,13 +48,13 @@ export function fitText(
   mark: string,
   charsMax: number,
 ): { readonly text: string; readonly cut: boolean } {
-  const markChars = textChars(mark);
-  if (tail === null && textChars(head) <= charsMax) return { text: shown(head), cut: false };
-  const room = charsMax - markChars;
+  if (tail === null && textCharsUpTo(head, charsMax) <= charsMax) return { text: shown(head), cut: false };
+  const room = charsMax - textChars(mark);
   if (room <= 0) return { text: '', cut: true };
-  const first = [...head];
-  const last = tail === null ? first : [...tail];
-  const tailNeed = textChars(tail ?? head);
+  // No character is shorter within JSON than in the text: what lies further in cannot be kept.
+  const first = Array.from(head.slice(0, room));
+  const last = Array.from((tail ?? head).slice(-room));
+  const tailNeed = textCharsUpTo(tail ?? head, room);
   const headKept = takeFrom(first, Math.max(Math.floor(room * HEAD_SHARE), room - tailNeed));
   const tailKept = takeFrom(last.toReversed(), room - textChars(headKept.join(''))).toReversed();
   return { text: shown(`${headKept.join('')}${mark}${tailKept.join('')}`), cut: true };

@@ -5,8 +5,8 @@
 export interface ToolContext {
   /** Aborted where the client cancels the request, or the whole server ends. */
   readonly signal: AbortSignal;
-  /** Says what is going on; may be called as often as there is news. */
-  readonly progress: (text: string) => void;
+  /** Hands over what says, whenever it is asked, what is going on just then. */
+  readonly progress: (describe: () => string) => void;
 }
 
 export type JsonDocument = Readonly<Record<string, unknown>>;
