@@ -20,20 +20,9 @@ interface Cell {
   readonly right?: boolean;
 }
 
-const HEADERS = [
-  'NODE',
-  'STATE',
-  'LOAD',
-  'CPU',
-  'MEM',
-  '1M',
-  'JOBS',
-  'QUEUE',
-  'PLATFORM',
-  'ID',
-  'ADDRESS',
-  'NOTES',
-] as const;
+const HEADERS = ['NODE', 'STATE', 'CPU', 'MEM', '1M', 'JOBS', 'PLATFORM', 'ID', 'ADDRESS', 'NOTES'] as const;
+const HEADERS_RIGHT: readonly string[] = ['CPU', 'MEM', '1M', 'JOBS'];
+const DEFAULT_PORT = ':47470';
 
 /**
  * The table that a person reads at a glance: one line a node, this one first and marked `*`.
@@ -46,7 +35,11 @@ export function statusView(status: StatusReport, colour: boolean): string {
     (a, b) => Number(b.id === status.local_node) - Number(a.id === status.local_node) || a.name.localeCompare(b.name),
   );
   const rows = [
-    HEADERS.map((text): Cell => ({ text, colour: 'dim' })),
+    HEADERS.map((text): Cell => ({
+      text: text === 'NODE' ? '  NODE' : text,
+      colour: 'dim',
+      right: HEADERS_RIGHT.includes(text),
+    })),
     ...nodes.map((node) => cellsOf(node, node.id === status.local_node)),
   ];
   const lines = [table(rows, paint)];
@@ -70,18 +63,31 @@ function cellsOf(node: NodeReport, isLocal: boolean): Cell[] {
     value === null || gone ? '-' : text(value);
   return [
     { text: `${isLocal ? '*' : ' '} ${escapeControls(node.name)}`, colour: 'bold' },
-    { text: node.state, colour: node.state === 'alive' ? 'green' : node.state === 'suspect' ? 'yellow' : 'red' },
-    gone ? { text: '-' } : { text: node.status, colour: node.status === 'overloaded' ? 'yellow' : 'green' },
+    stateCell(node),
     { text: known(node.cpu_percent, (value) => `${Math.round(value)}%`), right: true },
     { text: known(node.memory_percent, (value) => `${Math.round(value)}%`), right: true },
     { text: known(node.load_1m, (value) => value.toFixed(2)), right: true },
-    { text: known(node.jobs_running, (value) => `${value}/${node.slots ?? '?'}`), right: true },
-    { text: known(node.jobs_queued, String), right: true },
+    { text: known(node.jobs_running, (value) => `${value}/${node.slots ?? '?'}${queued(node)}`), right: true },
     { text: node.os === null ? '-' : `${node.os}/${node.arch} ${node.cores}c` },
     { text: node.id.slice(0, 8), colour: 'dim' },
-    { text: escapeControls(node.addresses[0] ?? '-') },
+    { text: escapeControls(addressOf(node)) },
     { text: notesOf(node, isLocal), colour: 'dim' },
   ];
+}
+
+/** One word: an overloaded node is alive, and that is what matters of it. */
+function stateCell({ state, status }: NodeReport): Cell {
+  if (state === 'alive') {
+    return status === 'overloaded' ? { text: status, colour: 'yellow' } : { text: state, colour: 'green' };
+  }
+  return { text: state, colour: state === 'suspect' ? 'yellow' : 'red' };
+}
+
+const queued = ({ jobs_queued: jobs }: NodeReport): string => (jobs === null || jobs === 0 ? '' : ` +${jobs} queued`);
+
+/** The port where it is not the usual one. */
+function addressOf({ addresses: [first = '-'] }: NodeReport): string {
+  return first.endsWith(DEFAULT_PORT) ? first.slice(0, -DEFAULT_PORT.length) : first;
 }
 
 function notesOf(node: NodeReport, isLocal: boolean): string {
@@ -89,7 +95,7 @@ function notesOf(node: NodeReport, isLocal: boolean): string {
     .slice(0, LABELS_SHOWN_MAX)
     .map(([key, value]) => `${key}=${value}`);
   const notes = [
-    ...(isLocal ? ['this node'] : node.reachable ? [] : ['no link']),
+    ...(isLocal || node.reachable || node.state === 'left' ? [] : ['no link']),
     ...(node.roles.includes('admin') ? ['admin'] : []),
     ...(node.roles.includes('run') ? [] : ['submits only']),
     ...(node.facts === 'overridden' ? ['facts overridden'] : []),
