@@ -83,7 +83,7 @@ function spawnWithUmask(request: SpawnRequest, program: Program & UserIds, stdio
     return spawn(program.file, program.args, {
       argv0: program.argv0,
       cwd: request.cwd,
-      env: { ...request.env, [COOKIE_NAME]: request.job },
+      env: { ...program.env, [COOKIE_NAME]: request.job },
       detached: true,
       stdio,
       ...program.ids,
@@ -115,29 +115,57 @@ function resolveProgram(request: SpawnRequest): Program | Spawned {
 
 interface UserIds {
   readonly ids: { readonly uid: number; readonly gid: number } | null;
+  readonly env: SpawnRequest['env'];
 }
 
 /**
+ * What the C library and its loader take in code, files or settings by, and ignore in set-user-ID programs (ld.so(8),
+ * "secure-execution mode"). setpriv is not one of those but begins as root all the same, and a submitter chooses these.
+ */
+const LOADER_VARIABLE =
+  /^(?:LD_.*|GLIBC_.*|MALLOC_.*|GCONV_PATH|GETCONF_DIR|HOSTALIASES|LANGUAGE|LOCALDOMAIN|LOCPATH|NIS_PATH|NLSPATH|RESOLV_HOST_CONF|RES_OPTIONS|TMPDIR|TZDIR)$/;
+
+/**
  * With uid and gid Node.js clears the supplementary groups (libuv: setgroups(0)), so root's never stay; a user's own
- * can only be set by setpriv(1), which then becomes the command.
+ * can only be set by setpriv(1), which then becomes the command. While it is root still, its environment holds no
+ * LOADER_VARIABLE: env(1) puts those back when the user is the job's.
  */
 function asUser(program: Program, request: SpawnRequest): (Program & UserIds) | Spawned {
-  const { user } = request;
+  const { user, env } = request;
   const ownUid = process.geteuid?.() ?? 0;
-  if (user === null || (user.uid === ownUid && ownUid !== 0)) return { ...program, ids: null };
+  if (user === null || (user.uid === ownUid && ownUid !== 0)) return { ...program, env, ids: null };
   if (ownUid !== 0) {
     return failed(`this daemon is not root, so it cannot run commands as user ${user.uid}. Nothing was run.`);
   }
   const groups = [...new Set(user.groups)].filter((group) => group !== user.gid);
-  if (groups.length === 0) return { ...program, ids: { uid: user.uid, gid: user.gid } };
+  if (groups.length === 0) return { ...program, env, ids: { uid: user.uid, gid: user.gid } };
   const setpriv = findExecutable('setpriv', process.env['PATH'], '/');
   if (setpriv.kind !== 'found') {
     return failed(`user ${user.uid} has supplementary groups, and setpriv (util-linux), which sets them, is not here.`);
   }
   // setpriv looks in PATH too: the bare name, where that is how it was found, keeps argv[0] what it should be.
   const name = program.argv0.includes('/') ? program.file : program.argv0;
+  const withheld = withheldVariables(env, name);
+  if (withheld === null) {
+    return failed(`"${name}" cannot be run with loader variables such as LD_PRELOAD as another user. Nothing was run.`);
+  }
   const ids = ['--reuid', String(user.uid), '--regid', String(user.gid), '--groups', groups.join(',')];
-  return { file: setpriv.file, argv0: 'setpriv', args: [...ids, '--', name, ...program.args], ids: null };
+  return {
+    file: setpriv.file,
+    argv0: 'setpriv',
+    args: [...ids, '--', ...withheld, name, ...program.args],
+    env: Object.fromEntries(Object.entries(env).filter(([variable]) => !LOADER_VARIABLE.test(variable))),
+    ids: null,
+  };
+}
+
+/** The words before a command's name that set what setpriv must not see; null where env(1) would misread that name. */
+function withheldVariables(env: SpawnRequest['env'], name: string): readonly string[] | null {
+  const settings = Object.entries(env).filter(([variable]) => LOADER_VARIABLE.test(variable));
+  if (settings.length === 0) return [];
+  const setter = findExecutable('env', process.env['PATH'], '/');
+  if (setter.kind !== 'found' || name.includes('=')) return null;
+  return [setter.file, '--', ...settings.map(([variable, value]) => `${variable}=${value}`)];
 }
 
 /** The file descriptors of one command, until they belong to the child or to a stream. */

@@ -277,4 +277,16 @@ describe.runIf(isRoot)('another user', () => {
     const job = run(rig.runner, 'id -G; echo $0; echo x > /dev/stderr', { user });
     expect(await job.result).toMatchObject({ stdout: '65534 12345\nbash\n', stderr: 'x\n' });
   });
+
+  it.runIf(has('setpriv'))('gets its loader variables, and nothing that is root still does', async () => {
+    const user = { uid: 65_534, gid: 65_534, groups: [65_534, 12_345] };
+    const traces = mkdtempSync(path.join(tmpdir(), 'mw-loader-'));
+    chmodSync(traces, 0o777);
+    const env = { ...BASE_ENV, LD_DEBUG: 'libs', LD_DEBUG_OUTPUT: path.join(traces, 'trace'), TZDIR: '/here' };
+    const { stdout } = await run(rig.runner, 'id -u; echo $LD_DEBUG $TZDIR', { user, env }).result;
+    expect(stdout).toBe('65534\nlibs /here\n');
+    const owners = readdirSync(traces).map((name) => statSync(path.join(traces, name)).uid);
+    rmSync(traces, { recursive: true });
+    expect([...new Set(owners)]).toEqual([65_534]);
+  });
 });
