@@ -114,6 +114,8 @@ export class MeshControl {
       saveRoster(this.#options.home.trust, token.mesh, statements);
       const { port } = old;
       await this.#exit('joins another mesh');
+      // Invitations to the mesh that is left must open no other.
+      this.#inviter = this.#newInviter();
       await this.#enter(token.mesh, joined.statements, [], port);
       this.mesh.links.want(token.inviter, [joined.address, ...given, ...token.addresses]);
       for (const peer of joined.peers) this.mesh.links.wantStatic(peer);

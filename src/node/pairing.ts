@@ -20,7 +20,7 @@ import {
   type PairReply,
   type PairRequest,
 } from '../wire/pair.ts';
-import type { Role } from '../wire/trust.ts';
+import { statementSchema, type Role } from '../wire/trust.ts';
 import { PROTOCOL_VERSION } from '../wire/version.ts';
 import { formatHostPort } from './config-schema.ts';
 import { nowMs } from './core-loop.ts';
@@ -102,6 +102,10 @@ export class Inviter {
     }
     if (redeemed.value.grant === null) {
       const grant = this.#grant(mesh, request, context, redeemed.value.roles);
+      // What a joiner says must not end up in a statement that no node, this one included, would read again.
+      if (!statementSchema.safeParse(grant.statement).success) {
+        return refuse('not_permitted', 'the invitation offers none of the roles asked for, or this key is not Ed25519');
+      }
       this.#book.granted(request.invite, grant.statement);
       mesh.addStatement(grant);
       this.#log.info('a node joined', { peer: context.peer, name: request.name, address: context.remoteAddress });
