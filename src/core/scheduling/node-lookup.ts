@@ -18,19 +18,20 @@ const NAMES_SHOWN_MAX = 50;
 const TYPED_CHARS_SHOWN = 80;
 
 /**
- * The node that a person means: by exact name, else by an id prefix of at least 4 characters. Of several nodes with one
- * name, those that are dead or left don't count while another is there.
+ * The node that a person means: by its whole id, by exact name, or by an id prefix of at least 4 characters. Of several
+ * nodes with one name, those that are dead or left don't count while another is there. A node chooses its own name: one
+ * that is the beginning of another's id makes that ambiguous, and its whole id takes nothing from the other.
  *
  * @returns the node, or a refusal that lists all nodes (unknown) or the matches (ambiguous)
  */
 export function lookupNode<T extends Named>(typed: string, nodes: readonly T[]): Result<T, LookupRefusal> {
   const shown = JSON.stringify(typed.slice(0, TYPED_CHARS_SHOWN));
+  const whole = nodes.find((node) => node.id === typed);
+  if (whole !== undefined) return ok(whole);
   const named = nodes.filter((node) => node.name === typed);
   const present = named.filter((node) => node.state === 'alive' || node.state === 'suspect');
-  let matches = present.length > 0 ? present : named;
-  if (matches.length === 0 && typed.length >= NODE_ID_PREFIX_CHARS_MIN) {
-    matches = nodes.filter((node) => node.id.startsWith(typed));
-  }
+  const byId = typed.length < NODE_ID_PREFIX_CHARS_MIN ? [] : nodes.filter((node) => node.id.startsWith(typed));
+  const matches = [...new Set([...(present.length > 0 ? present : named), ...byId])];
   const [match, ...more] = matches;
   if (match !== undefined && more.length === 0) return ok(match);
   if (match !== undefined) {

@@ -14,10 +14,19 @@ describe('lookup by name and id prefix', () => {
     expect(found.ok && found.value.name).toBe(name);
   });
 
-  test('an exact name wins over an id prefix', () => {
-    const named = { ...candidate('zeta'), name: 'alph' };
-    const found = lookupNode('alph', [...nodes, named]);
-    expect(found.ok && found.value.id).toBe(named.id);
+  test("a node that calls itself by the beginning of another's id, or by all of it, gets none of its jobs", () => {
+    const beta = nodes[2];
+    if (beta === undefined) throw new Error('four nodes');
+    const short = { ...candidate('zeta'), name: beta.id.slice(0, 8) };
+    const found = lookupNode(short.name, [short, ...nodes]);
+    expect(found.ok ? null : found.error.code).toBe('ambiguous_node');
+    const long = { ...candidate('zeta'), name: beta.id };
+    expect(lookupNode(beta.id, [long, ...nodes])).toMatchObject({ ok: true, value: { name: 'beta' } });
+  });
+
+  test('a name that begins its own id is no second match', () => {
+    const named = { ...candidate('zeta'), name: candidate('zeta').id.slice(0, 4) };
+    expect(lookupNode(named.name, [...nodes, named])).toMatchObject({ ok: true, value: { id: named.id } });
   });
 
   test('several matches are listed', () => {
