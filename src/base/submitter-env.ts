@@ -3,11 +3,14 @@ type Variables = Readonly<Record<string, string | undefined>>;
 const INHERITED = /^(LANG|LC_[A-Z]+|TZ|TERM|CI|NODE_ENV)$/;
 const VARIABLE_NAME = /^[A-Za-z_][A-Za-z0-9_]*$/;
 
+/** True of a variable that a job gets from its submitter without being asked for. */
+export const isInheritedVariable = (name: string): boolean => INHERITED.test(name);
+
 /** The variables that a job gets from its submitter without being asked for (INTERFACE "A job's environment"). */
 export function inheritedVariables(from: Variables): Record<string, string> {
   const env: Record<string, string> = {};
   for (const [name, value] of Object.entries(from)) {
-    if (value !== undefined && INHERITED.test(name)) env[name] = value;
+    if (value !== undefined && isInheritedVariable(name)) env[name] = value;
   }
   return env;
 }

@@ -25,11 +25,14 @@ export interface AuditEntry {
   readonly attempt?: number;
   /** Node id of the origin. */
   readonly by?: string;
+  /** At most COMMAND_CHARS_MAX characters; of a longer one `command_sha256` covers the whole (UTF-8). */
   readonly command?: string;
   readonly cwd?: string;
   readonly user?: string;
   readonly outcome?: string;
   readonly duration_ms?: number;
+  /** Refusals of this origin before this one that were not written. */
+  readonly unsaid?: number;
 }
 
 export interface AuditLog {
@@ -67,13 +70,7 @@ export function openAuditLog(
 
   return {
     append(entry) {
-      const command = entry.command?.slice(0, COMMAND_CHARS_MAX);
-      const body = {
-        at: new Date().toISOString(),
-        ...entry,
-        ...(command === undefined ? {} : { command }),
-        prev: previous,
-      };
+      const body = { at: new Date().toISOString(), ...entry, ...commandOf(entry), prev: previous };
       const line = Buffer.from(`${JSON.stringify(body)}\n`, 'utf8');
       try {
         if (bytes + line.byteLength > options.bytesMax && bytes > 0) turnOver();
@@ -89,6 +86,12 @@ export function openAuditLog(
     },
     close: () => closeSync(fd),
   };
+}
+
+/** What is cut off can still be told from something harmless of the same beginning. */
+function commandOf({ command }: AuditEntry): object {
+  if (command === undefined || command.length <= COMMAND_CHARS_MAX) return {};
+  return { command: command.slice(0, COMMAND_CHARS_MAX), command_sha256: hashOf(command) };
 }
 
 /** Writes all of `line` or, where the disk is full, nothing: half a line would spoil the next one too. */

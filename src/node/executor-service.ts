@@ -8,8 +8,10 @@ import type { AttemptSpec } from '../wire/job-spec.ts';
 import type { JobMessage, JobMessageOf, Reason } from '../wire/jobs.ts';
 import type { StreamMux } from '../wire/stream-mux.ts';
 import type { AuditLog } from './audit-log.ts';
-import type { CoreLoop } from './core-loop.ts';
+import { nowMs, type CoreLoop } from './core-loop.ts';
 import { runAttempt, streamsAreFree } from './executor-streams.ts';
+import { jobEnvironment, type EnvironmentRules } from './job-environment.ts';
+import { RefusalTrail } from './refusal-trail.ts';
 
 const OUTCOME_CHARS_MAX = 200;
 
@@ -36,8 +38,7 @@ export interface ExecutorServiceOptions {
   readonly check: (from: NodeId, reserve: JobMessageOf<'job.reserve'>) => Promise<Verdict>;
   readonly login: LoginEnvironment;
   readonly user: RunRequest['user'];
-  /** Names of variables that a submitter may set, each possibly with a * at its end. */
-  readonly envAllow: readonly string[];
+  readonly environment: EnvironmentRules;
   readonly limits: { readonly timeoutMsMax: number | null; readonly outputBytesMax: number | null };
 }
 
@@ -46,11 +47,13 @@ export class ExecutorService {
   readonly #options: ExecutorServiceOptions;
   /** By attempt: nothing but the honesty of an origin keeps two attempts of one job from running here at once. */
   readonly #running = new Map<string, JobId>();
+  readonly #refusals: RefusalTrail;
   #idle: (() => void)[] = [];
   readonly #post: (input: ExecutorInput) => void;
 
   constructor(options: ExecutorServiceOptions) {
     this.#options = options;
+    this.#refusals = new RefusalTrail(options.audit, nowMs);
     const { post } = options.loop.add<ExecutorInput, ExecutorEffect>(options.executor, { kind: 'timer' }, (effect) =>
       this.#carryOut(effect),
     );
@@ -105,7 +108,7 @@ export class ExecutorService {
   async #check(from: NodeId, reserve: JobMessageOf<'job.reserve'>): Promise<void> {
     const verdict = await this.#judge(from, reserve);
     if (!verdict.ok && !reserve.dry_run) {
-      this.#options.audit.append({
+      this.#refusals.append(from, {
         event: 'refused',
         job: reserve.job,
         attempt: reserve.attempt,
@@ -147,7 +150,7 @@ export class ExecutorService {
       attempt,
       command: spec.command,
       cwd,
-      env: { ...jobEnvironment(login, spec, job, this.#options.envAllow), PWD: cwd },
+      env: { ...jobEnvironment(login, spec, job, this.#options.environment), PWD: cwd },
       umask: spec.umask,
       timeoutMs: shorter(spec.timeout_ms, this.#options.limits.timeoutMsMax),
       outputBytesMax: this.#options.limits.outputBytesMax,
@@ -167,22 +170,6 @@ export class ExecutorService {
     if (this.#running.size > 0) return;
     for (const settle of this.#idle.splice(0)) settle();
   }
-}
-
-/** INTERFACE "A job's environment": the executor's login environment, then what the submitter passes on. */
-function jobEnvironment(
-  login: LoginEnvironment,
-  spec: AttemptSpec,
-  job: JobId,
-  allow: readonly string[],
-): Record<string, string> {
-  const env: Record<string, string> = { ...login.env };
-  for (const [name, value] of Object.entries(spec.env)) {
-    const allowed = allow.some((item) => (item.endsWith('*') ? name.startsWith(item.slice(0, -1)) : name === item));
-    if (allowed && !name.startsWith('MESHWORK_')) env[name] = value;
-  }
-  env['MESHWORK_JOB_ID'] = job;
-  return env;
 }
 
 const shorter = (a: number | null, b: number | null): number | null =>

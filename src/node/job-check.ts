@@ -29,8 +29,9 @@ export async function checkJob(
   const reasons: Reason[] = [];
   const own = from === context.self();
   if (!own) {
+    // Who may not submit here learns nothing more of this machine, and costs it no look at its disk.
     const refusal = acceptance(context, from);
-    if (refusal !== null) reasons.push(refusal);
+    if (refusal !== null) return { ok: false, reasons: [refusal] };
     const judged = judge(reserve.command, context.config.exec);
     if (!judged.ok) reasons.push(judged.error);
   }

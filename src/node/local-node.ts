@@ -237,7 +237,7 @@ export class LocalNode {
         timeoutMsMax: config.exec.timeout_max_s === 0 ? null : config.exec.timeout_max_s * 1000,
         outputBytesMax: config.exec.output_max_bytes === 0 ? null : config.exec.output_max_bytes,
       },
-      envAllow: config.exec.env_allow,
+      environment: { commandsOnly: config.exec.mode === 'commands', allow: config.exec.env_allow },
     });
   }
 

@@ -1,4 +1,4 @@
-import type { LeaseId, NodeId } from '../../base/ids.ts';
+import type { JobId, LeaseId, NodeId } from '../../base/ids.ts';
 import type { JobMessageOf } from '../../wire/jobs.ts';
 import type { AttemptKey } from './executor-state.ts';
 
@@ -51,6 +51,11 @@ export class AttemptTable {
 
   hasEnded(key: AttemptKey): boolean {
     return this.#ended.has(textOf(key));
+  }
+
+  /** True where another origin than this one has an attempt of that job running. */
+  isRunningForOther(job: JobId, notFrom: NodeId): boolean {
+    return this.running().some((attempt) => attempt.job === job && attempt.from !== notFrom);
   }
 
   from(peer: NodeId): Attempt[] {

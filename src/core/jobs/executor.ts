@@ -34,7 +34,8 @@ export interface ExecutorOptions {
  * E1 leased + running never exceeds the slots (asserted at every grant).
  * E2 An attempt is given to the runner at most once: its lease is used up by `start`, and ended attempts are remembered.
  * E3 What runs is what was judged: a `start` with another command than was reserved is not started.
- * E4 No slot leaks: a lease ends by start, release, cancel, expiry or its link's end; a running attempt by `ended`.
+ * E4 A job runs here for one origin at a time: its processes are found, and ended, by the job's id.
+ * E5 No slot leaks: a lease ends by start, release, cancel, expiry or its link's end; a running attempt by `ended`.
  */
 export class Executor {
   readonly #options: ExecutorOptions;
@@ -186,6 +187,10 @@ export class Executor {
     if (this.#attempts.hasEnded(start)) return;
     if (known?.from !== from || known.kind !== 'leased' || known.lease !== start.lease || known.expiresAtMs <= nowMs) {
       return this.#sendNotStarted(from, start, reasonOf('other', 'has no such slot lease: it came too late'));
+    }
+    if (this.#attempts.isRunningForOther(start.job, from)) {
+      this.#attempts.forget(known);
+      return this.#sendNotStarted(from, start, reasonOf('denied', 'runs that job for another node'));
     }
     if (JSON.stringify(start.spec.command) !== JSON.stringify(known.reserve.command)) {
       this.#attempts.forget(known);

@@ -101,6 +101,26 @@ describe('slots', () => {
   });
 });
 
+test("a job that runs for one origin is not started for another: its end ends all processes of that job's id", () => {
+  const world = new World(3);
+  const start = (from: NodeId, attempt: number): string[] => {
+    const reserve = { ...world.message(1), attempt };
+    const { job, command } = reserve;
+    world.step({ kind: 'message', from, message: reserve });
+    const verdict = { ok: true, cwd: '/', toolsFound: [] } as const;
+    const [granted] = world.step({ kind: 'checked', job, attempt, from, verdict });
+    if (granted?.kind !== 'send' || granted.message.t !== 'job.reserved' || granted.message.lease === null) return [];
+    const spec = { command, env: {}, umask: 0, timeout_ms: null, stdin: false };
+    const streams = { stdin: null, stdout: 1, stderr: 3 };
+    const { lease } = granted.message;
+    const message = { t: 'job.start', job, attempt, lease, spec, cwd: '/', streams, window_bytes: 1 } as const;
+    return world.step({ kind: 'message', from, message }).map(({ kind }) => kind);
+  };
+  expect(start(A, 1)).toEqual(['run']);
+  expect(start(B, 2)).toEqual(['send']);
+  expect([world.executor.jobsRunning, world.executor.slotsFree]).toEqual([1, 2]);
+});
+
 describe('requirements are compared again', () => {
   test('all failed ones are told, whatever the slots', () => {
     const world = new World(0);
