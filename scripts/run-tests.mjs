@@ -1,6 +1,6 @@
 // Runs the checks and the test suites one after the other, on this Node.js and (unit and end-to-end) on the newest
 // supported one, and closes with "N passed, N failed". Called by scripts/test.
-import { spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -24,32 +24,43 @@ let passed = 0;
 let failed = 0;
 const failures = [];
 
-function step(title, command, args, env = {}) {
+/** Runs a command with its output held back, so that what runs side by side stays readable. */
+function run(command, args, env) {
+  return new Promise((resolve) => {
+    const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...environment, ...env } });
+    const output = [];
+    child.stdout.on('data', (chunk) => output.push(chunk));
+    child.stderr.on('data', (chunk) => output.push(chunk));
+    child.on('error', (error) => output.push(Buffer.from(`${error.message}\n`)));
+    child.on('close', (code) => resolve({ good: code === 0, output: Buffer.concat(output).toString('utf8') }));
+  });
+}
+
+async function step(title, command, args, env = {}) {
   const started = performance.now();
-  console.log(`\n== ${title}`);
-  const result = spawnSync(command, args, { stdio: 'inherit', env: { ...environment, ...env } });
+  const { good, output } = await run(command, args, env);
   const seconds = ((performance.now() - started) / 1000).toFixed(1);
-  const good = result.status === 0;
-  console.log(`== ${title}: ${good ? 'ok' : 'FAILED'} (${seconds} s)`);
+  console.log(`\n== ${title}\n${output.trimEnd()}\n== ${title}: ${good ? 'ok' : 'FAILED'} (${seconds} s)`);
   return good;
 }
 
-function check(title, command, args) {
-  if (step(title, command, args)) passed += 1;
+async function check(title, command, args) {
+  if (await step(title, command, args)) passed += 1;
   else {
     failed += 1;
     failures.push(title);
   }
 }
 
-function suite(name, node, label) {
+async function suite(name, node, label) {
   const report = join(work, `${name}-${label}.json`);
-  const args = ['node_modules/vitest/vitest.mjs', 'run', '--project', name, '--reporter=default', '--reporter=json'];
+  const args = ['node_modules/vitest/vitest.mjs', 'run', '--project', name, '--reporter=dot', '--reporter=json'];
   const env = {
     MESHWORK_TEST_BUILT: '1',
+    NO_COLOR: '1',
     ...(soak ? { MESHWORK_SOAK: '1', MESHWORK_SEEDS: '1000' } : {}),
   };
-  const good = step(`${name} on Node.js ${label}`, node, [...args, `--outputFile.json=${report}`], env);
+  const good = await step(`${name} on Node.js ${label}`, node, [...args, `--outputFile.json=${report}`], env);
   let counted = { numPassedTests: 0, numFailedTests: 0, numTotalTests: 0 };
   try {
     counted = JSON.parse(readFileSync(report, 'utf8'));
@@ -66,36 +77,42 @@ function suite(name, node, label) {
   }
 }
 
+/** Suites one after the other; several such lanes run side by side, since most of a mesh test is waiting. */
+async function lane(suites) {
+  for (const [name, node, label] of suites) await suite(name, node, label);
+}
+
 /** The newest supported Node.js, as a package: the binary alone, in a temporary folder. */
-function newestNode() {
+async function newestNode() {
   if (process.versions.node === NODE_NEWEST) return null;
   const name = `node-${process.platform}-${process.arch}`;
   const where = join(work, 'node');
   const args = ['install', '--prefix', where, '--no-save', '--no-audit', '--no-fund', `${name}@${NODE_NEWEST}`];
-  const good = step(`install Node.js ${NODE_NEWEST}`, 'npm', [...args, '--loglevel=error']);
+  const good = await step(`install Node.js ${NODE_NEWEST}`, 'npm', [...args, '--loglevel=error']);
   return good ? join(where, 'node_modules', name, 'bin', 'node') : null;
 }
 
 try {
   const node = process.execPath;
   const here = process.versions.node;
-  check('build', node, ['scripts/build.mjs']);
-  check('types', node, ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.json']);
-  check('types of the core', node, ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.core.json']);
-  check('lint', 'npx', ['oxlint', '--deny-warnings', 'src', 'test', 'scripts']);
-  check('format', 'npx', ['oxfmt', '--check', 'src', 'test', 'scripts']);
-  check('unused code', 'npx', ['knip']);
-  check('package', 'npx', ['publint', '--strict']);
-  for (const name of ['architecture', 'unit', 'simulation', 'contract', 'mesh', 'e2e', 'netns'])
-    suite(name, node, here);
-  if (!quick) {
-    const newest = newestNode();
-    if (newest !== null) for (const name of ['unit', 'e2e']) suite(name, newest, NODE_NEWEST);
-    else if (process.versions.node !== NODE_NEWEST) {
-      failed += 1;
-      failures.push(`Node.js ${NODE_NEWEST} could not be installed`);
-    }
+  await check('build', node, ['scripts/build.mjs']);
+  const newest = quick ? null : await newestNode();
+  if (newest === null && !quick && here !== NODE_NEWEST) {
+    failed += 1;
+    failures.push(`Node.js ${NODE_NEWEST} could not be installed`);
   }
+  await check('types', node, ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.json']);
+  await check('types of the core', node, ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.core.json']);
+  await check('lint', 'npx', ['oxlint', '--deny-warnings', 'src', 'test', 'scripts']);
+  await check('format', 'npx', ['oxfmt', '--check', 'src', 'test', 'scripts']);
+  await check('unused code', 'npx', ['knip']);
+  await check('package', 'npx', ['publint', '--strict']);
+  const onThis = (name) => [name, node, here];
+  const again = (name) => (newest === null ? [] : [[name, newest, NODE_NEWEST]]);
+  await Promise.all([
+    lane([...['architecture', 'unit', 'simulation', 'contract', 'mesh'].map(onThis), ...again('unit')]),
+    lane([...['e2e', 'netns'].map(onThis), ...again('e2e')]),
+  ]);
 } finally {
   rmSync(work, { recursive: true, force: true });
 }
