@@ -9,16 +9,9 @@ import type { Rulings, VerifiedStatement } from './authority.ts';
  * that such a grant names.
  */
 export function relevantStatements(rulings: Rulings): VerifiedStatement[] {
-  const ordered = new Map<StatementHash, VerifiedStatement>([[rulings.genesis.hash, rulings.genesis]]);
-  const named = new Set<NodeId>([rulings.genesis.statement.node]);
-  const vias = new Set<StatementHash>([...rulings.authorities.values()].map(({ via }) => via.hash));
-  for (const authority of rulings.authorities.keys()) {
-    for (const grant of rulings.grantsBy.get(authority) ?? []) {
-      if (rulings.isVoid(grant) && !vias.has(grant.hash)) continue;
-      ordered.set(grant.hash, grant);
-      named.add(grant.statement.node);
-    }
-  }
+  const grants = relevantGrants(rulings);
+  const ordered = new Map<StatementHash, VerifiedStatement>(grants.map((grant) => [grant.hash, grant]));
+  const named = new Set<NodeId>(grants.map(({ statement }) => statement.node));
   for (const [signer, revokes] of rulings.revokesBy) {
     const isAuthority = rulings.authorities.has(signer);
     for (const [node, revoke] of revokes) {
@@ -26,6 +19,20 @@ export function relevantStatements(rulings: Rulings): VerifiedStatement[] {
     }
   }
   return [...ordered.values()];
+}
+
+/**
+ * The nodes that relevant grants name. A revocation of any other node changes nothing and may have been left out where
+ * it came late, so nodes agree on the others only.
+ */
+export function namedNodes(rulings: Rulings): Set<NodeId> {
+  return new Set(relevantGrants(rulings).map(({ statement }) => statement.node));
+}
+
+function relevantGrants(rulings: Rulings): VerifiedStatement<Grant>[] {
+  const vias = new Set<StatementHash>([...rulings.authorities.values()].map(({ via }) => via.hash));
+  const byAuthorities = [...rulings.authorities.keys()].flatMap((node) => rulings.grantsBy.get(node) ?? []);
+  return [rulings.genesis, ...byAuthorities.filter((grant) => !rulings.isVoid(grant) || vias.has(grant.hash))];
 }
 
 /**

@@ -1,5 +1,6 @@
 import type { MeshId, NodeId } from '../../base/ids.ts';
 import type { Grant, Role, StatementHash } from '../../wire/trust.ts';
+import { namedNodes } from './relevance.ts';
 import { rule, type Rulings, type VerifiedStatement } from './authority.ts';
 
 /** How long after its end, on our clock, a grant still counts: the signer's clock and ours may differ. */
@@ -55,7 +56,9 @@ export function trustSetOf(rulings: Rulings, meshId: MeshId, nowWallMs: number):
       if (nextExpiryWallMs === null || endsMs < nextExpiryWallMs) nextExpiryWallMs = endsMs;
     }
   }
-  return { meshId, members, revoked: new Set(rulings.standing.keys()), nextExpiryWallMs };
+  const named = namedNodes(rulings);
+  const revoked = new Set([...rulings.standing.keys()].filter((node) => named.has(node)));
+  return { meshId, members, revoked, nextExpiryWallMs };
 }
 
 /**

@@ -318,7 +318,8 @@ describe('a network of machines', () => {
         }));
         for (const other of others) expect(other).toEqual(first);
       }),
-      { numRuns: 100 },
+      // A node's own revocation came late to some, when nothing named that node any more.
+      { numRuns: 100, examples: [[-1791287122]] },
     );
   });
 });
