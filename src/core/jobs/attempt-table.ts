@@ -82,6 +82,10 @@ export class AttemptTable {
     return this.#count('checking');
   }
 
+  checkingFrom(peer: NodeId): number {
+    return this.from(peer).filter(({ kind }) => kind === 'checking').length;
+  }
+
   get runningCount(): number {
     return this.#count('running');
   }

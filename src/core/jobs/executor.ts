@@ -12,6 +12,8 @@ import { Waiters } from './waiters.ts';
 export const LEASE_TTL_MS = 10_000;
 /** Requests whose policy and directory are being judged at once. */
 export const CHECKS_MAX = 256;
+/** Of them, those of one origin: no member's flood keeps the others, or this node's own jobs, from being judged. */
+export const CHECKS_PER_ORIGIN_MAX = 64;
 
 export interface ExecutorOptions {
   readonly slots: number;
@@ -142,7 +144,7 @@ export class Executor {
     if (known !== undefined || this.#attempts.hasEnded(reserve)) {
       return this.#refuse(from, reserve, [reasonOf('other', 'has this attempt already')], false);
     }
-    if (this.#attempts.checkingCount >= CHECKS_MAX) {
+    if (this.#attempts.checkingCount >= CHECKS_MAX || this.#attempts.checkingFrom(from) >= CHECKS_PER_ORIGIN_MAX) {
       if (!reserve.dry_run) this.#waiters.add(from);
       return this.#refuse(from, reserve, [reasonOf('full', 'is judging too many requests')], true);
     }

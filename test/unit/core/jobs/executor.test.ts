@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { base32, makeJobId, type LeaseId, type NodeId } from '../../../../src/base/ids.ts';
-import { CHECKS_MAX, Executor } from '../../../../src/core/jobs/executor.ts';
+import { CHECKS_MAX, CHECKS_PER_ORIGIN_MAX, Executor } from '../../../../src/core/jobs/executor.ts';
 import type { ExecutorEffect, ExecutorInput } from '../../../../src/core/jobs/executor-state.ts';
 import { HINT_HOLD_MS, Waiters, WAITERS_MAX } from '../../../../src/core/jobs/waiters.ts';
 import type { Requirements } from '../../../../src/wire/job-spec.ts';
@@ -91,13 +91,18 @@ describe('slots', () => {
     expect(world.cancel(A, 2)).toEqual(['B slot_free']);
   });
 
-  test('requests being judged are bounded', () => {
+  test("requests being judged are bounded, and no origin's flood takes the share of another", () => {
     const world = new World(4);
-    for (let number = 1; number <= CHECKS_MAX; number++) {
-      world.step({ kind: 'message', from: A, message: world.message(number) });
+    const ask = (from: NodeId, number: number): string[] =>
+      world.step({ kind: 'message', from, message: world.message(number) }).flatMap(textOf);
+    let number = 0;
+    for (; number < CHECKS_PER_ORIGIN_MAX; number++) expect(ask(A, number)).toEqual([]);
+    expect(ask(A, number++)[0]).toBe('A full');
+    expect(world.reserve(B, number++)).toContain('B reserved');
+    for (let origin = 10; number < CHECKS_MAX + 2; origin++) {
+      for (let i = 0; i < CHECKS_PER_ORIGIN_MAX; i++) ask(nodeId(origin), number++);
     }
-    const effects = world.step({ kind: 'message', from: A, message: world.message(CHECKS_MAX + 1) });
-    expect(effects.flatMap(textOf)[0]).toBe('A full');
+    expect(ask(B, number)[0]).toBe('B full');
   });
 });
 
