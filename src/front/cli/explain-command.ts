@@ -3,7 +3,7 @@ import type { ApiClient } from '../../node/api-client.ts';
 import type { ExplainReport } from '../../node/api-types.ts';
 import { EXIT_MESHWORK } from './exit-code.ts';
 import { jobSpecOf, type JobOptions } from './job-options.ts';
-import { printLine } from './output.ts';
+import { printJson, printLine } from './output.ts';
 
 /** `explain`: class, where it would run, every candidate's score, every other node's reasons. Runs nothing. */
 export async function explainCommand(
@@ -16,7 +16,8 @@ export async function explainCommand(
   const api = await connect();
   try {
     const report = await api.call('explain', { spec });
-    printLine(json ? JSON.stringify(report, null, 2) : explainView(report));
+    if (json) printJson(report);
+    else printLine(explainView(report));
     return report.error === undefined ? 0 : EXIT_MESHWORK;
   } finally {
     api.close();

@@ -5,7 +5,7 @@ import type { RunObject } from '../../node/api-types.ts';
 import { mapExitCode, signalExitCode } from './exit-code.ts';
 import { HeldOutput } from './held-output.ts';
 import { jobSpecOf, type JobOptions } from './job-options.ts';
-import { JsonOutput, printError, printLine, withOutput, writeTo } from './output.ts';
+import { JsonOutput, printError, printJson, withOutput, writeTo } from './output.ts';
 
 export interface MapOptions extends JobOptions {
   readonly jobs?: string;
@@ -175,7 +175,7 @@ class Batch {
         result instanceof MeshError
           ? { error: { code: result.code, message: result.message } }
           : withOutput(result, entry.whole.stdout, entry.whole.stderr);
-      printLine(JSON.stringify({ arg: entry.arg, ...shown }));
+      printJson({ arg: entry.arg, ...shown }, 0);
       return;
     }
     const tag = this.#options.tag === true ? `${entry.arg}\t` : '';

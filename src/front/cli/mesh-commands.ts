@@ -1,11 +1,12 @@
 import { rmSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { MeshError } from '../../base/errors.ts';
+import { escapeControls } from '../../base/escape.ts';
 import { formatDuration, parseDuration } from '../../base/units.ts';
 import { connectDaemon, type ApiClient } from '../../node/api-client.ts';
 import { ensureDaemon } from '../../node/api-daemon.ts';
 import type { Home } from '../../node/api-daemon.ts';
-import { colourWanted, printLine } from './output.ts';
+import { colourWanted, printJson, printLine } from './output.ts';
 import { statusView } from './status-view.ts';
 import { checkUpFlags, conflictingFlags, flagWords, type UpOptions } from './up-flags.ts';
 
@@ -36,8 +37,9 @@ async function withDaemon<T>(context: CliContext, use: (api: ApiClient) => Promi
 
 /** Prints the one JSON document of `--json`, or the person's lines. */
 function print(context: CliContext, document: object, lines: readonly string[]): void {
-  if (context.json) printLine(JSON.stringify(document, null, 2));
-  else for (const line of lines) printLine(line);
+  if (context.json) printJson(document);
+  // Names and notices may come from other nodes.
+  else for (const line of lines) printLine(escapeControls(line));
 }
 
 export async function upCommand(context: CliContext, options: UpOptions): Promise<number> {
@@ -180,7 +182,7 @@ export async function statusCommand(context: CliContext, watch: boolean): Promis
   try {
     for (;;) {
       const status = await api.call('status', {});
-      if (context.json) printLine(watch ? JSON.stringify(status) : JSON.stringify(status, null, 2));
+      if (context.json) printJson(status, watch ? 0 : 2);
       else printLine(`${watch && process.stdout.isTTY ? CLEAR_SCREEN : ''}${statusView(status, colourWanted())}`);
       if (!watch) return 0;
       await delay(WATCH_MS);

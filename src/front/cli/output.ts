@@ -15,9 +15,23 @@ export function writeTo(stream: NodeJS.WriteStream, bytes: Uint8Array): void | P
   });
 }
 
-/** Prints a person's text, or the one JSON document of `--json`. */
+/** Prints a person's text. */
 export function printLine(text: string): void {
   writeWhole(1, `${text}\n`);
+}
+
+/** Prints the one JSON document of `--json`, or a line of JSON Lines with an indent of 0. */
+export function printJson(document: unknown, indent = 2): void {
+  printLine(jsonText(document, indent));
+}
+
+/** What JSON need not escape and a terminal may obey: DEL, C1 (U+009B is CSI), separators, bidirectional controls. */
+const TERMINAL_CONTROLS = /[\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g;
+
+/** JSON of the same meaning that does nothing to the terminal it may be shown on: parts come from other nodes. */
+export function jsonText(document: unknown, indent: number): string {
+  const escaped = (char: string): string => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`;
+  return JSON.stringify(document, null, indent).replaceAll(TERMINAL_CONTROLS, escaped);
 }
 
 export function printError(text: string): void {

@@ -4,7 +4,7 @@ import type { ApiClient, JobHandle } from '../../node/api-client.ts';
 import type { RunObject } from '../../node/api-types.ts';
 import { EXIT_MESHWORK, exitCodeOf, signalExitCode } from './exit-code.ts';
 import { jobSpecOf, type JobOptions } from './job-options.ts';
-import { JsonOutput, printError, printLine, withOutput, writeTo } from './output.ts';
+import { JsonOutput, printError, printJson, withOutput, writeTo } from './output.ts';
 
 const CANCEL_SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 
@@ -50,7 +50,7 @@ export async function runCommand(
   const interrupted = cancelOnSignal(job);
   try {
     const result = await job.result;
-    if (json) printLine(JSON.stringify(withOutput(result, stdout, stderr), null, 2));
+    if (json) printJson(withOutput(result, stdout, stderr));
     else report(result);
     if (readerGone && result.reason === 'cancelled') return signalExitCode('SIGPIPE');
     const signal = interrupted();
@@ -99,7 +99,7 @@ function cancelOnSignal(job: JobHandle): () => string | null {
 export function reportFailure(error: unknown, json: boolean): number {
   const code = error instanceof MeshError ? error.code : 'internal';
   const message = error instanceof Error ? error.message : String(error);
-  if (json) printLine(JSON.stringify({ error: { code, message } }, null, 2));
+  if (json) printJson({ error: { code, message } });
   printError(`${message} [${code}]`);
   if (code === 'internal' && error instanceof Error && process.env['MESHWORK_DEBUG'] === '1')
     printError(error.stack ?? '');
