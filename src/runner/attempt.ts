@@ -26,6 +26,8 @@ export interface AttemptHost {
   readonly pool: PipePool;
   readonly log: Logger;
   readonly send: (message: FromRunner) => void;
+  /** No other attempt of this job is open. */
+  readonly isOnlyOne: () => boolean;
 }
 
 interface Exit {
@@ -127,7 +129,7 @@ export class Attempt {
     const { child } = spawned;
     const exited = exitOf(child, this.#host.log);
     const pid = child.pid ?? 0;
-    const hunt = new TreeHunt({ job, leaderPid: pid }, this.#host.log);
+    const hunt = new TreeHunt({ job, leaderPid: pid, ownsCookie: this.#host.isOnlyOne }, this.#host.log);
     this.#leader = { pid, hunt };
     const timer =
       timeoutMs === null ? null : setTimeout(() => this.#end('timeout'), Math.min(timeoutMs, DURATION_MS_MAX));

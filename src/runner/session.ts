@@ -1,9 +1,12 @@
 import type { Socket } from 'node:net';
+import { messageOf } from '../base/errors.ts';
+import type { JobId } from '../base/ids.ts';
 import type { Logger } from '../base/log.ts';
 import { unreachable } from '../base/assert.ts';
 import { FrameSocket } from '../adapters/process/frame-socket.ts';
 import type { PipePool } from '../adapters/process/pipe-pool.ts';
-import type { RunnerRun } from '../wire/runner.ts';
+import { killJobTrees } from '../adapters/process/tree.ts';
+import type { FromRunner, RunnerRun } from '../wire/runner.ts';
 import { STREAMS_MAX } from '../wire/stream-mux.ts';
 import { PROTOCOL_VERSION } from '../wire/version.ts';
 import { Attempt } from './attempt.ts';
@@ -28,6 +31,8 @@ export class Session {
   readonly #host: SessionHost;
   readonly #frames: FrameSocket;
   readonly #attempts = new Map<string, Attempt>();
+  /** Jobs of which several attempts were open at once, until the last has ended. */
+  readonly #shared = new Set<JobId>();
   #ending = false;
   #connected = true;
   #resolveFinished: () => void = () => undefined;
@@ -74,8 +79,11 @@ export class Session {
     if (this.#attempts.size >= ATTEMPTS_OPEN_MAX) return `it ordered more than ${ATTEMPTS_OPEN_MAX} attempts at once`;
     if (!mux.canOpen(streams)) return `it named streams that cannot be opened, for ${key}`;
     const { pool, log, journal } = this.#host;
-    const attempt = new Attempt(order, { mux, pool, log, send: (message) => this.#frames.sendControl(message) });
+    const send = (message: FromRunner): boolean => this.#frames.sendControl(message);
+    const isOnlyOne = (): boolean => this.#attemptsOf(order.job) === 1;
+    const attempt = new Attempt(order, { mux, pool, log, send, isOnlyOne });
     this.#attempts.set(key, attempt);
+    if (!isOnlyOne()) this.#shared.add(order.job);
     journal.add(order.job);
     void this.#attend(key, attempt, order);
     if (this.#ending) attempt.cancel();
@@ -84,9 +92,25 @@ export class Session {
 
   async #attend(key: string, attempt: Attempt, order: RunnerRun): Promise<void> {
     await attempt.run();
+    if (this.#attemptsOf(order.job) === 1) {
+      // Two that end at one moment each leave what carries their cookie to the other.
+      if (this.#shared.delete(order.job)) await this.#endStrays(order.job);
+      this.#host.journal.remove(order.job);
+    }
     this.#attempts.delete(key);
-    this.#host.journal.remove(order.job);
     this.#settle();
+  }
+
+  async #endStrays(job: JobId): Promise<void> {
+    try {
+      await killJobTrees([job], this.#host.log);
+    } catch (error) {
+      this.#host.log.error('cannot look for what attempts of one job left', { job, error: messageOf(error) });
+    }
+  }
+
+  #attemptsOf(job: JobId): number {
+    return [...this.#attempts.keys()].filter((key) => key.startsWith(`${job}/`)).length;
   }
 
   /** Stage 1: what a daemon ordered ends with its connection. Jobs that outlive it would be kept here. */

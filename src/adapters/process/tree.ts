@@ -25,6 +25,8 @@ export interface JobTree {
   readonly job: JobId;
   /** The leader's pid, which is also its group and its session; null where only the cookie is known. */
   readonly leaderPid: number | null;
+  /** False while another attempt runs under the same cookie: what went astray is then found when the last one ends. */
+  readonly ownsCookie?: () => boolean;
 }
 
 const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
@@ -80,9 +82,9 @@ export class TreeHunt {
   look(fromPid = 1): ProcessRow[] {
     const entry = `${COOKIE_NAME}=${this.#tree.job}`;
     this.#lastTable = readProcessTable(fromPid);
-    const members = membersOf(this.#lastTable, this.#tree.leaderPid, this.#known, (row) =>
-      environmentHolds(row.pid, entry),
-    );
+    const ownsCookie = this.#tree.ownsCookie?.() ?? true;
+    const hasCookie = (row: ProcessRow): boolean => ownsCookie && environmentHolds(row.pid, entry);
+    const members = membersOf(this.#lastTable, this.#tree.leaderPid, this.#known, hasCookie);
     for (const row of members) this.#known.set(row.pid, row.startTag);
     return members;
   }

@@ -7,7 +7,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { takeLock } from '../../../src/adapters/process/instance-lock.ts';
 import { startRunner } from '../../../src/adapters/process/runner-client.ts';
 import { silentLogger } from '../../../src/base/log.ts';
-import { alive, isAlive, makeDaemon, makeRig, type Rig, run, type Run, until } from './rig.ts';
+import { alive, isAlive, makeDaemon, makeRig, newJob, type Rig, run, type Run, until } from './rig.ts';
 
 /** INTERFACE: the remote process tree is gone within this. */
 const GONE_MS = 7000;
@@ -273,4 +273,21 @@ describe('the runner', () => {
       failure,
     );
   });
+});
+
+it('of two attempts of one job, the end of one leaves the other alone, and the last takes all that went astray', async () => {
+  const job = newJob();
+  const first = run(rig.runner, 'while read -t 0.01 line || [ $? -gt 128 ]; do sleep 0.01; done; echo well', {
+    job,
+    stdin: true,
+  });
+  await first.started;
+  for (let attempt = 2; attempt <= 6; attempt++) {
+    const line = 'setsid sleep 600 > /dev/null 2>&1 & sleep 0.05';
+    const { outcome } = await run(rig.runner, line, { job, attempt }).result;
+    expect(outcome).toEqual({ kind: 'exited', code: 0 });
+  }
+  first.stdin?.end();
+  expect(await first.result).toMatchObject({ outcome: { kind: 'exited', code: 0 }, stdout: 'well\n' });
+  await until('all are gone', () => alive(job).length === 0);
 });

@@ -36,7 +36,7 @@ export interface Ran extends RunResult {
   readonly streams: readonly ('ended' | 'aborted')[];
 }
 
-export interface RunOptions extends Partial<Omit<RunRequest, 'job' | 'command'>> {
+export interface RunOptions extends Partial<Omit<RunRequest, 'command'>> {
   readonly stdin?: boolean;
   /** Consumes nothing of stdout until told. */
   readonly stalled?: boolean;
@@ -109,7 +109,7 @@ export const newJob = (): JobId => makeJobId(Date.now(), randomBytes(16));
 
 export function run(runner: RunnerProcess, command: string | readonly string[], options: RunOptions = {}): Run {
   const { mux } = runner;
-  const job = newJob();
+  const job = options.job ?? newJob();
   const { stdin: wantsStdin, stalled, onAbortStdin, onStdinSent, onStdout, ...rest } = options;
   const hash = createHash('sha256');
   const out = collect(runner, hash, stalled ?? false, onStdout);
