@@ -23,6 +23,8 @@ export type CommandEnd =
 
 /** After the leader's exit its pipes get this long to close: what it left running may hold them for ever. */
 const DRAIN_MS = 200;
+/** From TERM to KILL, for what is over its bound. */
+const TERM_GRACE_MS = 1000;
 /** Looks at the machine yield to jobs. */
 const NICENESS = 10;
 
@@ -53,17 +55,28 @@ function follow(child: ChildProcess, command: BoundedCommand): Promise<CommandEn
     const stderr: Buffer[] = [];
     let exitCode: number | null = null;
     let drain: NodeJS.Timeout | null = null;
+    let stopping: CommandEnd | null = null;
     const finish = (end: CommandEnd): void => {
       clearTimeout(limit);
       if (drain !== null) clearTimeout(drain);
-      killGroup(child.pid);
+      signalGroup(child.pid, 'SIGKILL');
       child.stdout?.destroy();
       child.stderr?.destroy();
       resolve(end);
     };
+    /** What is over its bound is asked first: a profile killed outright leaves its locks behind (pyenv's for good). */
+    const stop = (end: CommandEnd): void => {
+      if (stopping !== null) return;
+      stopping = end;
+      clearTimeout(limit);
+      signalGroup(child.pid, 'SIGTERM');
+      drain = setTimeout(() => finish(end), TERM_GRACE_MS);
+    };
     const exited = (): void =>
-      finish({ kind: 'exited', code: exitCode, stdout: Buffer.concat(stdout), stderr: Buffer.concat(stderr) });
-    const limit = setTimeout(() => finish({ kind: 'timeout' }), command.timeoutMs);
+      finish(
+        stopping ?? { kind: 'exited', code: exitCode, stdout: Buffer.concat(stdout), stderr: Buffer.concat(stderr) },
+      );
+    const limit = setTimeout(() => stop({ kind: 'timeout' }), command.timeoutMs);
     for (const [stream, chunks] of [
       [child.stdout, stdout],
       [child.stderr, stderr],
@@ -71,13 +84,14 @@ function follow(child: ChildProcess, command: BoundedCommand): Promise<CommandEn
       let bytes = 0;
       stream?.on('data', (chunk: Buffer) => {
         bytes += chunk.length;
-        if (bytes > command.outputBytesMax) finish({ kind: 'too_much_output' });
+        if (bytes > command.outputBytesMax) stop({ kind: 'too_much_output' });
         else chunks.push(chunk);
       });
     }
     child.on('error', (error) => finish({ kind: 'not_started', message: messageOf(error) }));
     child.on('exit', (code) => {
       exitCode = code;
+      if (stopping !== null) return;
       drain = setTimeout(exited, DRAIN_MS);
     });
     child.on('close', exited);
@@ -94,10 +108,10 @@ function lowerPriority(pid: number | undefined): void {
   }
 }
 
-function killGroup(pid: number | undefined): void {
+function signalGroup(pid: number | undefined, signal: NodeJS.Signals): void {
   if (pid === undefined) return;
   try {
-    process.kill(-pid, 'SIGKILL');
+    process.kill(-pid, signal);
   } catch (error) {
     // ESRCH: the group is empty, as it should be. EPERM (macOS): only zombies are left in it.
     if (!['ESRCH', 'EPERM'].includes(systemCodeOf(error))) throw error;

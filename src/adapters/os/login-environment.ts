@@ -8,7 +8,8 @@ import { type CommandEnd, runBounded } from './bounded-command.ts';
 import type { ExecUser } from './exec-user.ts';
 import { pathDirectories } from './tool-scan.ts';
 
-const LOGIN_SHELL_TIMEOUT_MS = 3000;
+/** Profiles start version managers; on a busy machine that takes seconds, and cut short they may leave locks. */
+const LOGIN_SHELL_TIMEOUT_MS = 10_000;
 const LOGIN_OUTPUT_BYTES_MAX = 1024 * 1024;
 
 const DEFAULT_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';

@@ -34,6 +34,16 @@ describe('runBounded', () => {
     await expectGone(pidFile);
   });
 
+  it('lets what is over its time clean up, and kills what does not heed', async () => {
+    const lock = join(folder(), 'lock');
+    const pidFile = join(folder(), 'pid');
+    const tidy = `bash -c 'trap "rm ${lock}" EXIT; : > ${lock}; sleep 96'`;
+    const deaf = `sh -c 'trap "" TERM; echo $$ > ${pidFile}; while :; do sleep 1; done' & ${tidy}; wait`;
+    expect((await sh(deaf, { timeoutMs: 500 })).kind).toBe('timeout');
+    expect(existsSync(lock)).toBe(false);
+    await expectGone(pidFile);
+  });
+
   it('does not wait for what holds the pipe after the leader exited, and ends it', async () => {
     const pidFile = join(folder(), 'pid');
     const end = await sh(`sleep 97 & echo $! > ${pidFile}; echo done`);
