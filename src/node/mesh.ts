@@ -1,15 +1,13 @@
-import { saveRoster } from '../adapters/tls/roster-file.ts';
-import { verifyItems, type Genuine } from '../adapters/tls/statement-signatures.ts';
+import type { Genuine } from '../adapters/tls/statement-signatures.ts';
 import type { LoadedIdentity } from '../adapters/tls/identity.ts';
 import { verifier } from '../adapters/tls/verifier.ts';
 import { WebSocketTransport } from '../adapters/ws/peer-transport.ts';
 import { messageOf } from '../base/errors.ts';
 import type { MeshId, NodeId } from '../base/ids.ts';
 import type { Logger } from '../base/log.ts';
-import { pick, type Random } from '../base/random.ts';
+import type { Random } from '../base/random.ts';
 import type { Member, MembershipEffect, MembershipInput } from '../core/membership/contract.ts';
 import { Membership } from '../core/membership/membership.ts';
-import { TrustMachine, type TrustEffect, type TrustInput } from '../core/trust/trust-machine.ts';
 import type { TrustSet } from '../core/trust/trust-set.ts';
 import type { Discovery, DiscoveryState, PeerHint } from '../ports/discovery.ts';
 import type { Address, Listening, PairContext } from '../ports/links.ts';
@@ -22,14 +20,13 @@ import { AddressSaver } from './address-saver.ts';
 import { advertisedAddresses, isAnyHost } from './address.ts';
 import { nowMs, type CoreLoop } from './core-loop.ts';
 import type { Home } from './home.ts';
+import { TrustService } from './trust-service.ts';
 import { LinkTable, type Peer } from './links.ts';
 import { isSignedBy, signText } from './member-signatures.ts';
 import { meshNotices } from './mesh-notices.ts';
 import { Nearby } from './nearby.ts';
-import { onBothClocks } from './trust-clock.ts';
 import { loadAddresses, nextIncarnation, saveIncarnation } from './node-state.ts';
 
-const TRUST_SYNC_MS = 30_000;
 const REFUSALS_SHOWN_MAX = 8;
 /** How long a goodbye may take to reach the peers. */
 const LEAVE_MS_MAX = 2000;
@@ -65,15 +62,13 @@ export class Mesh {
   readonly nearby = new Nearby();
   readonly #options: MeshOptions;
   readonly #transport: WebSocketTransport;
-  readonly #trust: TrustMachine;
+  readonly #trust: TrustService;
   readonly #membership: Membership;
   readonly #incarnation: number;
-  readonly #postTrust: (input: TrustInput) => void;
   readonly #postMember: (input: MembershipInput) => void;
-  readonly #removeMachines: () => void;
+  readonly #removeMembership: () => void;
   readonly #addresses: AddressSaver;
   readonly #refusals = new Map<NodeId, string>();
-  readonly #timers: NodeJS.Timeout[] = [];
   #listening: Listening | null = null;
   #discoveryState: DiscoveryState = { kind: 'off' };
   #onLeft: () => void = () => undefined;
@@ -86,7 +81,14 @@ export class Mesh {
     this.#options = options;
     this.id = options.meshId;
     this.#incarnation = nextIncarnation(home.state, log);
-    this.#trust = new TrustMachine(self, options.meshId, options.statements, Date.now());
+    this.#trust = new TrustService({
+      ...options,
+      self,
+      rosterPath: home.trust,
+      linkedPeers: () => this.links.peers.map(({ id }) => id),
+      send: (peer, message) => this.links.get(peer)?.send(message),
+      onChanged: (trust, removed) => this.#trustChanged(trust, removed),
+    });
     this.#membership = new Membership({ self, mesh: options.meshId, incarnation: this.#incarnation, random });
     this.#transport = new WebSocketTransport({
       keyPem: identity.keyPem,
@@ -111,18 +113,11 @@ export class Mesh {
       onRefused: (peer) => this.#postMember({ kind: 'dial_refused', peer }),
       onAddressBook: () => this.#addresses.changed(),
     });
-    const trust = options.loop.add<TrustInput, TrustEffect>(onBothClocks(this.#trust), { kind: 'tick' }, (effect) =>
-      this.#carryOutTrust(effect),
-    );
     const members = options.loop.add<MembershipInput, MembershipEffect>(this.#membership, { kind: 'timer' }, (effect) =>
       this.#carryOutMember(effect),
     );
-    this.#postTrust = trust.post;
     this.#postMember = members.post;
-    this.#removeMachines = () => {
-      trust.remove();
-      members.remove();
-    };
+    this.#removeMembership = members.remove;
   }
 
   /**
@@ -201,7 +196,7 @@ export class Mesh {
 
   /** A statement that this node signed: counted, stored and passed on before this returns. */
   addStatement(entry: Genuine): void {
-    this.#postTrust({ kind: 'add', entry });
+    this.#trust.add(entry);
   }
 
   statementsFor(nodes: readonly NodeId[]): Statement[] {
@@ -229,7 +224,6 @@ export class Mesh {
   }
 
   async stop(reason: string): Promise<void> {
-    for (const timer of this.#timers) clearInterval(timer);
     this.#addresses.flush();
     this.links.stop(reason);
     this.#removeMachines();
@@ -246,7 +240,6 @@ export class Mesh {
       if (this.trust.members.has(id)) this.links.want(id, addresses);
     }
     for (const peer of peers) this.links.wantStatic(peer);
-    this.#timers.push(setInterval(() => this.#syncTrust(), TRUST_SYNC_MS));
     if (discovery === null) return;
     discovery.start(
       {
@@ -281,13 +274,13 @@ export class Mesh {
   #linkUp(peer: Peer, instance: number): void {
     this.#refusals.delete(peer.id);
     this.nearby.forget(peer.id);
-    this.#postTrust({ kind: 'link_up', peer: peer.id });
+    this.#trust.linkUp(peer.id);
     this.#postMember({ kind: 'link_up', peer: peer.id, link: peer.number, instance });
     this.#options.onChanged();
   }
 
   #linkDown(peer: Peer): void {
-    this.#postTrust({ kind: 'link_down', peer: peer.id });
+    this.#trust.linkDown(peer.id);
     this.#postMember({ kind: 'link_down', peer: peer.id, link: peer.number });
     this.#options.onPeerDown(peer.id);
   }
@@ -306,35 +299,19 @@ export class Mesh {
         if (message.t === 'member.heartbeat') this.#options.onChanged();
         return;
       case 'trust':
-        return this.#postTrust({ kind: 'message', peer: peer.id, message });
+        return this.#trust.receive(peer.id, message);
       case 'job':
         return this.#options.onJob(peer.id, message);
     }
   }
 
-  #carryOutTrust(effect: TrustEffect): void {
-    switch (effect.kind) {
-      case 'send':
-        this.links.get(effect.peer)?.send(effect.message);
-        return;
-      case 'verify': {
-        const genuine = verifyItems(verifier, effect.items);
-        const forged = effect.items.length - genuine.length;
-        return this.#postTrust({ kind: 'verified', peer: effect.peer, genuine, forged });
-      }
-      case 'persist':
-        trySaveRoster(this.#options.home.trust, this.id, effect.statements, this.#options.log);
-        return this.#postTrust({ kind: 'persisted' });
-      case 'changed':
-        for (const node of effect.removed) {
-          this.links.unwant(node);
-          this.links.close(node, 'no longer trusted');
-          this.#transport.closePeer(node, 'no longer trusted');
-        }
-        return this.#postMember({ kind: 'trust_changed', trusted: new Set(effect.trust.members.keys()) });
-      case 'misbehaved':
-        return this.#options.log.warn('a peer misbehaved', { peer: effect.peer, what: effect.what });
+  #trustChanged(trust: TrustSet, removed: readonly NodeId[]): void {
+    for (const node of removed) {
+      this.links.unwant(node);
+      this.links.close(node, 'no longer trusted');
+      this.#transport.closePeer(node, 'no longer trusted');
     }
+    this.#postMember({ kind: 'trust_changed', trusted: new Set(trust.members.keys()) });
   }
 
   #carryOutMember(effect: MembershipEffect): void {
@@ -384,17 +361,8 @@ export class Mesh {
     }
   }
 
-  #syncTrust(): void {
-    const peer = pick(this.#options.random, this.links.peers);
-    if (peer !== undefined) this.#postTrust({ kind: 'sync', peer: peer.id });
-  }
-}
-
-/** A full disk is said, and stops nothing: a revocation must count and spread all the same. */
-function trySaveRoster(path: string, mesh: MeshId, statements: readonly Statement[], log: Logger): void {
-  try {
-    saveRoster(path, mesh, statements);
-  } catch (error) {
-    log.error('the trust set could not be saved', { error: messageOf(error) });
+  #removeMachines(): void {
+    this.#trust.stop();
+    this.#removeMembership();
   }
 }
