@@ -2,11 +2,15 @@ import { spawn } from 'node:child_process';
 import { closeSync, openSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { readProcessStart } from '../adapters/os/process-identity.ts';
 import { MeshError, messageOf, type ErrorCode } from '../base/errors.ts';
 import { connectDaemon, type ApiClient } from './api-client.ts';
 import { ensureHome, resolveHome, type Home } from './home.ts';
 
 export { resolveHome, type Home };
+
+/** False also of a process that has ended and waits for its parent to look, as in containers for a long time. */
+export const isRunning = (pid: number): boolean => readProcessStart(pid) !== null;
 
 /** A first start makes a key, reads tool versions and the login environment: seconds at most, but machines are slow. */
 const START_TIMEOUT_MS = 30_000;

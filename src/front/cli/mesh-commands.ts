@@ -4,7 +4,7 @@ import { MeshError } from '../../base/errors.ts';
 import { escapeControls } from '../../base/escape.ts';
 import { formatDuration, parseDuration } from '../../base/units.ts';
 import { connectDaemon, type ApiClient } from '../../node/api-client.ts';
-import { ensureDaemon } from '../../node/api-daemon.ts';
+import { ensureDaemon, isRunning } from '../../node/api-daemon.ts';
 import type { Home } from '../../node/api-daemon.ts';
 import { colourWanted, printJson, printLine } from './output.ts';
 import { statusView } from './status-view.ts';
@@ -111,19 +111,9 @@ async function bringDown(api: ApiClient, drain: boolean): Promise<number> {
 
 async function processGone(pid: number): Promise<void> {
   const deadlineMs = performance.now() + DOWN_TIMEOUT_MS;
-  while (isAlive(pid)) {
+  while (isRunning(pid)) {
     if (performance.now() > deadlineMs) throw new MeshError('timeout', `the daemon (pid ${pid}) is still going down`);
     await delay(20);
-  }
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch {
-    // ESRCH: gone. (EPERM cannot be: it is our own user's process.)
-    return false;
   }
 }
 
