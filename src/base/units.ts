@@ -60,7 +60,8 @@ export function formatDuration(ms: number): string {
   const seconds = Math.round(ms / MS_PER_SECOND);
   const hours = Math.floor(seconds / 3600);
   const minutes = Math.floor((seconds % 3600) / 60);
-  return hours > 0 ? `${hours} h ${minutes} min` : `${minutes} min ${seconds % 60} s`;
+  const rest = hours > 0 ? [`${hours} h`, minutes, 'min'] : [`${minutes} min`, seconds % 60, 's'];
+  return rest[1] === 0 ? `${rest[0]}` : rest.join(' ');
 }
 
 /** `512 B`, `1.5 MiB`: for people. */

@@ -217,7 +217,7 @@ function editDistance(a: string, b: string): number {
 function bad(what: string, cause?: unknown): MeshError {
   return new MeshError(
     'bad_config',
-    `${what}. Correct it and try again; meshwork.example.toml shows every setting.`,
+    `${what}${what.endsWith('?') ? '' : '.'} Correct it and try again: config/meshwork.example.toml of the package shows every setting`,
     cause,
   );
 }

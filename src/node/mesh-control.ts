@@ -11,6 +11,7 @@ import type { Facts } from '../wire/facts.ts';
 import type { AuditLog } from './audit-log.ts';
 import { parseHostPort, type Config } from './config-schema.ts';
 import type { Home } from './home.ts';
+import { joinNotice } from './join-notice.ts';
 import type { Mesh, MeshOptions } from './mesh.ts';
 import { Inviter, joinMesh, readToken } from './pairing.ts';
 
@@ -95,7 +96,8 @@ export class MeshControl {
       const token = readToken(params.token);
       const given = params.peers.map(readAddress);
       const old = this.mesh;
-      if (token.mesh === old.id) return this.#joined(token.inviter, 'this node is in that mesh already');
+      if (token.mesh === old.id)
+        return this.#joined(token.inviter, 'this node was in that mesh already: nothing was changed');
       if (old.trust.members.size > 1) {
         const text = `this node is in a mesh with ${old.trust.members.size - 1} others already; nothing was changed. Run \`meshwork leave\` first`;
         throw new MeshError('already_in_mesh', text);
@@ -213,13 +215,11 @@ export class MeshControl {
     const { mesh } = this;
     const { members } = mesh.trust;
     const roles = members.get(this.id)?.roles ?? [];
-    const submitters = [...members.values()].filter((one) => one.node !== this.id && one.roles.includes('submit'));
-    const names = submitters.map(({ name, node }) => name ?? node.slice(0, 8)).join(', ');
-    const { accept, mode } = this.#options.config.exec;
-    const closed = !roles.includes('run') || accept === 'none' || mode === 'off';
-    const who = closed
-      ? 'nobody may run commands here; this node only submits'
-      : `${names}, and every later member of this mesh that may submit, can now run commands here as user ${this.#options.user}: with that account's files and keys. Narrow it with exec.accept, exec.mode or exec.user in config.toml`;
+    const others = [...members.values()]
+      .filter(({ node }) => node !== this.id)
+      .map(({ node, name, roles: theirs }) => ({ node, name: name ?? node.slice(0, 8), roles: theirs }));
+    const { config, user: account } = this.#options;
+    const who = joinNotice({ roles, others, exec: config.exec, slots: config.slots, account });
     return {
       mesh_id: mesh.id,
       inviter: members.get(inviter)?.name ?? inviter.slice(0, 8),

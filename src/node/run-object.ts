@@ -135,7 +135,7 @@ function noticesOf(result: JobResult, context: RunContext): string[] {
     notices.push(
       `${left} process${left === 1 ? '' : 'es'} that the command left running ${left === 1 ? 'was' : 'were'} ended`,
     );
-  if (truncated) notices.push(`${result.place.name} cut the output at its limit (exec.output_bytes_max)`);
+  if (truncated) notices.push(`${result.place.name} cut the output at its limit (exec.output_max_bytes)`);
   else if (lostOutput(result, context)) notices.push('part of the output was lost with the link');
   return notices;
 }

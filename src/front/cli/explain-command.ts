@@ -31,7 +31,11 @@ export function explainView(report: ExplainReport): string {
   ];
   if (report.error === undefined)
     lines.push(`runs on   ${escapeControls(report.would_run_on ?? '-')}`, `route     ${escapeControls(report.route)}`);
-  else lines.push(`runs on   no node: ${escapeControls(report.error.message, '\n')}`);
+  else {
+    // The rest of the message are the reasons that are listed below.
+    const [what = ''] = report.error.message.split(/, so nothing ran:\n|\n/);
+    lines.push(`runs on   no node: ${escapeControls(what)}`);
+  }
   if (report.candidates.length > 0) lines.push('', 'candidates, best first (estimated seconds to finish):');
   for (const candidate of report.candidates) {
     const terms = Object.entries(candidate.terms).map(([name, value]) => `${name} ${round(value)}`);

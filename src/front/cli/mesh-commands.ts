@@ -172,9 +172,12 @@ export async function statusCommand(context: CliContext, watch: boolean): Promis
   try {
     for (;;) {
       const status = await api.call('status', {});
-      if (context.json) printJson(status, watch ? 0 : 2);
-      else printLine(`${watch && process.stdout.isTTY ? CLEAR_SCREEN : ''}${statusView(status, colourWanted())}`);
-      if (!watch) return 0;
+      const clear = watch && process.stdout.isTTY ? CLEAR_SCREEN : '';
+      const read = context.json
+        ? printJson(status, watch ? 0 : 2)
+        : printLine(`${clear}${statusView(status, colourWanted())}`);
+      // As in `status --watch | head`: without a reader there is nothing to repeat.
+      if (!watch || !read) return 0;
       await delay(WATCH_MS);
     }
   } finally {

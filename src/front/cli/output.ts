@@ -15,14 +15,19 @@ export function writeTo(stream: NodeJS.WriteStream, bytes: Uint8Array): void | P
   });
 }
 
-/** Prints a person's text. */
-export function printLine(text: string): void {
-  writeWhole(1, `${text}\n`);
+/** Prints a person's text. @returns false where nobody reads it any more */
+export function printLine(text: string): boolean {
+  return writeWhole(1, `${text}\n`);
+}
+
+/** Prints as it is, such as a help text. */
+export function printText(text: string): void {
+  writeWhole(1, text);
 }
 
 /** Prints the one JSON document of `--json`, or a line of JSON Lines with an indent of 0. */
-export function printJson(document: unknown, indent = 2): void {
-  printLine(jsonText(document, indent));
+export function printJson(document: unknown, indent = 2): boolean {
+  return printLine(jsonText(document, indent));
 }
 
 /** What JSON need not escape and a terminal may obey: DEL, C1 (U+009B is CSI), separators, bidirectional controls. */
@@ -39,8 +44,8 @@ export function printError(text: string): void {
   writeWhole(2, `meshwork: ${escapeControls(text, '\n\t')}\n`);
 }
 
-/** Synchronous, so that nothing is lost when the process ends right after; a pipe that is full is waited for. */
-function writeWhole(fd: number, text: string): void {
+/** Synchronous, so that nothing is lost when the process ends right after; a pipe that is full is waited for. @returns false where its reader is gone */
+function writeWhole(fd: number, text: string): boolean {
   let rest: Uint8Array = Buffer.from(text, 'utf8');
   while (rest.byteLength > 0) {
     try {
@@ -51,10 +56,11 @@ function writeWhole(fd: number, text: string): void {
         Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 2);
         continue;
       }
-      if (code === 'EPIPE') return;
+      if (code === 'EPIPE') return false;
       throw error;
     }
   }
+  return true;
 }
 
 /** Collects one stream for `--json`, in bounded memory. */

@@ -1,4 +1,4 @@
-import { Command, CommanderError } from 'commander';
+import { Command, CommanderError, Option } from 'commander';
 import { MeshError } from '../../base/errors.ts';
 import { resolveHome, type Home } from '../../node/api-daemon.ts';
 import { EXIT_MESHWORK } from './exit-code.ts';
@@ -15,6 +15,7 @@ import {
   upCommand,
   type CliContext,
 } from './mesh-commands.ts';
+import { printText } from './output.ts';
 import { reportFailure, runCommand } from './run-command.ts';
 import type { UpOptions } from './up-flags.ts';
 
@@ -76,7 +77,8 @@ export async function runCli(argv: readonly string[], parts: CliParts): Promise<
     .option('--json', 'print one JSON document on stdout and nothing else there')
     .version(parts.version, '--version')
     .exitOverride()
-    .configureOutput({ writeErr: () => undefined })
+    .configureOutput({ writeOut: printText, writeErr: () => undefined })
+    .configureHelp({ showGlobalOptions: true })
     .showSuggestionAfterError(true)
     .addHelpText('after', '\nExample:\n  $ meshwork up && meshwork run -- make -j8');
   addMeshCommands(program, { context, act, parts });
@@ -94,7 +96,7 @@ export async function runCli(argv: readonly string[], parts: CliParts): Promise<
     await program.parseAsync([...own], { from: 'user' });
     return exitCode;
   } catch (error) {
-    if (error instanceof CommanderError) return usageEnd(error, json, program.helpInformation());
+    if (error instanceof CommanderError) return usageEnd(error, json, program, own);
     return reportFailure(error, json);
   }
 }
@@ -108,17 +110,17 @@ function splitAtCommand(argv: readonly string[]): {
   return at < 0 ? { own: argv, words: [] } : { own: argv.slice(0, at), words: argv.slice(at + 1) };
 }
 
-function usageEnd(error: CommanderError, json: boolean, help: string): number {
+function usageEnd(error: CommanderError, json: boolean, program: Command, own: readonly string[]): number {
   if (error.exitCode === 0) return 0;
   if (error.code === 'commander.help') {
     if (json) return reportFailure(new MeshError('bad_argument', 'no command was given; see `meshwork --help`'), true);
-    process.stderr.write(help);
+    process.stderr.write(program.helpInformation());
     return EXIT_MESHWORK;
   }
-  return reportFailure(
-    new MeshError('bad_argument', `${error.message.replace(/^error: /, '')}; see \`meshwork --help\``),
-    json,
-  );
+  const what = error.message.replace(/^error: /, '').replace(/\n\((.*)\)$/, ' ($1)');
+  const command = program.commands.find((one) => own.includes(one.name()));
+  const where = ['meshwork', ...(command === undefined ? [] : [command.name()]), '--help'].join(' ');
+  return reportFailure(new MeshError('bad_argument', `${what}; see \`${where}\``), json);
 }
 
 interface Wiring {
@@ -134,7 +136,7 @@ function addMeshCommands(program: Command, wiring: Wiring & { readonly parts: Cl
       .command('up')
       .description("start this node's daemon; the first start makes its identity and a mesh of one")
       .option('--foreground', 'stay in the foreground and log to stderr')
-      .option('--detached-child', 'internal: started by `up`')
+      .addOption(new Option('--detached-child', 'internal: started by `up`').hideHelp())
       .option('--name <name>', "the node's name; default: the host's")
       .option('--listen <host:port>', 'default 0.0.0.0:47470; a literal host is the only address advertised')
       .option('--peer <host:port>', 'a node to link to, where mDNS does not reach; may be repeated', repeat)
@@ -155,7 +157,7 @@ function addMeshCommands(program: Command, wiring: Wiring & { readonly parts: Cl
     program
       .command('invite')
       .description('print a one-use token that lets one machine join this mesh')
-      .option('--ttl <duration>', 'how long it is good for', '10m')
+      .option('--ttl <duration>', 'how long it is good for, such as 5m; at most 24h', '10m')
       .option('--admin', 'the newcomer may invite and revoke, too'),
     'meshwork invite --ttl 5m',
   ).action(act((options: { ttl?: string; admin?: boolean }) => inviteCommand(context(), options)));
@@ -174,7 +176,7 @@ function addMeshCommands(program: Command, wiring: Wiring & { readonly parts: Cl
     program
       .command('leave')
       .description('revoke this node, say goodbye and be a mesh of one again')
-      .option('--purge', 'remove everything that this node owns'),
+      .option('--purge', 'also end the daemon and remove all that this node owns'),
     'meshwork leave',
   ).action(act((options: { purge?: boolean }) => leaveCommand(context(), options.purge === true)));
   example(
