@@ -21,6 +21,8 @@ export class Nearby {
     // The first address that an announcement gave is the packet's source: later ones do not replace it.
     const known = this.#seen.get(key);
     this.#seen.delete(key);
+    // Who announces itself at an address now, has it: a machine that left a mesh is there with another key.
+    this.#forgetAt(known?.address ?? address);
     if (this.#seen.size >= NEARBY_MAX) this.#forgetOldest();
     const name = hint.claimedName ?? hint.claimedId?.slice(0, 8) ?? hint.host;
     this.#seen.set(key, { name, address: known?.address ?? address, atMs: nowMs });
@@ -31,8 +33,15 @@ export class Nearby {
     this.#seen.delete(id);
   }
 
-  list(nowMs: number): { readonly name: string; readonly address: string }[] {
-    const fresh = [...this.#seen.values()].filter(({ atMs }) => nowMs - atMs <= NEARBY_MS);
+  #forgetAt(address: string): void {
+    for (const [key, one] of this.#seen) if (one.address === address) this.#seen.delete(key);
+  }
+
+  /** @param taken addresses of members: what was announced there under another key is over */
+  list(nowMs: number, taken: ReadonlySet<string> = new Set()): { readonly name: string; readonly address: string }[] {
+    const fresh = [...this.#seen.values()].filter(
+      ({ address, atMs }) => nowMs - atMs <= NEARBY_MS && !taken.has(address),
+    );
     return fresh.map(({ name, address }) => ({ name, address }));
   }
 

@@ -61,17 +61,19 @@ export function statusReport(
     age_ms: 0,
     addresses: mesh.addresses.map(formatHostPort),
   };
+  const nodes = [
+    selfReport,
+    ...rows.map((member) => memberReport(member, mesh.trust, nowMs)),
+    ...unheard.map(({ node, name, roles }) => unheardReport(node, name ?? node.slice(0, 8), roles)),
+  ];
+  const taken = new Set(nodes.filter(({ reachable }) => reachable).flatMap(({ addresses }) => addresses));
   return {
     mesh_id: mesh.id,
     local_node: self,
     daemon_pid: process.pid,
     notices: [...mesh.notices, ...notices],
-    nodes: [
-      selfReport,
-      ...rows.map((member) => memberReport(member, mesh.trust, nowMs)),
-      ...unheard.map(({ node, name, roles }) => unheardReport(node, name ?? node.slice(0, 8), roles)),
-    ],
-    nearby: mesh.nearby.list(nowMs),
+    nodes,
+    nearby: mesh.nearby.list(nowMs, taken),
   };
 }
 

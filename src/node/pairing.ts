@@ -204,7 +204,7 @@ export async function joinMesh(
       }),
     });
     if (answered.ok) return checkReply(answered.value, identity, token, address);
-    failures.push(`${formatHostPort(address)}: ${explain(answered.error)}`);
+    failures.push(explain(answered.error, formatHostPort(address)));
   }
   const tried = failures.length > 0 ? failures.join('; ') : 'the token names no address';
   throw new MeshError(
@@ -213,7 +213,9 @@ export async function joinMesh(
   );
 }
 
-const explain = (failure: DialFailure): string => failure.message;
+/** Most failures name the address already. */
+const explain = ({ message }: DialFailure, at: string): string =>
+  message.includes(at) ? message : `${at}: ${message}`;
 
 function checkReply(raw: unknown, identity: Identity, token: InviteToken, address: Address): Joined {
   const reply = pairReplySchema.safeParse(raw);
