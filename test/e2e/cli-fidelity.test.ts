@@ -223,6 +223,17 @@ describe('stdin', () => {
     expect(seen(await running.done)).toEqual({ code: 0, stdout: 'done\n', stderr: '' });
   });
 
+  it('may be a file, or a directory that cannot be read', async () => {
+    const words = [process.execPath, CLI, '--home', mesh.node('origin').home, 'run', '--on', 'peer', '--', 'wc -c'];
+    const file = join(mesh.root, 'three megabytes');
+    writeFileSync(file, bulk().subarray(0, 3_000_000));
+    const ran = await startProgram('bash', ['-c', '"$@" < "$0"', file, ...words], { cwd: folder }).done;
+    expect(ran.stdout.toString().trim()).toBe('3000000');
+    const none = await startProgram('bash', ['-c', '"$@" < "$0"', folder, ...words], { cwd: folder }).done;
+    expect(none.code).toBe(0);
+    expect(none.stdout.toString().trim()).toBe('0');
+  });
+
   it('that is closed is an empty one', async () => {
     const line = `"$@" <&-`;
     const words = [
@@ -285,6 +296,15 @@ describe('much output', () => {
     const ran = await startProgram('bash', ['-c', line, 'bash', ...words], { cwd: folder }).done;
     expect(ran.stdout.toString()).toBe('first\n141 0\n');
     await until('yes is gone', () => processesNamed('yes 314159265').length === 0, TREE_GONE_MS_MAX);
+  });
+
+  it('a reader of stderr that goes away ends it, too', async () => {
+    const command = 'echo first >&2; exec yes 314159266 >&2';
+    const words = [process.execPath, CLI, '--home', mesh.node('origin').home, 'run', '--on', 'peer', '--', command];
+    const line = '"$@" 2>&1 >/dev/null | head -1; echo "${PIPESTATUS[*]}"';
+    const ran = await startProgram('bash', ['-c', line, 'bash', ...words], { cwd: folder }).done;
+    expect(ran.stdout.toString()).toBe('first\n141 0\n');
+    await until('yes is gone', () => processesNamed('yes 314159266').length === 0, TREE_GONE_MS_MAX);
   });
 
   it('a reader that is slow holds the command back', async () => {

@@ -103,6 +103,16 @@ describe('status', () => {
     expect(ran.stderr.toString()).toBe('');
   });
 
+  it('is coloured on a terminal, and not where NO_COLOR is set', async () => {
+    const words = `${process.execPath} ${CLI} --home ${mesh.node('origin').home} status`;
+    const onTerminal = (env: Record<string, string>) =>
+      startProgram('script', ['-qec', words, '/dev/null'], { env: { TERM: 'xterm', ...env } }).done;
+    expect((await onTerminal({})).stdout.toString()).toMatch(ESCAPE);
+    const plain = (await onTerminal({ NO_COLOR: '1' })).stdout.toString();
+    expect(plain).toMatch(/origin +alive/);
+    expect(plain).not.toMatch(ESCAPE);
+  });
+
   it('--watch prints again every second until it is stopped', async () => {
     const watching = mesh.node('origin').start(['--json', 'status', '--watch']);
     await until('two documents', () => watching.stdoutSoFar().toString().trim().split('\n').length >= 2);

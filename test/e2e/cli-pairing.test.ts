@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { userInfo } from 'node:os';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { decodeToken, encodeToken, type InviteToken } from '../../src/wire/pair.ts';
-import { processesAt, run, TestMesh, until, type Ran, type TestNode } from '../fixtures/nodes.ts';
+import { processesAt, run, TestMesh, until, type Ran, type StatusJson, type TestNode } from '../fixtures/nodes.ts';
 
 /** invite, join and leave, as people meet them: one story from five strangers to a mesh and back, in this order. */
 let mesh: TestMesh;
@@ -146,23 +146,30 @@ describe('join', () => {
   it('starts the daemon where none runs', async () => {
     const home = join(mesh.root, 'fifth');
     mkdirSync(home, { mode: 0o700 });
-    writeFileSync(join(home, 'config.toml'), 'name = "fifth"\nlisten = "127.0.0.1:0"\nmdns = false\n');
+    writeFileSync(join(home, 'config.toml'), 'name = "fourth"\nlisten = "127.0.0.1:0"\nmdns = false\n');
     const ran = await run(home, ['join', await node('fourth').token()]);
     expect(text(ran)).toMatch(/joined the mesh of fourth/);
     expect(ran.code).toBe(0);
     // Everyone learns of everyone, not only of the inviter.
-    await node('third').sees('the fifth', ({ nodes }) =>
-      nodes.some(({ name, reachable }) => name === 'fifth' && reachable),
+    const { local_node: fifth } = JSON.parse(text(await run(home, ['status', '--json']))) as { local_node: string };
+    const isThere = ({ nodes }: StatusJson): boolean => nodes.some(({ id, reachable }) => id === fifth && reachable);
+    await node('third').sees('the fifth', isThere);
+    await node('admin').sees('the fifth', isThere);
+    // It bears a name that another has: who is meant must be said.
+    const unclear = await node('admin').run(['run', '--on', 'fourth', '--', 'touch ran'], { cwd: folder });
+    expect(unclear.code).toBe(125);
+    expect(unclear.stderr.toString()).toContain(`fourth (${fifth.slice(0, 8)})`);
+    expect(unclear.stderr.toString()).toMatch(/more than one node.*\[ambiguous_node\]/);
+    expect((await node('admin').run(['run', '--on', fifth.slice(0, 12), '--', 'exit 9'], { cwd: folder })).code).toBe(
+      9,
     );
     const left = await run(home, ['leave', '--purge']);
     expect(text(left)).toMatch(/removed/);
     expect(left.code).toBe(0);
     expect(existsSync(home)).toBe(false);
     await until('its daemon is gone', () => processesAt(home).length === 0);
-    await node('admin').sees(
-      'the fifth leave',
-      ({ nodes }) => nodes.find(({ name }) => name === 'fifth')?.state !== 'alive',
-    );
+    const isGone = ({ nodes }: StatusJson): boolean => nodes.find(({ id }) => id === fifth)?.state !== 'alive';
+    await node('admin').sees('the fifth leave', isGone);
   });
 });
 

@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
@@ -210,11 +210,15 @@ const whyNot = unshared.status === 0 ? '' : ` (skipped: no mount namespace here:
 if (whyNot !== '') process.stderr.write(`other files at the same path${whyNot}\n`);
 
 describe.skipIf(whyNot !== '')(`other files at the same path${whyNot}`, () => {
-  const base = mkdtempSync(join(tmpdir(), 'mwt-files-'));
-  const [bare, checkout, plain] = [join(base, 'bare.git'), join(base, 'checkout'), join(base, 'plain')];
+  let base = '';
+  let checkout = '';
+  let plain = '';
   let two: TestMesh;
 
   beforeAll(async () => {
+    base = realpathSync(mkdtempSync(join(tmpdir(), 'mwt-files-')));
+    [checkout, plain] = [join(base, 'checkout'), join(base, 'plain')];
+    const bare = join(base, 'bare.git');
     const script = `set -e; export GIT_CONFIG_GLOBAL=/dev/null GIT_AUTHOR_NAME=t GIT_AUTHOR_EMAIL=t@t GIT_COMMITTER_NAME=t GIT_COMMITTER_EMAIL=t@t
       git init -q seed; cd seed; printf 'all:\\n\\t@echo made\\n' > Makefile; git add .; git commit -qm one; cd ..
       git clone -q --bare seed bare.git; git clone -q bare.git checkout; mkdir plain`;

@@ -12,6 +12,7 @@ import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { connectDaemon } from '../../src/node/api-client.ts';
 import { processesAt, run, start, TestMesh, until, type Ran, type RunOptions } from '../fixtures/nodes.ts';
 
 /** Bad input: a clear error with code and remedy, exit 125, nothing run, nothing lost. */
@@ -156,7 +157,23 @@ describe('commands that are none', () => {
     ['an empty program', ['', 'x'], /empty/],
   ])('%s', (_, words, message) => expectRefusal([...RUN, ...words], { code: 'bad_command', message }));
 
-  // No caller can pass a NUL in a word: the system call ends there. Through the control socket it is refused by name.
+  it('a NUL, which only a program can send: no word of a command line holds one', async () => {
+    const api = await connectDaemon(join(mesh.node('origin').home, 'control.sock'));
+    const requires = { os: null, arch: null, capabilities: [], cpus: null, memory_bytes: null };
+    const rest = { cwd: folder, env: {}, umask: 0o22, requires, timeout_ms: null, stdin: false };
+    const nothing = (): void => undefined;
+    for (const command of [
+      { kind: 'line' as const, line: `${MARK}\0` },
+      { kind: 'argv' as const, argv: ['touch', 'ran\0'] },
+    ]) {
+      const io = { stdin: null, onStdout: nothing, onStderr: nothing };
+      const { result } = api.submit({ command, target: { kind: 'local' }, ...rest }, io);
+      await expect(result).rejects.toThrow(/NUL byte.*nothing was run/s);
+    }
+    api.close();
+    expect(readdirSync(folder)).toEqual([]);
+  });
+
   it.each(['map', 'explain'])('%s refuses them, too', (command) =>
     expectRefusal([command, '--', ' '], { code: 'bad_command', message: /empty/ }, { input: 'a\n' }),
   );

@@ -105,7 +105,7 @@ class Batch {
 
   async run(): Promise<number> {
     for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => this.#stop(signal));
-    process.stdout.on('error', () => this.#stop('SIGPIPE'));
+    for (const stream of [process.stdout, process.stderr]) stream.on('error', () => this.#stopReaderless());
     let failed = 0;
     this.#startMore();
     for (; this.#printed < this.#args.length; this.#printed++) {
@@ -124,6 +124,11 @@ class Batch {
     if (this.#stopped !== null) process.exit(signalExitCode(signal));
     this.#stopped = signal;
     for (const handle of this.#handles) handle.cancel();
+  }
+
+  /** Nobody reads any more, as in `map … | head`: once is enough, and no haste. */
+  #stopReaderless(): void {
+    if (this.#stopped === null) this.#stop('SIGPIPE');
   }
 
   #startMore(): void {

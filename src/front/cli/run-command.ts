@@ -38,9 +38,11 @@ export async function runCommand(
         handle?.cancel();
       }
     };
-  process.stdout.on('error', () => {
-    readerGone = true;
-  });
+  for (const stream of [process.stdout, process.stderr]) {
+    stream.on('error', () => {
+      readerGone = true;
+    });
+  }
   const job = api.submit(spec, {
     stdin,
     onStdout: json ? (bytes) => stdout.push(bytes) : deliver(process.stdout),
