@@ -205,7 +205,7 @@ describe('the same platform', () => {
 });
 
 /** Another machine has other files at the same paths: here, a daemon in a mount namespace of its own. */
-const unshared = spawnSync('unshare', ['--mount', 'mount', '-t', 'tmpfs', 'none', '/mnt']);
+const unshared = spawnSync('bash', ['-c', 'unshare --mount mount -t tmpfs none /mnt']);
 const whyNot = unshared.status === 0 ? '' : ` (skipped: no mount namespace here: ${String(unshared.stderr).trim()})`;
 if (whyNot !== '') process.stderr.write(`other files at the same path${whyNot}\n`);
 
