@@ -387,3 +387,20 @@ describe('map', () => {
     await until('all are gone', () => processesNamed(words).length === 0, TREE_GONE_MS_MAX);
   });
 });
+
+describe('where the reader goes away', () => {
+  const bash = (line: string, args: readonly string[]) => {
+    const home = mesh.node('origin').home;
+    return startProgram('bash', ['-c', line, 'bash', process.execPath, CLI, '--home', home, ...args]).done;
+  };
+
+  it.each([['--help'], ['--version'], ['run', '--help'], ['status']])('%s %s ends without a trace', async (...args) => {
+    const ran = await bash('"$@" | true; echo "${PIPESTATUS[0]}"', args.filter(Boolean));
+    expect({ out: ran.stdout.toString(), err: ran.stderr.toString() }).toEqual({ out: '0\n', err: '' });
+  });
+
+  it('status --watch ends', async () => {
+    const ran = await bash('"$@" | head -1; echo "${PIPESTATUS[0]}"', ['status', '--watch']);
+    expect(ran.stdout.toString()).toMatch(/^ {2}NODE .*\n0\n$/);
+  });
+});
