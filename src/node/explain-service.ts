@@ -14,7 +14,8 @@ const ASKED_MAX = 1024;
 
 /**
  * Explains a placement: decides as for a real job, and asks every candidate with a dry run, so that reasons which only
- * an executor knows (its directory, its policy) are in the answer.
+ * an executor knows (its directory, its policy) are in the answer. Nodes that are out already are asked too: all reasons
+ * against them shall be told.
  */
 export class ExplainService {
   readonly #origin: Origin;
@@ -45,16 +46,34 @@ export class ExplainService {
       place(request, { nodes: this.#origin.candidates(), rules: this.#rules, random: this.#random, refusals });
     const first = decide(new Map());
     const refusals = new Map<NodeId, readonly Reason[]>();
-    if (first.kind === 'candidates') {
-      await Promise.all(
-        first.ordered.map(async ({ id }) => {
-          const reasons = await this.#ask(id, submission);
-          if (reasons.length > 0) refusals.set(id, reasons);
-        }),
-      );
-    }
+    const keep = (id: NodeId, reasons: readonly Reason[]): void => {
+      if (reasons.length > 0) refusals.set(id, reasons);
+    };
+    const ordered = first.kind === 'candidates' ? first.ordered.map(({ id }) => id) : [];
+    const outAlready = this.#outButInReach(submission, new Set(ordered));
+    await Promise.all([
+      ...ordered.map(async (id) => keep(id, await this.#ask(id, submission))),
+      ...outAlready.map(async (id) => {
+        const reasons = await this.#ask(id, submission);
+        // That it was silent now is no reason: it would not have been asked.
+        keep(
+          id,
+          reasons.filter(({ code }) => code !== 'unreachable'),
+        );
+      }),
+    ]);
     const placement = refusals.size > 0 ? decide(refusals) : first;
     return reportOf(submission, placement);
+  }
+
+  /** None where the user chose the node: then the others are out for that alone. */
+  #outButInReach(submission: Submission, candidates: ReadonlySet<NodeId>): NodeId[] {
+    const { kind } = submission.placement.target;
+    if (kind === 'node' || kind === 'local') return [];
+    return this.#origin
+      .candidates()
+      .filter((node) => !node.isSelf && node.reachable && node.state === 'alive' && !candidates.has(node.id))
+      .map((node) => node.id);
   }
 
   #ask(node: NodeId, submission: Submission): Promise<readonly Reason[]> {

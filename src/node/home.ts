@@ -1,4 +1,4 @@
-import { accessSync, closeSync, constants, fstatSync, mkdirSync, openSync, statSync } from 'node:fs';
+import { accessSync, closeSync, constants, existsSync, fstatSync, mkdirSync, openSync, statSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import envPaths from 'env-paths';
 import { MeshError, messageOf, systemCodeOf } from '../base/errors.ts';
@@ -63,8 +63,9 @@ const WRITABLE_BY_OTHERS = 0o002;
  */
 export function ensureHome(home: Home): void {
   try {
-    mkdirSync(home.path, { recursive: true, mode: 0o700 });
+    makeFolder(home.path);
     const stats = statSync(home.path);
+    if (!stats.isDirectory()) throw notWritable(home, 'is not a folder');
     if ((stats.mode & WRITABLE_BY_OTHERS) !== 0) {
       throw notWritable(home, `can be written by everybody (mode ${(stats.mode & 0o7777).toString(8)})`);
     }
@@ -72,6 +73,19 @@ export function ensureHome(home: Home): void {
   } catch (error) {
     if (error instanceof MeshError) throw error;
     throw notWritable(home, `cannot be made or written (${systemCodeOf(error) || messageOf(error)})`, error);
+  }
+}
+
+/** Level by level: Node.js' `recursive` never returns below a folder that says ENOENT to `mkdir`, such as /proc. */
+function makeFolder(path: string): void {
+  if (existsSync(path)) return;
+  const parent = dirname(path);
+  if (parent !== path) makeFolder(parent);
+  try {
+    mkdirSync(path, { mode: 0o700 });
+  } catch (error) {
+    // EEXIST: another start made it at the same moment; whether it is a folder is looked at afterwards.
+    if (systemCodeOf(error) !== 'EEXIST') throw error;
   }
 }
 

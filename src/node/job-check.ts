@@ -35,12 +35,15 @@ export async function checkJob(
     const judged = judge(reserve.command, context.config.exec);
     if (!judged.ok) reasons.push(judged.error);
   }
-  const wanted = [...reserve.tools, ...requiredTools(reserve.requires)];
+  const required = requiredTools(reserve.requires);
+  const wanted = [...reserve.tools, ...required];
   const toolsFound = await toolsHere(context.probe, wanted);
   // A missing executable of its own is told by the shell here, as without meshwork; elsewhere it is a reason.
   for (const tool of own ? [] : new Set(wanted)) {
-    if (!toolsFound.includes(tool))
-      reasons.push({ code: 'tool_missing', text: `has no ${tool}, which the command runs` });
+    if (toolsFound.includes(tool)) continue;
+    const why = `has no ${tool}`;
+    if (required.includes(tool)) reasons.push({ code: 'capability', text: `${why} (tool:${tool} is required)` });
+    else reasons.push({ code: 'tool_missing', text: `${why}, which the command runs` });
   }
   const directory = await context.directories.resolve(reserve.cwd, !own && reserve.explicit);
   if (!directory.ok) reasons.push({ code: directory.code, text: directory.message });

@@ -172,12 +172,16 @@ function choose(judged: readonly Judged[], self: Candidate, request: PlacementRe
 }
 
 function judge(node: Candidate, self: Candidate, request: PlacementRequest, context: PlacementContext): Judged {
-  const refused = context.refusals?.get(node.id) ?? [];
   const hasTool = toolCheck(node, request, context);
+  const stated = [...stateReasons(node), ...requirementReasons(request.requires, node.facts, node.load, hasTool)];
+  const tools = missingToolReasons(request, hasTool);
+  // What the facts say already, an executor that was asked says again.
+  const known = new Set([...stated, ...tools].map(({ text }) => text));
+  const refused = (context.refusals?.get(node.id) ?? []).filter(({ text }) => !known.has(text));
   return {
     node,
-    hard: [...stateReasons(node), ...requirementReasons(request.requires, node.facts, node.load, hasTool), ...refused],
-    tools: missingToolReasons(request, hasTool),
+    hard: [...stated, ...refused],
+    tools,
     platform: node.isSelf ? [] : platformReasons(request, self.facts, node.facts, context.rules),
   };
 }

@@ -45,6 +45,12 @@ describe('MESHWORK_HOME', () => {
     }
     expect(readFileSync(file, 'utf8')).toBe('');
   });
+
+  it.runIf(process.platform === 'linux')('is refused at once where the system makes no folders', () => {
+    expect(() => ensureHome(homeAt('/proc/meshwork/home'))).toThrow(
+      expect.objectContaining({ code: 'home_not_writable', message: expect.stringContaining('ENOENT') }),
+    );
+  });
 });
 
 const listenAt = (address: string) =>
