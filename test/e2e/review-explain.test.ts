@@ -13,7 +13,7 @@ afterAll(() => mesh.stop());
 
 async function reasonsAgainstOther(...words: string[]): Promise<{ code: string; text: string }[]> {
   const { stdout } = await mesh.node('origin').run(['explain', '--json', ...words]);
-  const { rejected } = JSON.parse(stdout) as {
+  const { rejected } = JSON.parse(String(stdout)) as {
     rejected: { name: string; reasons: { code: string; text: string }[] }[];
   };
   return rejected.find(({ name }) => name === 'other')?.reasons ?? [];
