@@ -24,7 +24,7 @@ export default defineConfig({
       suite('contract', { timeoutMs: 60_000, parallel: true, setup: BUILT }),
       suite('mesh', { timeoutMs: 120_000, parallel: false, setup: BUILT }),
       suite('netns', { timeoutMs: 180_000, parallel: false, setup: BUILT }),
-      suite('e2e', { timeoutMs: 180_000, parallel: false, setup: BUILT }),
+      suite('e2e', { timeoutMs: 180_000, parallel: true, setup: BUILT }),
     ],
   },
 });

@@ -6,6 +6,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 const NODE_NEWEST = '24.21.0';
+/** Test files at once, where a suite allows more than one: vitest's default on two cores is one. */
+const WORKERS = '--maxWorkers=2';
 const soak = process.argv.includes('--soak');
 const quick = process.argv.includes('--quick');
 const unknown = process.argv.slice(2).filter((word) => word !== '--soak' && word !== '--quick');
@@ -54,7 +56,15 @@ async function check(title, command, args) {
 
 async function suite(name, node, label) {
   const report = join(work, `${name}-${label}.json`);
-  const args = ['node_modules/vitest/vitest.mjs', 'run', '--project', name, '--reporter=dot', '--reporter=json'];
+  const args = [
+    'node_modules/vitest/vitest.mjs',
+    'run',
+    '--project',
+    name,
+    '--reporter=dot',
+    '--reporter=json',
+    WORKERS,
+  ];
   const env = {
     MESHWORK_TEST_BUILT: '1',
     NO_COLOR: '1',
