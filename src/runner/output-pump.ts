@@ -4,7 +4,7 @@ import type { Logger } from '../base/log.ts';
 import type { OutgoingStream, StreamMux } from '../wire/stream-mux.ts';
 
 /** Once the tree is gone, a pipe that stays silent this long is held by somebody outside the tree. */
-const DRAIN_IDLE_MS = 100;
+const DRAIN_IDLE_MS = 250;
 /** The most that a pipe can hold for an unprivileged user (`/proc/sys/fs/pipe-max-size`); later bytes are another's. */
 const DRAIN_BYTES_MAX = 1024 * 1024;
 
@@ -108,8 +108,14 @@ export class OutputPump {
   #armIdle(): void {
     if (this.#idle !== null) clearTimeout(this.#idle);
     this.#idle = setTimeout(() => {
-      // While the reader holds us back, silence says nothing about the pipe.
-      if (this.#source?.isPaused() !== true) this.#onSourceEnd();
+      const bytesBefore = this.#bytes;
+      // On a busy machine this timer may be late and fire before the pipe was looked at: it is, once more, in between.
+      setImmediate(() => {
+        // While the reader holds us back, silence says nothing about the pipe.
+        if (this.#sourceEnded || this.#source?.isPaused() === true) return;
+        if (this.#bytes === bytesBefore) this.#onSourceEnd();
+        else this.#armIdle();
+      });
     }, DRAIN_IDLE_MS);
   }
 

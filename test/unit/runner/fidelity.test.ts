@@ -254,7 +254,10 @@ describe('many commands', () => {
       return job.result;
     });
     const results = await Promise.all(jobs);
-    for (const [index, result] of results.entries()) expect(result.stdout.endsWith(`${index}\n`)).toBe(true);
+    for (const [index, { outcome, stdout, stderr }] of results.entries()) {
+      const seen = { outcome, tail: stdout.slice(-1 - String(index).length), stderr };
+      expect(seen).toEqual({ outcome: { kind: 'exited', code: 0 }, tail: `${index}\n`, stderr: '' });
+    }
     // Pipes at hand, a few descriptors of Node's own, and nothing for the jobs that ended.
     await until('the descriptors of ended commands are closed', () => open() < 160);
     await Promise.all(Array.from({ length: 60 }, () => run(rig.runner, ['no-such-x'], { cwd: folder }).result));
