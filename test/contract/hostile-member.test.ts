@@ -317,7 +317,7 @@ describe('jobs', () => {
     const link = await open();
     const flood = async (count: number): Promise<void> => {
       for (let i = 0; i < count; i++) link.send(reserve(newJob(), line(`touch ${marker('flood')}`)));
-      await link.settled(30_000);
+      await link.settled(100_000);
     };
     await flood(FLOOD / 4);
     const before = await restingBytes(target.pid);
@@ -534,7 +534,7 @@ describe('membership and trust', () => {
       }
     })();
     for (let i = 0; i < 10 && link.closed === null; i++) link.sendText(statements);
-    await link.settled(20_000);
+    await link.settled(60_000);
     const items = Array.from({ length: 64 }, (_, version) =>
       signed({ ...ownRecord.record, incarnation: 2 ** 41, version }),
     );
@@ -545,7 +545,7 @@ describe('membership and trust', () => {
       }),
     );
     for (const text of records) link.sendText(text);
-    await link.settled(20_000);
+    await link.settled(60_000);
     asking.abort();
     await asked;
     expect(slowestMs).toBeLessThan(STATUS_MS_MAX);
@@ -580,7 +580,7 @@ describe('membership and trust', () => {
         link.send({ t: 'job.slot_free', load });
         if (i % 10 === 0) link.send({ t: 'member.digest', reply: true, entries });
       }
-      await link.settled(30_000);
+      await link.settled(100_000);
     };
     await flood(FLOOD / 4);
     const before = await restingBytes(target.pid);
