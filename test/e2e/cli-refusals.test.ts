@@ -87,6 +87,16 @@ function checkJson(ran: Ran, { code, message }: Refusal): void {
 const RUN = ['run', '--'];
 const MARK = 'touch ran-all-the-same';
 
+describe('a run that never was', () => {
+  it('has a run object all the same', async () => {
+    const ran = await mesh.node('origin').run(['run', '--json', '--', ' '], { cwd: folder });
+    const document = JSON.parse(ran.stdout.toString()) as Record<string, unknown>;
+    expect(document).toMatchObject({ state: 'finished', reason: 'refused', success: false, return_code: null });
+    expect(document).toMatchObject({ job_id: null, executed_on: null, stdout: '', error: { code: 'bad_command' } });
+    expect(Object.keys(document).slice(0, 4)).toEqual(['notices', 'state', 'return_code', 'executed_on']);
+  });
+});
+
 describe('nodes that are not there', () => {
   it('an unknown name lists the nodes', () =>
     expectRefusal(['run', '--on', 'nobody', '--', MARK], {

@@ -1,6 +1,7 @@
 import { fstatSync } from 'node:fs';
 import { MeshError } from '../../base/errors.ts';
 import type { ApiClient, JobHandle } from '../../node/api-client.ts';
+import { refusalReport } from '../../node/api-refusal.ts';
 import type { RunObject } from '../../node/api-types.ts';
 import { EXIT_MESHWORK, exitCodeOf, signalExitCode } from './exit-code.ts';
 import { jobSpecOf, type JobOptions } from './job-options.ts';
@@ -14,6 +15,21 @@ const CANCEL_SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
  * @returns the exit code
  */
 export async function runCommand(
+  connect: () => Promise<ApiClient>,
+  words: readonly string[],
+  options: JobOptions,
+  json: boolean,
+): Promise<number> {
+  try {
+    return await runJob(connect, words, options, json);
+  } catch (error) {
+    // What never ran has a run object as well: a script reads one shape, whatever happened.
+    if (json) printJson(refusalReport(error, options.cwd ?? process.cwd()));
+    return reportFailure(error, false);
+  }
+}
+
+async function runJob(
   connect: () => Promise<ApiClient>,
   words: readonly string[],
   options: JobOptions,

@@ -1,12 +1,10 @@
-import { MeshError, messageOf } from '../../base/errors.ts';
-import type { JobSpec, RunObject } from '../../node/api-types.ts';
+import { MeshError } from '../../base/errors.ts';
+import { refusalReport, type RunReport } from '../../node/api-refusal.ts';
+import type { JobSpec } from '../../node/api-types.ts';
 import type { DaemonApi } from './daemon-connection.ts';
 import { OutputCapture } from './output-capture.ts';
 import type { OutputFile } from './output-files.ts';
 import type { ToolContext } from './tool.ts';
-
-/** A run object whose job may never have got an id. */
-export type RunReport = Omit<RunObject, 'job_id'> & { readonly job_id: string | null };
 
 export interface JobOutcome {
   /** `stdout` and `stderr` are empty here: see the captures. */
@@ -74,41 +72,6 @@ export async function runJob(api: DaemonApi, spec: JobSpec, options: JobRunOptio
 export function closeOutcome(outcome: JobOutcome): void {
   outcome.stdout.close();
   outcome.stderr.close();
-}
-
-/** The run object of what never ran, or was lost with the daemon; keys in the contract's order. */
-export function refusalReport(error: unknown, cwd: string | null): RunReport {
-  const code = error instanceof MeshError ? error.code : 'internal';
-  const lost = code === 'lost';
-  return {
-    notices: lost ? ['the command may have run, wholly or in part: look before it is run again'] : [],
-    state: 'finished',
-    return_code: null,
-    executed_on: null,
-    cwd,
-    stdout: '',
-    stderr: '',
-    changes: { returned: [], deleted: [], conflicts: [], held_back: [], left_there: [] },
-    success: false,
-    signal: null,
-    reason: lost ? 'lost' : code === 'cancelled' ? 'cancelled' : 'refused',
-    job_id: null,
-    executed_on_id: null,
-    os: null,
-    arch: null,
-    tools: {},
-    route: '',
-    auto_routed: false,
-    attempts: 0,
-    stdout_bytes: 0,
-    stderr_bytes: 0,
-    truncated: false,
-    queue_ms: 0,
-    dispatch_ms: 0,
-    sync_ms: 0,
-    duration_ms: 0,
-    error: { code, message: messageOf(error) },
-  };
 }
 
 /** meshwork failed or refused, or cannot know; a command's own failure and its time limit are not that. */

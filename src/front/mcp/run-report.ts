@@ -1,7 +1,8 @@
 import { formatSize } from '../../base/units.ts';
 import { OUTPUT_FILE_BYTES_MAX } from './output-files.ts';
 import { KEPT_BYTES_MAX, type OutputCapture } from './output-capture.ts';
-import type { JobOutcome, RunReport } from './job-run.ts';
+import type { RunReport } from '../../node/api-refusal.ts';
+import type { JobOutcome } from './job-run.ts';
 import { fitText, jsonChars, shown, shownDeep } from './shown-text.ts';
 import type { JsonDocument } from './tool.ts';
 

@@ -1,5 +1,6 @@
 import { OutputCapture } from '../../../../src/front/mcp/output-capture.ts';
-import { refusalReport, type JobOutcome, type RunReport } from '../../../../src/front/mcp/job-run.ts';
+import type { JobOutcome } from '../../../../src/front/mcp/job-run.ts';
+import { refusalReport, type RunReport } from '../../../../src/node/api-refusal.ts';
 import type { OutputFile } from '../../../../src/front/mcp/output-files.ts';
 
 /** A job that ended as its fields say, with outputs as a front would have captured them. */

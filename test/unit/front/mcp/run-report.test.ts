@@ -1,7 +1,8 @@
 import { readFileSync } from 'node:fs';
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { meshworkFailed, refusalReport } from '../../../../src/front/mcp/job-run.ts';
+import { meshworkFailed } from '../../../../src/front/mcp/job-run.ts';
+import { refusalReport } from '../../../../src/node/api-refusal.ts';
 import { OutputFiles } from '../../../../src/front/mcp/output-files.ts';
 import { RESULT_CHARS_MAX, runDocument } from '../../../../src/front/mcp/run-report.ts';
 import { shownDeep } from '../../../../src/front/mcp/shown-text.ts';
