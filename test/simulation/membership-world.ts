@@ -179,6 +179,8 @@ export class World {
       if (asleep) this.step(node, { kind: 'woke', gapMs: ms });
       for (const run of waiting) if (node.process === process) run();
       if (node.process === process) this.step(node, { kind: 'timer' });
+      // A real process dials late what fell due while it was frozen; here those events found it frozen and passed.
+      this.#pump(node);
     });
   }
 
