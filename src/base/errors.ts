@@ -35,6 +35,14 @@ export type ErrorCode =
   | 'lost'
   | 'unknown_outcome'
   | 'cancelled'
+  // jobs
+  | 'job_unknown'
+  | 'job_ambiguous'
+  | 'job_expired'
+  | 'job_finished'
+  | 'job_unreachable'
+  | 'offset_out_of_range'
+  | 'nested_too_deep'
   // this machine
   | 'daemon_not_running'
   | 'daemon_start_failed'

@@ -165,6 +165,7 @@ const sections = {
     ),
     timeout_max_s: whole(0, SECONDS_MAX, 0, 'seconds, 0 = no limit'),
     output_max_bytes: whole(0, 1024 * GIB, 0, 'bytes of stdout and of stderr, 0 = no limit'),
+    pid_namespace: choice(['auto', 'off'], 'auto'),
   },
   classes: {
     bound: patterns('words that a command begins with'),
@@ -182,9 +183,20 @@ const sections = {
       [],
       'absolute paths of folders',
     ),
-    timeout_s: whole(1, SECONDS_MAX, 300, 'seconds'),
+    timeout_s: whole(1, SECONDS_MAX, 3600, 'seconds of execution'),
+    wait_s: whole(0, SECONDS_MAX, 0, 'seconds, 0 = 110 for Claude Code, 45 for other clients'),
   },
   queue: { jobs_max: whole(1, 4096, 4096, 'jobs') },
+  jobs: {
+    output_max_bytes: whole(MIB, 1024 * GIB, 512 * MIB, 'bytes of output kept of one job'),
+    keep_max_bytes: whole(MIB, 1024 * GIB, 4 * GIB, 'bytes of output kept of all jobs that have ended'),
+    keep_days: whole(1, 3650, 7, 'days'),
+    keep_max: whole(10, 100_000, 10_000, 'jobs that have ended'),
+  },
+  share: {
+    on_battery: z.boolean().default(false).register(notes, { accepts: 'true or false', fromText: asFlag }),
+    yield_to_owner: z.boolean().default(true).register(notes, { accepts: 'true or false', fromText: asFlag }),
+  },
   log: {
     level: choice(['debug', 'info', 'warn', 'error'], 'info'),
     bytes_max: whole(64 * KIB, GIB, 10 * MIB, 'bytes'),
@@ -203,6 +215,8 @@ export const configSchema = z.strictObject({
   classes: z.strictObject(sections.classes).prefault({}),
   mcp: z.strictObject(sections.mcp).prefault({}),
   queue: z.strictObject(sections.queue).prefault({}),
+  jobs: z.strictObject(sections.jobs).prefault({}),
+  share: z.strictObject(sections.share).prefault({}),
   log: z.strictObject(sections.log).prefault({}),
   audit: z.strictObject(sections.audit).prefault({}),
 });

@@ -221,9 +221,11 @@ class ControlSession {
       case 'down':
         return this.#handlers.down(request.params);
       case 'cancel':
-        return Promise.resolve({ cancelled: this.#handlers.cancel(request.params.job) });
+        return Promise.resolve({ cancelled: this.#handlers.cancel(request.params.job as JobId) });
       case 'submit':
         return this.#submit(request.id, request.params);
+      default:
+        throw new MeshError('later_stage', `${request.method} comes in a later release; nothing was done`);
     }
   }
 

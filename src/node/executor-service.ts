@@ -140,7 +140,9 @@ export class ExecutorService {
     const runner = this.#options.runner();
     if (origin === null) return refuse('the link to the origin is down');
     if (runner === null) return refuse('the runner is starting again');
-    if (!streamsAreFree(origin.mux, start.streams)) return refuse('the streams of the request are in use or too many');
+    const { streams, window_bytes } = start;
+    if (streams === null) return refuse('jobs without streams come in a later release');
+    if (!streamsAreFree(origin.mux, streams)) return refuse('the streams of the request are in use or too many');
     const { login } = this.#options;
     const by = { job, attempt, by: from };
     this.#options.audit.append({ event: 'start', ...by, command: textOf(spec.command), cwd, user: login.user });
@@ -155,11 +157,20 @@ export class ExecutorService {
       timeoutMs: shorter(spec.timeout_ms, this.#options.limits.timeoutMsMax),
       outputBytesMax: this.#options.limits.outputBytesMax,
       user: this.#options.user,
+      merge: spec.merge,
+      terminal: spec.terminal,
+      durable: spec.durable,
     };
-    runAttempt({ id: from, mux: origin.mux }, runner, request, start, {
-      onStarted: () => this.#post({ kind: 'started', job, attempt }),
-      onEnded: (result) => this.#ended(by, result),
-    });
+    runAttempt(
+      { id: from, mux: origin.mux },
+      runner,
+      request,
+      { streams, window_bytes },
+      {
+        onStarted: () => this.#post({ kind: 'started', job, attempt }),
+        onEnded: (result) => this.#ended(by, result),
+      },
+    );
   }
 
   #ended(by: { readonly job: JobId; readonly attempt: number; readonly by: NodeId }, result: RunResult): void {

@@ -9,6 +9,8 @@ export interface OriginEnd {
   readonly mux: StreamMux;
 }
 
+type AttemptStreams = NonNullable<JobMessageOf<'job.start'>['streams']>;
+
 export type ResolvedRun = Omit<RunRequest, 'stdinStream' | 'stdoutStream' | 'stderrStream' | 'windowBytes'>;
 
 /**
@@ -19,7 +21,7 @@ export function runAttempt(
   origin: OriginEnd,
   runner: Runner,
   run: ResolvedRun,
-  start: Pick<JobMessageOf<'job.start'>, 'streams' | 'window_bytes'>,
+  start: { readonly streams: AttemptStreams; readonly window_bytes: number },
   handlers: { readonly onStarted: () => void; readonly onEnded: (result: RunResult) => void },
 ): void {
   let outputsOpen = 2;
@@ -64,7 +66,7 @@ export function runAttempt(
 }
 
 /** True where an origin's `job.start` names streams that can be opened: distinct, free and within the bound. */
-export function streamsAreFree(mux: StreamMux, streams: JobMessageOf<'job.start'>['streams']): boolean {
+export function streamsAreFree(mux: StreamMux, streams: AttemptStreams): boolean {
   const ids = [streams.stdout, streams.stderr, ...(streams.stdin === null ? [] : [streams.stdin])];
   return mux.canOpen(ids);
 }

@@ -196,6 +196,8 @@ export class LocalNode {
         peers: [...config.peers, ...seed.peers],
         discovery: config.mdns ? createDiscovery({ workerUrl: mdnsWorkerUrl, log }) : null,
         onJob: (from, message) => this.#receive(from, message),
+        onQuery: (from) => log.debug('a question about jobs is not answered in this release', { from }),
+        onPeerUp: (peer) => this.#origins.linkUp(peer),
         onPeerDown: (peer) => {
           this.#origins.linkDown(peer);
           this.#executors.linkDown(peer);

@@ -12,6 +12,7 @@ import type { TrustSet } from '../core/trust/trust-set.ts';
 import type { Discovery, DiscoveryState, PeerHint } from '../ports/discovery.ts';
 import type { Address, Listening, PairContext } from '../ports/links.ts';
 import type { Facts, Load } from '../wire/facts.ts';
+import type { QueryMessage } from '../wire/job-query.ts';
 import type { JobMessage } from '../wire/jobs.ts';
 import { parsePeerMessage } from '../wire/peer.ts';
 import type { Statement } from '../wire/trust.ts';
@@ -47,6 +48,8 @@ export interface MeshOptions {
   readonly discovery: Discovery | null;
   readonly onPair: (request: unknown, context: PairContext) => Promise<unknown>;
   readonly onJob: (from: NodeId, message: JobMessage) => void;
+  readonly onQuery: (from: NodeId, message: QueryMessage) => void;
+  readonly onPeerUp: (peer: NodeId) => void;
   readonly onPeerDown: (peer: NodeId) => void;
   /** A row of the table, a load or a link changed: what waits may find a place. */
   readonly onChanged: () => void;
@@ -276,6 +279,7 @@ export class Mesh {
     this.nearby.forget(peer.id);
     this.#trust.linkUp(peer.id);
     this.#postMember({ kind: 'link_up', peer: peer.id, link: peer.number, instance });
+    this.#options.onPeerUp(peer.id);
     this.#options.onChanged();
   }
 
@@ -302,6 +306,8 @@ export class Mesh {
         return this.#trust.receive(peer.id, message);
       case 'job':
         return this.#options.onJob(peer.id, message);
+      case 'query':
+        return this.#options.onQuery(peer.id, message);
     }
   }
 

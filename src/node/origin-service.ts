@@ -111,6 +111,10 @@ export class OriginService {
     return kept?.sent?.node === from && kept.sent.attempt === attempt ? kept : undefined;
   }
 
+  linkUp(node: NodeId): void {
+    this.#post({ kind: 'link_up', node });
+  }
+
   linkDown(node: NodeId): void {
     this.#post({ kind: 'link_down', node });
   }
@@ -163,13 +167,14 @@ export class OriginService {
     if (executor === null) return notWritten('the link is down');
     const streams = kept.streams.open(executor.mux);
     kept.sent = { node: place.node, attempt };
-    const { command, env, umask, timeout_ms } = kept.spec;
+    const { command, env, umask, timeout_ms, merge, terminal, durable } = kept.spec;
+    const way = { merge, terminal, durable, nesting: 0 };
     const sent = executor.send({
       t: 'job.start',
       job,
       attempt,
       lease: place.lease,
-      spec: { command, env, umask, timeout_ms, stdin: streams.stdin !== null },
+      spec: { command, env, umask, timeout_ms, stdin: streams.stdin !== null, ...way },
       cwd: place.cwd,
       streams,
       window_bytes: STREAM_WINDOW_BYTES,

@@ -1,13 +1,16 @@
 import { z } from 'zod';
 import type { ArchName, OsName } from './facts.ts';
+import { LOG_STREAMS, type LogRead } from './job-query.ts';
+import type { JobRecord } from './job-record.ts';
 import { jobIdSchema, type Reason } from './jobs.ts';
-import { jobSpecSchema } from './job-spec.ts';
+import { jobSpecSchema, terminalSizeSchema } from './job-spec.ts';
 
 /**
  * The control socket's messages (`MESHWORK_HOME/control.sock`): what the CLI and the MCP server say to their own daemon.
  * Framing is wire/framing.ts; the bytes of jobs are stream frames on the same socket.
  */
 export const PEERS_MAX = 64;
+export const ESTIMATES_MAX = 20_000;
 export const INVITE_TTL_MS_MAX = 24 * 3_600_000;
 const address = z.string().min(1).max(300);
 const streamId = z.int().min(1).max(0x7fff_ffff);
@@ -20,6 +23,9 @@ export const submitParamsSchema = z.strictObject({
   window_bytes: z.int().positive(),
 });
 
+/** A whole job id, or the beginning of one, as people type it. */
+const jobName = z.string().min(1).max(64);
+
 const request = <M extends string, P extends z.ZodType>(method: M, params: P) =>
   z.strictObject({ t: z.literal('request'), id: z.int().positive(), method: z.literal(method), params });
 
@@ -28,7 +34,45 @@ export const apiRequestSchema = z.discriminatedUnion('method', [
   request('settings', z.strictObject({})),
   request('submit', submitParamsSchema),
   request('explain', z.strictObject({ spec: jobSpecSchema })),
-  request('cancel', z.strictObject({ job: jobIdSchema })),
+  /** A job of any node of the mesh. */
+  request('cancel', z.strictObject({ job: jobName })),
+  /** A client that lost its connection goes on reading: its foreground job, from these offsets. Answered as `submit`. */
+  request(
+    'attach',
+    z.strictObject({
+      job: jobIdSchema,
+      streams: z.strictObject({ stdout: streamId, stderr: streamId }),
+      stdout_offset: z.int().nonnegative(),
+      stderr_offset: z.int().nonnegative(),
+      window_bytes: z.int().positive(),
+    }),
+  ),
+  /** The submitter reads no more: the job goes on as a durable one, and its `submit` is answered unfinished. */
+  request('detach', z.strictObject({ job: jobIdSchema })),
+  request('resize', z.strictObject({ job: jobIdSchema, size: terminalSizeSchema })),
+  request('jobs', z.strictObject({ all: z.boolean() })),
+  request('job', z.strictObject({ job: jobName })),
+  /** Answered when it has finished, or after `wait_ms` as it is then. */
+  request('wait', z.strictObject({ job: jobName, wait_ms: z.int().min(0).nullable() })),
+  /** Output from `offset` on into the stream, which ends there; answered at its end. */
+  request(
+    'logs',
+    z.strictObject({
+      job: jobName,
+      stream: z.enum(LOG_STREAMS),
+      offset: z.int(),
+      follow: z.boolean(),
+      stream_id: streamId,
+      window_bytes: z.int().positive(),
+    }),
+  ),
+  /** How long these commands took before, seconds; null where nobody knows. */
+  request(
+    'estimate',
+    z.strictObject({ cwd: z.string().max(4096), commands: z.array(z.string().max(4096)).max(ESTIMATES_MAX) }),
+  ),
+  /** The daemon ends and leaves its runner and the jobs in it to the one that starts next. */
+  request('restart', z.strictObject({})),
   request('invite', z.strictObject({ ttl_ms: z.int().min(1000).max(INVITE_TTL_MS_MAX), admin: z.boolean() })),
   request(
     'join',
@@ -122,6 +166,17 @@ export interface RunObject {
   readonly sync_ms: number;
   readonly duration_ms: number;
   readonly error?: ApiErrorBody;
+  /** Of an unfinished job: what to call. */
+  readonly next?: string;
+  /** The outcome came after it had been called unknown. */
+  readonly late?: true;
+}
+
+export interface JobsReport {
+  readonly notices: readonly string[];
+  /** Newest first. */
+  readonly jobs: readonly JobRecord[];
+  readonly more: number;
 }
 
 export interface NodeReport {
@@ -223,6 +278,15 @@ export interface ApiResults {
   readonly submit: RunObject;
   readonly explain: ExplainReport;
   readonly cancel: { readonly cancelled: boolean };
+  readonly attach: RunObject;
+  readonly detach: { readonly detached: boolean };
+  readonly resize: { readonly resized: boolean };
+  readonly jobs: JobsReport;
+  readonly job: JobRecord;
+  readonly wait: JobRecord;
+  readonly logs: LogRead & { readonly job: string };
+  readonly estimate: { readonly seconds: readonly (number | null)[] };
+  readonly restart: { readonly jobs_running: number };
   readonly invite: InviteReport;
   readonly join: JoinReport;
   readonly leave: LeaveReport;

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { ARCH_NAMES, OS_NAMES } from './facts.ts';
+import { nodeIdSchema } from './trust.ts';
 
 /** Longer than any real command line, short of the 1 MiB frame: Linux takes 128 KiB in one argument of bash -c. */
 export const COMMAND_CHARS_MAX = 120_000;
@@ -8,6 +9,15 @@ export const ENV_NAMES_MAX = 256;
 export const ENV_VALUE_CHARS_MAX = 65_536;
 export const PATH_CHARS_MAX = 4096;
 export const CAPABILITIES_MAX = 32;
+/** Re-runs that a submitter may allow; attempts are numbered from 1 to ATTEMPTS_MAX (wire/jobs.ts). */
+export const RETRIES_MAX = 10;
+/** A higher one goes first; 0 where nothing was said. */
+export const PRIORITY_MAX = 100;
+export const SUBMITTER_CHARS_MAX = 128;
+export const AVOID_MAX = 8;
+export const TERMINAL_CELLS_MAX = 10_000;
+/** A job in a job in a job in a job: 0 is one that no job submitted. */
+export const NESTING_MAX = 3;
 export const ENV_NAME = /^[A-Za-z_][A-Za-z0-9_]{0,254}$/;
 
 const noNul = (text: string): boolean => !text.includes('\0');
@@ -51,6 +61,21 @@ export const envSchema = z
   .record(z.string().regex(ENV_NAME), z.string().max(ENV_VALUE_CHARS_MAX).refine(noNul, NO_NUL))
   .refine((env) => Object.keys(env).length <= ENV_NAMES_MAX, { message: `more than ${ENV_NAMES_MAX} variables` });
 
+const cells = z.int().min(1).max(TERMINAL_CELLS_MAX);
+/** The size of the pseudo-terminal that a job gets. */
+export const terminalSizeSchema = z.strictObject({ columns: cells, rows: cells });
+export type TerminalSize = z.infer<typeof terminalSizeSchema>;
+
+/** What holds for every attempt of a job, wherever it runs. */
+const wayOfRunning = {
+  /** stdout and stderr are one pipe, so that the order of what is written is kept; all of it counts as stdout. */
+  merge: z.boolean(),
+  /** A pseudo-terminal instead of pipes (then all output is stdout), or null. */
+  terminal: terminalSizeSchema.nullable(),
+  /** True where the job goes on without its client and its origin (`--background`). */
+  durable: z.boolean(),
+};
+
 /** What a front submits to its daemon. */
 export const jobSpecSchema = z.strictObject({
   command: commandSchema,
@@ -65,6 +90,16 @@ export const jobSpecSchema = z.strictObject({
   timeout_ms: z.int().positive().nullable(),
   /** True where the front will send stdin; otherwise the command reads an empty stream at its end. */
   stdin: z.boolean(),
+  ...wayOfRunning,
+  /** Re-runs elsewhere where the outcome of an attempt is unknown: only for commands that are safe to repeat. */
+  retries: z.int().min(0).max(RETRIES_MAX),
+  /** May run twice at once: allows a second copy of a job that is the last of its batch. */
+  idempotent: z.boolean(),
+  priority: z.int().min(-PRIORITY_MAX).max(PRIORITY_MAX),
+  /** Jobs of one submitter (a shell, a script, an MCP client) share its turn in the queue. */
+  submitter: z.string().min(1).max(SUBMITTER_CHARS_MAX),
+  /** Nodes that it does not go to by itself: where another copy of it runs. */
+  avoid: z.array(nodeIdSchema).max(AVOID_MAX),
 });
 export type JobSpec = z.infer<typeof jobSpecSchema>;
 
@@ -97,5 +132,8 @@ export const attemptSpecSchema = z.strictObject({
   umask: z.int().min(0).max(0o777),
   timeout_ms: z.int().positive().nullable(),
   stdin: z.boolean(),
+  ...wayOfRunning,
+  /** How many jobs this one is inside of. */
+  nesting: z.int().min(0).max(NESTING_MAX),
 });
 export type AttemptSpec = z.infer<typeof attemptSpecSchema>;

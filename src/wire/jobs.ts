@@ -1,7 +1,13 @@
 import { z } from 'zod';
 import { isJobId, isLeaseId, type JobId, type LeaseId } from '../base/ids.ts';
 import { loadSchema } from './facts.ts';
-import { attemptSpecSchema, commandSchema, cwdEvidenceSchema, requirementsSchema } from './job-spec.ts';
+import {
+  attemptSpecSchema,
+  commandSchema,
+  cwdEvidenceSchema,
+  requirementsSchema,
+  terminalSizeSchema,
+} from './job-spec.ts';
 import { STREAM_CREDIT_BYTES_MAX } from './stream-mux.ts';
 
 /** Messages between an origin and an executor, on the control socket of their link. */
@@ -56,6 +62,8 @@ export const reserveSchema = z.strictObject({
   cwd: cwdEvidenceSchema,
   /** An explicit target maps the directory instead of proving that it is the same one. */
   explicit: z.boolean(),
+  /** The job that this one is inside of: it lends its slot where it runs at this executor and no slot is free. */
+  parent: jobIdSchema.nullable(),
 });
 
 /** Executor → origin: a slot is yours for `ttl_ms`; `instance` names this run of the executor's runner. */
@@ -84,6 +92,9 @@ export const refusedSchema = z.strictObject({
 export const releaseSchema = z.strictObject({ t: z.literal('job.release'), ...key, lease: leaseIdSchema });
 
 const streamId = z.int().min(1).max(0x7fff_ffff);
+/** Streams on the bulk socket, chosen by the origin; null where it takes no output (a durable job's may be read later). */
+const streamsSchema = z.strictObject({ stdin: streamId.nullable(), stdout: streamId, stderr: streamId });
+const offset = z.int().nonnegative();
 
 /**
  * Origin → executor: run it. Streams are on the bulk socket; the executor may send `window_bytes` on each output stream
@@ -95,7 +106,7 @@ export const startSchema = z.strictObject({
   lease: leaseIdSchema,
   spec: attemptSpecSchema,
   cwd: z.string().max(4096),
-  streams: z.strictObject({ stdin: streamId.nullable(), stdout: streamId, stderr: streamId }),
+  streams: streamsSchema.nullable(),
   window_bytes: z.int().positive().max(STREAM_CREDIT_BYTES_MAX),
 });
 
@@ -144,6 +155,48 @@ export type Ended = z.infer<typeof endedSchema>;
 /** Origin → executor: end the whole tree, then answer `job.ended`. Unknown attempts are ignored. */
 export const cancelSchema = z.strictObject({ t: z.literal('job.cancel'), ...key });
 
+/**
+ * Origin → executor, over a new link or after a restart: what became of this attempt? The answer is `job.attached` or
+ * `job.gone`. With streams, output goes on from these offsets; whatever an earlier link had open is closed.
+ */
+export const attachSchema = z.strictObject({
+  t: z.literal('job.attach'),
+  ...key,
+  /** The runner that granted the lease: `not_started` is only believed of the same one. */
+  instance: z.string().max(64),
+  streams: streamsSchema.nullable(),
+  stdout_offset: offset,
+  stderr_offset: offset,
+  window_bytes: z.int().positive().max(STREAM_CREDIT_BYTES_MAX),
+});
+
+/** Executor → origin: it is running, or has ended: then `job.ended` follows once the streams have. */
+export const attachedSchema = z.strictObject({
+  t: z.literal('job.attached'),
+  ...key,
+  running: z.boolean(),
+  /** Bytes of stdin that arrived; the origin goes on from there. */
+  stdin_offset: offset,
+});
+
+/** Executor → origin: it has no such attempt, or cannot know. */
+export const goneSchema = z.strictObject({
+  t: z.literal('job.gone'),
+  ...key,
+  instance: z.string().max(64),
+  kind: z.enum(['not_started', 'unknown']),
+  message: z.string().max(REASON_CHARS_MAX),
+});
+
+/** Origin → executor: nobody reads on; from now the attempt is durable and its streams are closed. */
+export const detachSchema = z.strictObject({ t: z.literal('job.detach'), ...key });
+
+/** Origin → executor: the outcome is on the origin's disk. */
+export const ackSchema = z.strictObject({ t: z.literal('job.ack'), ...key });
+
+/** Origin → executor: the terminal of the submitter has another size. */
+export const resizeSchema = z.strictObject({ t: z.literal('job.resize'), ...key, size: terminalSizeSchema });
+
 /** Executor → an origin that was refused for want of a slot: one is free now. A hint; ask again. */
 export const slotFreeSchema = z.strictObject({ t: z.literal('job.slot_free'), load: loadSchema });
 
@@ -158,6 +211,12 @@ export const jobMessageSchema = z.discriminatedUnion('t', [
   endedSchema,
   cancelSchema,
   slotFreeSchema,
+  attachSchema,
+  attachedSchema,
+  goneSchema,
+  detachSchema,
+  ackSchema,
+  resizeSchema,
 ]);
 export type JobMessage = z.infer<typeof jobMessageSchema>;
 export type JobMessageOf<T extends JobMessage['t']> = Extract<JobMessage, { t: T }>;

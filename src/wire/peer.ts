@@ -1,5 +1,6 @@
 import type { z } from 'zod';
 import { err, ok, type Result } from '../base/result.ts';
+import { queryMessageSchema, type QueryMessage } from './job-query.ts';
 import { jobMessageSchema, type JobMessage } from './jobs.ts';
 import { memberMessageSchema, type MemberMessage } from './membership.ts';
 import { trustMessageSchema, type TrustMessage } from './trust.ts';
@@ -8,7 +9,8 @@ import { trustMessageSchema, type TrustMessage } from './trust.ts';
 export type PeerMessage =
   | { readonly family: 'member'; readonly message: MemberMessage }
   | { readonly family: 'trust'; readonly message: TrustMessage }
-  | { readonly family: 'job'; readonly message: JobMessage };
+  | { readonly family: 'job'; readonly message: JobMessage }
+  | { readonly family: 'query'; readonly message: QueryMessage };
 
 const ISSUE_CHARS_MAX = 200;
 
@@ -29,6 +31,8 @@ export function parsePeerMessage(json: string): Result<PeerMessage, string> {
       return parsed(trustMessageSchema, raw, type, (message) => ({ family: 'trust', message }));
     case 'job':
       return parsed(jobMessageSchema, raw, type, (message) => ({ family: 'job', message }));
+    case 'query':
+      return parsed(queryMessageSchema, raw, type, (message) => ({ family: 'query', message }));
     default:
       return err(`an unknown message "${type.slice(0, 40)}"`);
   }

@@ -24,6 +24,7 @@ import {
 import { NodeSet, processesWith, until, type TestNode } from '../fixtures/mesh-nodes.ts';
 import { CLI } from '../fixtures/nodes.ts';
 import { makeTestIdentity } from '../fixtures/test-certificate.ts';
+import { PLAIN_ATTEMPT } from '../fixtures/plain-spec.ts';
 
 const MIB = 1024 * 1024;
 const GROWTH_BYTES_MAX = 20 * MIB;
@@ -290,7 +291,7 @@ describe('jobs', () => {
     greedy.send(
       start(job, lease['lease'], command, {
         streams: { stdin: 5, stdout: 1, stderr: 3 },
-        spec: { command, env: {}, umask: 0, timeout_ms: null, stdin: true },
+        spec: { command, env: {}, umask: 0, timeout_ms: null, stdin: true, ...PLAIN_ATTEMPT },
       }),
     );
     await greedy.next('job.started');

@@ -14,6 +14,7 @@ import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { connectDaemon } from '../../src/node/api-client.ts';
 import { processesAt, run, start, TestMesh, until, type Ran, type RunOptions } from '../fixtures/nodes.ts';
+import { PLAIN_JOB } from '../fixtures/plain-spec.ts';
 
 /** Bad input: a clear error with code and remedy, exit 125, nothing run, nothing lost. */
 let mesh: TestMesh;
@@ -170,7 +171,7 @@ describe('commands that are none', () => {
   it('a NUL, which only a program can send: no word of a command line holds one', async () => {
     const api = await connectDaemon(join(mesh.node('origin').home, 'control.sock'));
     const requires = { os: null, arch: null, capabilities: [], cpus: null, memory_bytes: null };
-    const rest = { cwd: folder, env: {}, umask: 0o22, requires, timeout_ms: null, stdin: false };
+    const rest = { cwd: folder, env: {}, umask: 0o22, requires, timeout_ms: null, stdin: false, ...PLAIN_JOB };
     const nothing = (): void => undefined;
     for (const command of [
       { kind: 'line' as const, line: `${MARK}\0` },

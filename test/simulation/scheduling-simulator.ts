@@ -10,6 +10,7 @@ import type { PlacementRequest } from '../../src/core/scheduling/placement-reque
 import type { Facts, Load } from '../../src/wire/facts.ts';
 import type { JobMessage } from '../../src/wire/jobs.ts';
 import { EventQueue } from './event-queue.ts';
+import { PLAIN_ATTEMPT } from '../fixtures/plain-spec.ts';
 
 /**
  * A deterministic world for real Origin and Executor cores: one virtual clock, ordered links with delays that can be
@@ -414,7 +415,14 @@ function startMessage(job: JobId, attempt: number, lease: LeaseId, cwd: string):
     job,
     attempt,
     lease,
-    spec: { command: { kind: 'line', line: 'make' }, env: {}, umask: 18, timeout_ms: null, stdin: false },
+    spec: {
+      command: { kind: 'line', line: 'make' },
+      env: {},
+      umask: 18,
+      timeout_ms: null,
+      stdin: false,
+      ...PLAIN_ATTEMPT,
+    },
     cwd,
     streams: { stdin: null, stdout: 1, stderr: 2 },
     window_bytes: 1,

@@ -224,6 +224,36 @@ class RunnerClient implements RunnerProcess {
     if (this.#open.has(keyOf(job, attempt))) this.#frames.sendControl({ t: 'runner.cancel', job, attempt });
   }
 
+  readonly kept: Runner['kept'] = [];
+
+  adopt(): void {
+    throw new MeshError('later_stage', 'not in this release');
+  }
+
+  read(): void {
+    throw new MeshError('later_stage', 'not in this release');
+  }
+
+  detach(): void {
+    throw new MeshError('later_stage', 'not in this release');
+  }
+
+  resumeStdin(): void {
+    throw new MeshError('later_stage', 'not in this release');
+  }
+
+  resize(): void {
+    throw new MeshError('later_stage', 'not in this release');
+  }
+
+  acknowledge(): void {
+    throw new MeshError('later_stage', 'not in this release');
+  }
+
+  drop(): void {
+    throw new MeshError('later_stage', 'not in this release');
+  }
+
   onDied(callback: (message: string) => void): void {
     if (this.#state === 'dead') callback(this.#deathMessage);
     else this.#onDied.push(callback);
@@ -307,6 +337,7 @@ class RunnerClient implements RunnerProcess {
     setImmediate(() => {
       const { mux } = this.#frames;
       for (const stream of [request.stdoutStream, request.stderrStream]) {
+        if (stream === null) continue;
         mux.receive(encodeStreamHeader(FRAME_END, stream));
       }
       if (request.stdinStream !== null) mux.receive(encodeStreamHeader(FRAME_ABORT, request.stdinStream));
@@ -334,8 +365,8 @@ function orderOf(request: RunRequest): RunnerRun {
     umask: request.umask,
     timeout_ms: request.timeoutMs,
     stdin_stream: request.stdinStream,
-    stdout_stream: request.stdoutStream,
-    stderr_stream: request.stderrStream,
+    stdout_stream: request.stdoutStream ?? 0,
+    stderr_stream: request.stderrStream ?? 0,
     window_bytes: request.windowBytes,
     output_bytes_max: request.outputBytesMax,
     user: request.user === null ? null : { ...request.user, groups: [...request.user.groups] },

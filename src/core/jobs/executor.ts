@@ -131,6 +131,13 @@ export class Executor {
       case 'job.not_started':
       case 'job.ended':
       case 'job.slot_free':
+      case 'job.attached':
+      case 'job.gone':
+        return;
+      case 'job.attach':
+      case 'job.detach':
+      case 'job.ack':
+      case 'job.resize':
         return;
       default:
         unreachable(message);

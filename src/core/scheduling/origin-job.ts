@@ -52,6 +52,7 @@ export type OriginInput =
   | { readonly kind: 'submit'; readonly submission: Submission }
   /** reserved, refused, started, not_started, ended, slot_free; others are the executor's and ignored here. */
   | { readonly kind: 'message'; readonly from: NodeId; readonly message: JobMessage }
+  | { readonly kind: 'link_up'; readonly node: NodeId }
   | { readonly kind: 'link_down'; readonly node: NodeId }
   /** Membership or load changed: what waits is tried again. */
   | { readonly kind: 'nodes_changed' }

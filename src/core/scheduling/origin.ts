@@ -91,6 +91,7 @@ export class Origin {
         return this.#onMessage(input.from, input.message, nowMs);
       case 'link_down':
         return this.#onLinkDown(input.node, nowMs);
+      case 'link_up':
       case 'nodes_changed':
         return;
       case 'cancel':
@@ -172,6 +173,12 @@ export class Origin {
       case 'job.release':
       case 'job.start':
       case 'job.cancel':
+      case 'job.attach':
+      case 'job.detach':
+      case 'job.ack':
+      case 'job.resize':
+      case 'job.attached':
+      case 'job.gone':
         return;
       default:
         unreachable(message);

@@ -97,6 +97,15 @@ export function jobSpecOf(words: readonly string[], options: JobOptions, stdin: 
     target: targetOf(options),
     timeout_ms: options.timeout === undefined ? null : durationOf(options.timeout),
     stdin,
+    merge: false,
+    terminal: null,
+    durable: false,
+    retries: 0,
+    idempotent: false,
+    priority: 0,
+    // All that one shell or script submits takes its turn together.
+    submitter: `cli:${process.ppid}`,
+    avoid: [],
   };
 }
 

@@ -54,6 +54,14 @@ export async function jobTemplateOf(
     target,
     timeout_ms: Math.ceil((args.timeout_s ?? from.settings.timeoutS) * MS_PER_SECOND),
     stdin: false,
+    merge: false,
+    terminal: null,
+    durable: false,
+    retries: 0,
+    idempotent: false,
+    priority: 0,
+    submitter: `mcp:${process.pid}`,
+    avoid: [],
   });
 }
 

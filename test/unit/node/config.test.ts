@@ -64,7 +64,7 @@ describe('settings', () => {
     expect(DEFAULTS).toMatchObject({
       listen: { host: '0.0.0.0', port: 47_470 },
       overloaded: { cpu_percent: 40, load_per_core: 1, memory_percent: 80 },
-      mcp: { timeout_s: 300 },
+      mcp: { timeout_s: 3600 },
     });
   });
 

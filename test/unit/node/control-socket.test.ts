@@ -16,6 +16,7 @@ import { CHANNEL_CONTROL, encodeFramePrefix, FrameDecoder } from '../../../src/w
 import type { OutgoingStream } from '../../../src/wire/stream-mux.ts';
 import { PROTOCOL_VERSION } from '../../../src/wire/version.ts';
 import { temporaryFolders } from '../../fixtures/temporary-folder.ts';
+import { PLAIN_JOB } from '../../fixtures/plain-spec.ts';
 
 const folder = temporaryFolders();
 const JOB = '01ARZ3NDEKZZZZZZZZZZZZZZZZ' as JobId;
@@ -28,6 +29,7 @@ const SPEC: JobSpec = {
   target: { kind: 'any' },
   timeout_ms: null,
   stdin: false,
+  ...PLAIN_JOB,
 };
 const RESULT = { state: 'finished', return_code: 0 } as RunObject;
 

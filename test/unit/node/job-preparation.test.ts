@@ -11,6 +11,7 @@ import { checkCommand, prepareJob, requiredTools, toolsHere } from '../../../src
 import type { Command, CwdEvidence, JobSpec } from '../../../src/wire/job-spec.ts';
 import type { JobMessageOf } from '../../../src/wire/jobs.ts';
 import { temporaryFolders, writeTree } from '../../fixtures/temporary-folder.ts';
+import { PLAIN_JOB } from '../../fixtures/plain-spec.ts';
 
 const folder = temporaryFolders();
 const JOB = '01ARZ3NDEKZZZZZZZZZZZZZZZZ' as JobId;
@@ -26,6 +27,7 @@ const specOf = (command: Command, cwd = '/'): JobSpec => ({
   target: { kind: 'any' },
   timeout_ms: null,
   stdin: false,
+  ...PLAIN_JOB,
 });
 const parsed = classListsWith([] as never);
 const LISTS = parsed.ok ? parsed.value : null;
@@ -108,6 +110,7 @@ describe('the executor', () => {
     tools,
     cwd: evidence('/srv/project/x'),
     explicit: true,
+    parent: null,
   });
   const check = async (options: {
     readonly from?: NodeId;

@@ -5,6 +5,7 @@ import { OriginStreams } from '../../../src/node/origin-streams.ts';
 import type { RunHandlers, RunRequest, RunResult, Runner } from '../../../src/ports/runner.ts';
 import { type IncomingStream, type OutgoingStream, STREAM_WINDOW_BYTES } from '../../../src/wire/stream-mux.ts';
 import { JoinedMuxes, numbered } from '../wire/joined-muxes.ts';
+import { PLAIN_RUN } from '../../fixtures/plain-spec.ts';
 
 const JOB = '01ARZ3NDEKZZZZZZZZZZZZZZZZ' as JobId;
 const NODE = 'a'.repeat(52) as NodeId;
@@ -69,6 +70,14 @@ function rig(windowBytes = STREAM_WINDOW_BYTES) {
       mux: runnerWire.first,
       run: (request, handlers) => Object.assign(run, { request, handlers }),
       cancel: () => undefined,
+      kept: [],
+      adopt: () => undefined,
+      read: () => undefined,
+      detach: () => undefined,
+      resumeStdin: () => undefined,
+      resize: () => undefined,
+      acknowledge: () => undefined,
+      drop: () => undefined,
     };
     const told: string[] = [];
     const resolved = {
@@ -81,6 +90,7 @@ function rig(windowBytes = STREAM_WINDOW_BYTES) {
       timeoutMs: null,
       outputBytesMax: null,
       user: null,
+      ...PLAIN_RUN,
     } as const;
     runAttempt(
       { id: NODE, mux: link.second },

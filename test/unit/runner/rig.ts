@@ -10,6 +10,7 @@ import { silentLogger } from '../../../src/base/log.ts';
 import { type RunnerProcess, startRunner } from '../../../src/adapters/process/runner-client.ts';
 import type { RunRequest, RunResult } from '../../../src/ports/runner.ts';
 import { type OutgoingStream, STREAM_WINDOW_BYTES } from '../../../src/wire/stream-mux.ts';
+import { PLAIN_RUN } from '../../fixtures/plain-spec.ts';
 
 /** A real runner, bundled from source, in a MESHWORK_HOME of its own. */
 export interface Rig {
@@ -134,6 +135,7 @@ export function run(runner: RunnerProcess, command: string | readonly string[], 
     windowBytes: STREAM_WINDOW_BYTES,
     outputBytesMax: null,
     user: null,
+    ...PLAIN_RUN,
     ...rest,
   };
   let onStarted: (pid: number) => void = () => undefined;

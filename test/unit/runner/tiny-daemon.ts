@@ -3,6 +3,7 @@ import path from 'node:path';
 import { isJobId } from '../../../src/base/ids.ts';
 import { silentLogger } from '../../../src/base/log.ts';
 import { startRunner } from '../../../src/adapters/process/runner-client.ts';
+import { PLAIN_RUN } from '../../fixtures/plain-spec.ts';
 
 const [runnerPath = '', home = '', job = '', line = ''] = process.argv.slice(2);
 if (!isJobId(job)) throw new Error(`"${job}" is no job id`);
@@ -33,6 +34,7 @@ runner.run(
     windowBytes: 65_536,
     outputBytesMax: null,
     user: null,
+    ...PLAIN_RUN,
   },
   { onStarted: () => process.stdout.write(`${runner.pid}\n`), onEnded: () => process.exit(1) },
 );

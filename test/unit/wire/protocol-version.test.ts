@@ -3,6 +3,7 @@ import { expect, test } from 'vitest';
 import { z } from 'zod';
 import { apiHelloSchema, apiRequestSchema } from '../../../src/wire/api.ts';
 import { helloRefusalSchema, helloSchema } from '../../../src/wire/hello.ts';
+import { queryMessageSchema } from '../../../src/wire/job-query.ts';
 import { jobMessageSchema } from '../../../src/wire/jobs.ts';
 import { memberMessageSchema } from '../../../src/wire/membership.ts';
 import { pairHeadSchema, pairReplySchema, pairRequestSchema } from '../../../src/wire/pair.ts';
@@ -18,9 +19,10 @@ const PINNED = {
     pair: '9208366fdd7691d2',
     trust: '2cf6a9d2fd8e246b',
     member: '28b12336519295a8',
-    job: '0bd99f7b1b20c8e3',
+    query: 'f59f28585ac2da07',
+    job: 'd59f91dde86d4edc',
     runner: '8514bcdc1c85fd16',
-    api: 'f334b6bf39596fca',
+    api: 'a0de2ce14af12c45',
   },
 };
 
@@ -30,6 +32,7 @@ const FAMILIES: Record<keyof typeof PINNED.shapes, readonly z.ZodType[]> = {
   trust: [trustMessageSchema],
   member: [memberMessageSchema],
   job: [jobMessageSchema],
+  query: [queryMessageSchema],
   runner: [toRunnerSchema, fromRunnerSchema],
   api: [apiHelloSchema, apiRequestSchema],
 };

@@ -4,6 +4,7 @@ import { Executor, LEASE_TTL_MS } from '../../../../src/core/jobs/executor.ts';
 import type { AttemptResult, ExecutorEffect, ExecutorInput } from '../../../../src/core/jobs/executor-state.ts';
 import type { JobMessage, JobMessageOf } from '../../../../src/wire/jobs.ts';
 import { FACTS, LOAD, NO_REQUIREMENTS } from '../scheduling/nodes.ts';
+import { PLAIN_ATTEMPT } from '../../../fixtures/plain-spec.ts';
 
 /** Every state of an attempt at its executor × everything that can happen, and what the executor does about it. */
 type State = 'unknown' | 'checking' | 'leased' | 'running' | 'running, told' | 'killed' | 'orphaned' | 'ended';
@@ -48,12 +49,13 @@ const reserve: JobMessageOf<'job.reserve'> = {
   cwd: { path: '/work', ...evidence },
   tools: [],
   explicit: false,
+  parent: null,
 };
 const start: JobMessageOf<'job.start'> = {
   t: 'job.start',
   ...key,
   lease: LEASE,
-  spec: { command, env: {}, umask: 18, timeout_ms: null, stdin: false },
+  spec: { command, env: {}, umask: 18, timeout_ms: null, stdin: false, ...PLAIN_ATTEMPT },
   cwd: '/elsewhere',
   streams: { stdin: null, stdout: 1, stderr: 2 },
   window_bytes: 1,

@@ -6,6 +6,7 @@ import { HINT_HOLD_MS, Waiters, WAITERS_MAX } from '../../../../src/core/jobs/wa
 import type { Requirements } from '../../../../src/wire/job-spec.ts';
 import type { JobMessageOf } from '../../../../src/wire/jobs.ts';
 import { FACTS, LOAD, NO_REQUIREMENTS } from '../scheduling/nodes.ts';
+import { PLAIN_ATTEMPT } from '../../../fixtures/plain-spec.ts';
 
 const nodeId = (number: number): NodeId =>
   base32(Uint8Array.from({ length: 33 }, (_, i) => (i === 0 ? number >> 8 : number & 255))).slice(0, 52) as NodeId;
@@ -47,6 +48,7 @@ class World {
       cwd: { path: '/', git_prefix: null, ...evidence },
       tools: [],
       explicit: false,
+      parent: null,
     };
   }
 
@@ -115,7 +117,7 @@ test("a job that runs for one origin is not started for another: its end ends al
     const verdict = { ok: true, cwd: '/', toolsFound: [] } as const;
     const [granted] = world.step({ kind: 'checked', job, attempt, from, verdict });
     if (granted?.kind !== 'send' || granted.message.t !== 'job.reserved' || granted.message.lease === null) return [];
-    const spec = { command, env: {}, umask: 0, timeout_ms: null, stdin: false };
+    const spec = { command, env: {}, umask: 0, timeout_ms: null, stdin: false, ...PLAIN_ATTEMPT };
     const streams = { stdin: null, stdout: 1, stderr: 3 };
     const { lease } = granted.message;
     const message = { t: 'job.start', job, attempt, lease, spec, cwd: '/', streams, window_bytes: 1 } as const;

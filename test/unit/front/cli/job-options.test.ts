@@ -1,6 +1,7 @@
 import { Command } from 'commander';
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import { addJobOptions, jobSpecOf, type JobOptions } from '../../../../src/front/cli/job-options.ts';
+import { PLAIN_JOB } from '../../../fixtures/plain-spec.ts';
 
 afterEach(() => {
   vi.unstubAllEnvs();
@@ -48,6 +49,8 @@ describe("a job's options", () => {
       target: { kind: 'any' },
       timeout_ms: null,
       stdin: false,
+      ...PLAIN_JOB,
+      submitter: `cli:${process.ppid}`,
     });
   });
 
@@ -65,6 +68,8 @@ describe("a job's options", () => {
       target: { kind: 'node', node: 'desk' },
       timeout_ms: 90_000,
       stdin: true,
+      ...PLAIN_JOB,
+      submitter: `cli:${process.ppid}`,
     });
     expect(spec({ local: true }).target).toEqual({ kind: 'local' });
   });

@@ -11,6 +11,7 @@ import {
   parseArguments,
 } from '../../../../src/front/mcp/tool-arguments.ts';
 import { WorkingDirectory } from '../../../../src/front/mcp/working-directory.ts';
+import { PLAIN_JOB } from '../../../fixtures/plain-spec.ts';
 
 const fault = (args: unknown): string => {
   const parsed = parseArguments(bashArguments, args, LATER_BASH);
@@ -89,6 +90,8 @@ describe('a job from the arguments', () => {
         target: { kind: 'bash' },
         timeout_ms: 300_000,
         stdin: false,
+        ...PLAIN_JOB,
+        submitter: `mcp:${process.pid}`,
       },
     });
   });

@@ -12,6 +12,7 @@ import { WorkingDirectory } from '../../../../src/front/mcp/working-directory.ts
 import type { JobHandle, JobIo } from '../../../../src/node/api-client.ts';
 import type { ExplainReport, JobSpec, NodeReport, RunObject, StatusReport } from '../../../../src/node/api-types.ts';
 import { outcomeOf } from './fixtures.ts';
+import { PLAIN_JOB } from '../../../fixtures/plain-spec.ts';
 
 const SETTINGS = {
   name: 'desk',
@@ -76,6 +77,8 @@ describe('cluster_bash', () => {
       target: { kind: 'bash' },
       timeout_ms: 7000,
       stdin: false,
+      ...PLAIN_JOB,
+      submitter: `mcp:${process.pid}`,
     });
   });
 
