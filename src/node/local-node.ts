@@ -337,7 +337,7 @@ export class LocalNode {
       mdns: config.mdns,
       slots: this.#facts().slots,
       labels: config.labels,
-      mcp: { timeout_s: config.mcp.timeout_s, roots: config.mcp.roots },
+      mcp: { timeout_s: config.mcp.timeout_s, wait_s: config.mcp.wait_s, roots: config.mcp.roots },
     };
   }
 

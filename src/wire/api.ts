@@ -269,7 +269,7 @@ export interface SettingsReport {
   readonly slots: number;
   readonly labels: Readonly<Record<string, string>>;
   /** What the MCP server follows. */
-  readonly mcp: { readonly timeout_s: number; readonly roots: readonly string[] };
+  readonly mcp: { readonly timeout_s: number; readonly wait_s: number; readonly roots: readonly string[] };
 }
 
 export interface ApiResults {

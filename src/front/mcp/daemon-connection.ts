@@ -8,6 +8,8 @@ export type DaemonApi = Pick<ApiClient, 'call' | 'submit' | 'closed' | 'close'>;
 /** `[mcp]` of the daemon's settings. */
 export interface DaemonSettings {
   readonly timeoutS: number;
+  /** How long a call waits for its command; null: as is usual for the client. */
+  readonly waitS: number | null;
   readonly roots: readonly string[];
 }
 
@@ -65,7 +67,10 @@ export class DaemonConnection {
         }
         const { mcp } = await api.call('settings', {});
         this.#api = api;
-        return { api, settings: { timeoutS: mcp.timeout_s, roots: mcp.roots } };
+        return {
+          api,
+          settings: { timeoutS: mcp.timeout_s, waitS: mcp.wait_s > 0 ? mcp.wait_s : null, roots: mcp.roots },
+        };
       } catch (error) {
         const goingDown = error instanceof MeshError && error.code === 'lost';
         if (!goingDown || tries >= TRIES_MAX) throw error;

@@ -9,7 +9,7 @@ const HAS: SettingsReport = {
   mdns: true,
   slots: 4,
   labels: { room: 'office', empty: '' },
-  mcp: { timeout_s: 300, roots: [] },
+  mcp: { timeout_s: 300, wait_s: 0, roots: [] },
 };
 
 test.each<[UpOptions, readonly string[]]>([

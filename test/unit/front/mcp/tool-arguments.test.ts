@@ -73,7 +73,7 @@ describe('the arguments of a call', () => {
 describe('a job from the arguments', () => {
   const from = {
     directory: new WorkingDirectory(import.meta.dirname, '/nobody'),
-    settings: { timeoutS: 300, roots: [] },
+    settings: { timeoutS: 300, waitS: null, roots: [] },
     env: { LANG: 'C.UTF-8', LC_ALL: 'C', TZ: 'UTC', NODE_ENV: 'test', SECRET: 's', GIVEN: 'here', MESHWORK_HOME: '/x' },
   };
   const template = (args: Parameters<typeof jobTemplateOf>[0]) => jobTemplateOf(args, { kind: 'bash' }, from);

@@ -21,7 +21,7 @@ const SETTINGS = {
   mdns: false,
   slots: 1,
   labels: {},
-  mcp: { timeout_s: 7, roots: [] },
+  mcp: { timeout_s: 7, wait_s: 0, roots: [] },
 };
 
 /** A daemon that answers as it is told; every submitted job is handed to `onSubmit`. */
