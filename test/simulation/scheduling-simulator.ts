@@ -21,6 +21,8 @@ export interface NodeSetup {
   readonly cpuPercent?: number;
   readonly overloaded?: boolean;
   readonly cores?: number;
+  /** 0.2: processes take five times as long here, and nobody was told. */
+  readonly speed?: number;
 }
 
 export interface SimulatorSetup {
@@ -276,7 +278,8 @@ export class SchedulingSimulator {
     node.processesMost = Math.max(node.processesMost, node.processes.size);
     if (node.processes.size > node.setup.slots) this.violations.push(`node ${node.index} runs more than its slots`);
     this.#later(node, 1, () => this.stepExecutor(node, { kind: 'started', job, attempt }));
-    this.#later(node, 1 + (this.durations.get(job) ?? 0), () => this.#endProcess(node, process, false));
+    const durationMs = (this.durations.get(job) ?? 0) / (node.setup.speed ?? 1);
+    this.#later(node, 1 + durationMs, () => this.#endProcess(node, process, false));
   }
 
   #endProcess(node: SimulatedNode, process: Process, killed: boolean): void {

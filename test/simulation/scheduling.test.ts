@@ -1,16 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import type { JobId } from '../../src/base/ids.ts';
 import type { PlacementRequest } from '../../src/core/scheduling/placement-request.ts';
-import { simulationSeeds } from './seeds.ts';
+import { shareOfSeeds as seeds } from './seeds.ts';
 import { SchedulingSimulator, type NodeSetup } from './scheduling-simulator.ts';
-
-/** A share of the run's seeds, at least two. */
-function seeds(share: number): number[] {
-  const all = simulationSeeds();
-  const count = Math.min(all.length, Math.max(2, Math.ceil(all.length * share)));
-  // From both ends: the fixed ones are first, the new ones last.
-  return [...all.slice(0, Math.ceil(count / 2)), ...all.slice(all.length - Math.floor(count / 2))];
-}
 
 const HEAVY: PlacementRequest = {
   jobClass: 'heavy',

@@ -12,6 +12,13 @@ export function simulationSeeds(): number[] {
   return Array.from({ length: count }, (_, i) => (i < fixed ? i + 1 : 1 + Math.floor(Math.random() * 0xffff_ffff)));
 }
 
+/** A share of the run's seeds, at least two: from both ends, since the fixed ones are first and the new ones last. */
+export function shareOfSeeds(share: number): number[] {
+  const all = simulationSeeds();
+  const count = Math.min(all.length, Math.max(2, Math.ceil(all.length * share)));
+  return [...all.slice(0, Math.ceil(count / 2)), ...all.slice(all.length - Math.floor(count / 2))];
+}
+
 /** Runs one seed, and names it in whatever it throws. */
 export function runSeed(seed: number, run: (seed: number) => void): void {
   try {
