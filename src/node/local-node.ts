@@ -250,6 +250,10 @@ export class LocalNode {
       case 'job.release':
       case 'job.start':
       case 'job.cancel':
+      case 'job.attach':
+      case 'job.detach':
+      case 'job.ack':
+      case 'job.resize':
         return this.#executors.receive(from, message);
       default:
         if (!this.#explain.receive(from, message)) this.#origins.receive(from, message);

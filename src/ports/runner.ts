@@ -102,12 +102,26 @@ export interface Runner {
   adopt(name: AttemptName, handlers: RunHandlers): void;
   /** Ends the tree: TERM, 5 s, KILL. Unknown attempts are ignored. */
   cancel(job: JobId, attempt: number): void;
-  /** Output of a running or an ended attempt. `onEnd` comes exactly once, after the stream's last byte was sent. */
+  /**
+   * Output of a running or an ended attempt. `onEnd` comes exactly once, after the stream's last byte was sent. A read that
+   * holds takes the place of the one that held that stream before, whose stream is aborted without telling the command.
+   */
   read(request: ReadRequest, onEnd: (end: ReadEnd) => void): void;
   /** From now the attempt is durable, and no reader holds it back. */
   detach(name: AttemptName): void;
-  /** Takes stdin up again after a lost link: opens `streamId` (no credit) for what follows the bytes that arrived. */
-  resumeStdin(name: AttemptName, streamId: number): void;
+  /**
+   * The link of its reader is lost, unlike a reader that closed its end: from here the runner takes no notice of the streams
+   * that `run`, `resumeStdin` and holding reads opened for it; the caller aborts its ends after this call. The command is told
+   * nothing: its stdin stays open, and what a foreground attempt wrote is kept for a `read` that goes on: from several windows
+   * (2 × STREAM_CREDIT_BYTES_MAX) before what was sent, since the bytes under way on two sockets are lost with the link.
+   */
+  park(name: AttemptName): void;
+  /**
+   * Takes stdin up again: `streamId`, open on `mux` with no credit, replaces an earlier one. `onOffset` comes once, with the
+   * bytes that had arrived (for the command or still on their way to it): what follows is to be sent; null where the
+   * command's stdin is closed, and for an attempt that has ended or is unknown.
+   */
+  resumeStdin(name: AttemptName, streamId: number, onOffset: (bytes: number | null) => void): void;
   resize(name: AttemptName, size: TerminalSize): void;
   /** The result is on the daemon's disk: the runner need not tell it again. */
   acknowledge(name: AttemptName): void;

@@ -234,6 +234,11 @@ export class StreamMux {
     return this.#outgoing.size + this.#incoming.size;
   }
 
+  /** The socket is gone: what aborts its streams is no decision of the other side. */
+  get isDead(): boolean {
+    return this.#dead;
+  }
+
   nextId(): number {
     do {
       this.#lastId = this.#lastId + 2 > STREAM_ID_MAX ? (this.#lastId % 2 === 0 ? 2 : 1) : this.#lastId + 2;

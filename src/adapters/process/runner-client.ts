@@ -238,6 +238,10 @@ class RunnerClient implements RunnerProcess {
     throw new MeshError('later_stage', 'not in this release');
   }
 
+  park(): void {
+    throw new MeshError('later_stage', 'not in this release');
+  }
+
   resumeStdin(): void {
     throw new MeshError('later_stage', 'not in this release');
   }

@@ -74,6 +74,7 @@ function rig(windowBytes = STREAM_WINDOW_BYTES) {
       adopt: () => undefined,
       read: () => undefined,
       detach: () => undefined,
+      park: () => undefined,
       resumeStdin: () => undefined,
       resize: () => undefined,
       acknowledge: () => undefined,
