@@ -1,285 +1,128 @@
-import { connect as connectSocket } from 'node:net';
-import type { Readable } from 'node:stream';
-import { FrameSocket } from '../adapters/process/frame-socket.ts';
-import { MeshError, messageOf, systemCodeOf, type ErrorCode } from '../base/errors.ts';
-import type { ApiDaemonMessage, ApiHello, ApiMethod, ApiParams, ApiResults, JobEvent, RunObject } from '../wire/api.ts';
+import { setTimeout as delay } from 'node:timers/promises';
+import { MeshError } from '../base/errors.ts';
+import type { ApiHello, ApiParams, ApiResults } from '../wire/api.ts';
 import type { JobSpec } from '../wire/job-spec.ts';
-import { STREAM_WINDOW_BYTES, type OutgoingStream } from '../wire/stream-mux.ts';
-import { PROTOCOL_VERSION } from '../wire/version.ts';
-import { socketAddress } from './home.ts';
+import {
+  connectionLost,
+  openConnection,
+  type ApiConnection,
+  type DaemonLink,
+  type PlainMethod,
+} from './api-connection.ts';
+import { JobSession, type JobHandle, type JobIo } from './api-job.ts';
+import { readLogs, type LogsIo, type LogsRequest } from './api-logs.ts';
 
-const HELLO_TIMEOUT_MS = 5000;
+export type { JobHandle, JobIo } from './api-job.ts';
+export type { LogsIo, LogsRequest } from './api-logs.ts';
+
+/** How long a daemon that went away may take to be there again, as in `restart`. */
+export const COME_BACK_MS = 15_000;
+const COME_BACK_POLL_MS = 50;
 
 /**
- * Where a job's bytes come from and go to. An output handler may return a promise: until it settles, at most one window
- * (1 MiB) more is delivered, and the command itself is held back.
+ * This machine's daemon, as the CLI and the MCP server use it. Jobs and followed logs outlive the daemon's restart:
+ * the connection is made again for them, and what is asked meanwhile waits for it.
  */
-export interface JobIo {
-  readonly stdin: Readable | null;
-  readonly onStdout: (bytes: Uint8Array) => void | Promise<void>;
-  readonly onStderr: (bytes: Uint8Array) => void | Promise<void>;
-  readonly onEvent?: (event: JobEvent) => void;
-}
-
-export interface JobHandle {
-  /**
-   * The run object, with empty `stdout` and `stderr`: the bytes went to the handlers, all of them before this settles.
-   * Rejects with MeshError where the daemon could not take the job or went away, and with what an output handler threw:
-   * the job is ended then.
-   */
-  readonly result: Promise<RunObject>;
-  /** Ends the job's process tree; `result` settles once it is gone. */
-  cancel(): void;
-}
-
-interface Pending {
-  readonly resolve: (result: unknown) => void;
-  readonly reject: (error: MeshError) => void;
-  readonly onEvent: (event: JobEvent) => void;
-}
-
-/** One connection to this machine's daemon: what the CLI and the MCP server are built on. */
 export class ApiClient {
-  readonly daemon: { readonly pid: number; readonly version: string };
-  readonly #channel: FrameSocket;
-  readonly #pending: Map<number, Pending>;
-  readonly #closed: Promise<string>;
-  #lastId = 0;
+  readonly #open: () => Promise<ApiConnection>;
+  #connection: ApiConnection;
+  #comingBack: Promise<ApiConnection> | null = null;
+  #ended = false;
 
   /** @internal use connectDaemon */
-  constructor(
-    channel: FrameSocket,
-    pending: Map<number, Pending>,
-    closed: Promise<string>,
-    daemon: { pid: number; version: string },
-  ) {
-    this.#channel = channel;
-    this.#pending = pending;
-    this.#closed = closed;
-    this.daemon = daemon;
+  constructor(connection: ApiConnection, open: () => Promise<ApiConnection>) {
+    this.#connection = connection;
+    this.#open = open;
+  }
+
+  get daemon(): { readonly pid: number; readonly version: string } {
+    return this.#connection.daemon;
   }
 
   /** Settles with the reason when the connection is gone. */
   get whenClosed(): Promise<string> {
-    return this.#closed;
+    return this.#connection.whenClosed;
   }
 
+  /** True where the connection is gone and is not being made again. */
   get closed(): boolean {
-    return this.#channel.closed;
+    return this.#connection.closed && this.#comingBack === null;
   }
 
-  /** Any method but `submit`. Throws MeshError with the daemon's code. */
-  call<M extends Exclude<ApiMethod, 'submit'>>(method: M, params: ApiParams<M>): Promise<ApiResults[M]> {
-    return this.#request(method, params, () => undefined) as Promise<ApiResults[M]>;
+  /**
+   * Any method that needs no streams. `cancel` is answered once the job's end has been asked for: `wait` tells when
+   * it is gone.
+   *
+   * @throws MeshError with the daemon's code
+   */
+  async call<M extends PlainMethod>(method: M, params: ApiParams<M>): Promise<ApiResults[M]> {
+    const connection = this.#comingBack === null ? this.#connection : await this.#comingBack;
+    return connection.request(method, params, () => undefined) as Promise<ApiResults[M]>;
   }
 
-  /** Submits one job. Many may be under way on one connection. */
+  /** Submits one job. Many may be under way at once. */
   submit(spec: JobSpec, io: JobIo): JobHandle {
-    // The streams of a connection that is gone end while they are opened.
-    if (this.#channel.closed) {
-      return { result: Promise.reject(connectionLost('the connection is closed')), cancel: () => undefined };
-    }
-    const { mux } = this.#channel;
-    const streams = { stdin: io.stdin === null ? null : mux.nextId(), stdout: 0, stderr: 0 };
-    const outputs: Output[] = [];
-    const openOutput = (handler: (bytes: Uint8Array) => void | Promise<void>): number => {
-      const id = mux.nextId();
-      outputs.push(receive(this.#channel, id, handler, () => cancel()));
-      return id;
-    };
-    streams.stdout = openOutput(io.onStdout);
-    streams.stderr = openOutput(io.onStderr);
-    const stopStdin = io.stdin === null || streams.stdin === null ? null : feed(this.#channel, streams.stdin, io.stdin);
+    return new JobSession(this.#link, spec, io);
+  }
 
-    let job: string | null = null;
-    let cancelWanted = false;
-    const cancelNow = (id: string): void => {
-      // A job that ended meanwhile is not there to cancel: its result is on its way.
-      this.call('cancel', { job: id as never }).catch(() => cancelWanted);
-    };
-    const answer = this.#request('submit', { spec, streams, window_bytes: STREAM_WINDOW_BYTES }, (event) => {
-      if (event.kind === 'accepted') {
-        job = event.job;
-        if (cancelWanted) cancelNow(job);
-      }
-      io.onEvent?.(event);
-    }) as Promise<RunObject>;
-    const cancel = (): void => {
-      if (cancelWanted) return;
-      cancelWanted = true;
-      if (job !== null) cancelNow(job);
-    };
-    const finish = async (): Promise<RunObject> => {
-      try {
-        const result = await answer;
-        const faults = await Promise.all(outputs.map(({ ended }) => ended));
-        for (const fault of faults) if (fault !== null) throw fault.error;
-        return result;
-      } finally {
-        // A submission that was refused has no streams at the other side: nothing would ever end them here.
-        for (const { drop } of outputs) drop();
-        stopStdin?.();
-      }
-    };
-    return { result: finish(), cancel };
+  /**
+   * Output of a job of any node, from an offset on, in order and once. With `follow` until the job has ended,
+   * across lost connections and gaps; otherwise what there is now.
+   *
+   * @returns where it came to: read on from `next_offset`. After `signal` was aborted: what was delivered until then
+   * @throws MeshError `job_unknown`, `job_ambiguous`, `job_expired`, `job_unreachable`, `offset_out_of_range`, …
+   */
+  logs(request: LogsRequest, io: LogsIo): Promise<ApiResults['logs']> {
+    return readLogs(this.#link, request, io);
   }
 
   close(): void {
-    this.#channel.close('closed by this side');
+    this.#ended = true;
+    this.#connection.close();
   }
 
-  #request(method: ApiMethod, params: unknown, onEvent: (event: JobEvent) => void): Promise<unknown> {
-    this.#lastId += 1;
-    const id = this.#lastId;
-    return new Promise((resolve, reject) => {
-      if (this.#channel.closed) {
-        reject(connectionLost('the connection is closed'));
-        return;
-      }
-      this.#pending.set(id, { resolve, reject, onEvent });
-      if (this.#channel.sendControl({ t: 'request', id, method, params })) return;
-      this.#pending.delete(id);
-      reject(new MeshError('bad_argument', 'the request is larger than 1 MiB; nothing was run'));
+  get #link(): DaemonLink {
+    return {
+      connection: () => (this.#comingBack === null ? this.#connection : this.#comingBack),
+      comeBack: () => this.#comeBack(),
+      call: (method, params) => this.call(method, params),
+    };
+  }
+
+  /** One new connection for all that the lost one carried. */
+  #comeBack(): Promise<ApiConnection> {
+    if (!this.#connection.closed) return Promise.resolve(this.#connection);
+    this.#comingBack ??= this.#reconnect().finally(() => {
+      this.#comingBack = null;
     });
+    return this.#comingBack;
   }
-}
 
-const connectionLost = (reason: string): MeshError =>
-  new MeshError(
-    'lost',
-    `the connection to this machine's daemon was lost (${reason}); the jobs of this connection are ended`,
-  );
-
-/** What an output handler threw. */
-type Fault = { readonly error: unknown } | null;
-
-interface Output {
-  /** Settles when the stream has ended and the last handler call has settled. */
-  readonly ended: Promise<Fault>;
-  readonly drop: () => void;
-}
-
-/** Delivers one output stream to `handler`. Once that has failed, the rest is dropped. */
-function receive(channel: FrameSocket, id: number, handler: JobIo['onStdout'], onFault: () => void): Output {
-  let fault: Fault = null;
-  const failed = (error: unknown): void => {
-    if (fault !== null) return;
-    fault = { error };
-    onFault();
-  };
-  let last: Promise<void> = Promise.resolve();
-  let settle = (): void => undefined;
-  const ended = new Promise<Fault>((resolve) => {
-    settle = () => void last.then(() => resolve(fault));
-  });
-  const deliver = (bytes: Uint8Array): void | Promise<void> => {
-    if (fault !== null) return;
-    try {
-      return handler(bytes)?.catch(failed);
-    } catch (error) {
-      failed(error);
+  async #reconnect(): Promise<ApiConnection> {
+    const reason = await this.#connection.whenClosed;
+    const deadlineMs = performance.now() + COME_BACK_MS;
+    while (!this.#ended && this.#connection.mayComeBack && performance.now() < deadlineMs) {
+      try {
+        const connection = await this.#open();
+        this.#connection = connection;
+        if (this.#ended) connection.close();
+        return connection;
+      } catch (error) {
+        if (error instanceof MeshError && error.code === 'protocol_mismatch') throw error;
+        await delay(COME_BACK_POLL_MS);
+      }
     }
-  };
-  const stream = channel.mux.openIncoming(id, STREAM_WINDOW_BYTES, {
-    onData: (bytes) => {
-      const done = deliver(bytes);
-      if (done === undefined) return stream.consumed(bytes.byteLength);
-      last = Promise.all([last, done]).then(() => stream.consumed(bytes.byteLength));
-    },
-    onEnd: () => settle(),
-    onAbort: () => settle(),
-  });
-  return { ended, drop: () => stream.abort() };
-}
-
-/** Pumps `source` into a stream as credit allows. @returns a function that stops reading it */
-function feed(channel: FrameSocket, id: number, source: Readable): () => void {
-  const stream: OutgoingStream = channel.mux.openOutgoing(id, 0, {
-    onSent: () => {
-      if (stream.queuedBytes === 0) source.resume();
-    },
-    onAbort: () => stop(),
-  });
-  const onData = (chunk: Buffer | string): void => {
-    stream.write(typeof chunk === 'string' ? Buffer.from(chunk) : chunk);
-    if (stream.queuedBytes > 0) source.pause();
-  };
-  const onEnd = (): void => stream.end();
-  const onError = (): void => stream.abort();
-  const stop = (): void => {
-    source.off('data', onData).off('end', onEnd).off('error', onError);
-    source.pause();
-    stream.abort();
-  };
-  source.on('data', onData).on('end', onEnd).on('error', onError);
-  return stop;
+    throw connectionLost(reason);
+  }
 }
 
 /**
  * Connects to the daemon of a MESHWORK_HOME.
  *
  * @param controlSocket path of its control.sock
- * @throws MeshError `daemon_not_running`, `protocol_mismatch`, `timeout`
+ * @throws MeshError `daemon_not_running`, `protocol_mismatch`, `timeout`, `io`, `lost`
  */
-export function connectDaemon(controlSocket: string, client: ApiHello['client'] = 'other'): Promise<ApiClient> {
-  const pending = new Map<number, Pending>();
-  return new Promise((resolve, reject) => {
-    const socket = connectSocket(socketAddress(controlSocket));
-    let closedResolve: (reason: string) => void = () => undefined;
-    const closed = new Promise<string>((settle) => {
-      closedResolve = settle;
-    });
-    const timer = setTimeout(() => {
-      reject(new MeshError('timeout', `the daemon did not answer within ${HELLO_TIMEOUT_MS / 1000} s`));
-      channel.close('no hello');
-    }, HELLO_TIMEOUT_MS);
-    socket.once('error', (error) => {
-      clearTimeout(timer);
-      const code = systemCodeOf(error);
-      // ENOTDIR: a file stands where the home should be, which `up` tells.
-      const gone = code === 'ENOENT' || code === 'ECONNREFUSED' || code === 'ENOTDIR';
-      const text = gone
-        ? 'no daemon runs here: start it with `meshwork up`'
-        : `the control socket: ${messageOf(error)}`;
-      reject(new MeshError(gone ? 'daemon_not_running' : 'io', text, error));
-    });
-    const channel = new FrameSocket(socket, 'first', {
-      onControl: (json) => {
-        // Our own daemon, of our own version or told apart by its hello: it is trusted to keep to its types.
-        receiveMessage(JSON.parse(json) as ApiDaemonMessage);
-        return null;
-      },
-      onClose: (reason) => {
-        clearTimeout(timer);
-        const why = reason ?? 'it went down';
-        const error = connectionLost(why);
-        reject(error);
-        for (const waiting of pending.values()) waiting.reject(error);
-        pending.clear();
-        closedResolve(why);
-      },
-    });
-    const receiveMessage = (message: ApiDaemonMessage): void => {
-      if (message.t === 'hello') {
-        clearTimeout(timer);
-        if (message.protocol !== PROTOCOL_VERSION) {
-          const text = `the running daemon (version ${message.version}) speaks protocol ${message.protocol}, this program ${PROTOCOL_VERSION}: run \`meshwork down\` and \`meshwork up\``;
-          reject(new MeshError('protocol_mismatch', text));
-          channel.close('protocol mismatch');
-          return;
-        }
-        resolve(new ApiClient(channel, pending, closed, { pid: message.pid, version: message.version }));
-        return;
-      }
-      const waiting = pending.get(message.id);
-      if (waiting === undefined) return;
-      if (message.t === 'event') return waiting.onEvent(message.event);
-      pending.delete(message.id);
-      if (message.ok) waiting.resolve(message.result);
-      else waiting.reject(new MeshError(message.error.code as ErrorCode, message.error.message));
-    };
-    const parentJob = process.env['MESHWORK_JOB_ID'] ?? null;
-    const hello: ApiHello = { t: 'hello', protocol: PROTOCOL_VERSION, client, parent_job: parentJob };
-    channel.sendControl(hello);
-  });
+export async function connectDaemon(controlSocket: string, client: ApiHello['client'] = 'other'): Promise<ApiClient> {
+  const open = (): Promise<ApiConnection> => openConnection(controlSocket, client);
+  return new ApiClient(await open(), open);
 }

@@ -4,6 +4,7 @@ export type {
   ExplainReport,
   InviteReport,
   JobEvent,
+  JobsReport,
   JoinReport,
   LeaveReport,
   NodeReport,
@@ -11,4 +12,6 @@ export type {
   SettingsReport,
   StatusReport,
 } from '../wire/api.ts';
-export type { Command, JobSpec, Requirements, Target } from '../wire/job-spec.ts';
+export type { LogRead, LogStream } from '../wire/job-query.ts';
+export type { JobRecord } from '../wire/job-record.ts';
+export type { Command, JobSpec, Requirements, Target, TerminalSize } from '../wire/job-spec.ts';

@@ -119,7 +119,8 @@ class ControlSession {
     this.#send({ t: 'hello', protocol: PROTOCOL_VERSION, pid: process.pid, version });
   }
 
-  end(reason: string): void {
+  end(reason: string, comesBack = false): void {
+    this.#send({ t: 'bye', comes_back: comesBack });
     this.#channel.end();
     // A client that does not close its side would hold the daemon: it has been told.
     setTimeout(() => this.#channel.close(reason), 500).unref();
@@ -221,7 +222,10 @@ class ControlSession {
       case 'down':
         return this.#handlers.down(request.params);
       case 'cancel':
-        return Promise.resolve({ cancelled: this.#handlers.cancel(request.params.job as JobId) });
+        return Promise.resolve({
+          cancelled: this.#handlers.cancel(request.params.job as JobId),
+          job: request.params.job,
+        });
       case 'submit':
         return this.#submit(request.id, request.params);
       default:
@@ -254,7 +258,7 @@ class ControlSession {
   #send(message: ApiDaemonMessage): void {
     if (this.#channel.closed || this.#channel.sendControl(message)) return;
     this.#log.error('an answer is larger than a frame', { kind: message.t });
-    if (message.t === 'hello') return this.#channel.close('a hello larger than a frame');
+    if (!('id' in message)) return this.#channel.close('a message larger than a frame');
     // The other requests of this client, and its jobs, are not to suffer from it.
     this.#answerError(message.id, { code: 'limit', message: `the answer is larger than ${FRAME_BYTES_MAX} bytes` });
   }

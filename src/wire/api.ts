@@ -59,6 +59,8 @@ export const apiRequestSchema = z.discriminatedUnion('method', [
     'logs',
     z.strictObject({
       job: jobName,
+      /** The one that `offset` counts in; null: the newest. */
+      attempt: z.int().positive().nullable(),
       stream: z.enum(LOG_STREAMS),
       offset: z.int(),
       follow: z.boolean(),
@@ -108,7 +110,9 @@ export type ApiDaemonMessage =
   | { readonly t: 'hello'; readonly protocol: number; readonly pid: number; readonly version: string }
   | { readonly t: 'event'; readonly id: number; readonly event: JobEvent }
   | { readonly t: 'response'; readonly id: number; readonly ok: true; readonly result: unknown }
-  | { readonly t: 'response'; readonly id: number; readonly ok: false; readonly error: ApiErrorBody };
+  | { readonly t: 'response'; readonly id: number; readonly ok: false; readonly error: ApiErrorBody }
+  /** Last of all, where the daemon ends in order; `comes_back`: another one takes its jobs over at once. */
+  | { readonly t: 'bye'; readonly comes_back: boolean };
 
 /** What happens to a submitted job before its result. */
 export type JobEvent =
@@ -277,16 +281,19 @@ export interface ApiResults {
   readonly settings: SettingsReport;
   readonly submit: RunObject;
   readonly explain: ExplainReport;
-  readonly cancel: { readonly cancelled: boolean };
+  /** The job's end was asked for where it runs; `job` is its whole id. */
+  readonly cancel: { readonly cancelled: boolean; readonly job: string };
   readonly attach: RunObject;
   readonly detach: { readonly detached: boolean };
   readonly resize: { readonly resized: boolean };
   readonly jobs: JobsReport;
   readonly job: JobRecord;
   readonly wait: JobRecord;
-  readonly logs: LogRead & { readonly job: string };
+  /** `job`: its whole id. `run_again`: while it was followed, the job was placed again; read that attempt from 0 on. */
+  readonly logs: LogRead & { readonly job: string; readonly attempt: number; readonly run_again: number | null };
   readonly estimate: { readonly seconds: readonly (number | null)[] };
-  readonly restart: { readonly jobs_running: number };
+  /** `flags`: of `up`, as the daemon was started with. Not `detached`: who started it must start it again. */
+  readonly restart: { readonly jobs_running: number; readonly flags: readonly string[]; readonly detached: boolean };
   readonly invite: InviteReport;
   readonly join: JoinReport;
   readonly leave: LeaveReport;

@@ -43,7 +43,13 @@ class FakeDaemon implements DaemonApi {
   submit(spec: JobSpec, io: JobIo): JobHandle {
     this.specs.push(spec);
     io.onEvent?.({ kind: 'accepted', job: `JOB${this.specs.length}` });
-    return { result: this.#onSubmit(spec, io), cancel: () => void (this.cancelled += 1) };
+    return {
+      result: this.#onSubmit(spec, io),
+      job: Promise.resolve(`JOB${this.specs.length}`),
+      cancel: () => void (this.cancelled += 1),
+      detach: () => Promise.resolve(true),
+      resize: () => undefined,
+    };
   }
 
   close(): void {
