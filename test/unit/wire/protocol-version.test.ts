@@ -22,7 +22,7 @@ const PINNED = {
     query: 'f59f28585ac2da07',
     job: 'd59f91dde86d4edc',
     runner: '8514bcdc1c85fd16',
-    api: 'a0de2ce14af12c45',
+    api: 'db9a8791a18c61c8',
   },
 };
 
