@@ -109,8 +109,7 @@ class FileJournal implements Journal {
       writeWhole(this.#fd, line);
       this.#hasTornEnd = false;
     } catch (error) {
-      this.#tryToCutTornEnd();
-      throw ioError(`the journal ${this.#path} cannot be written`, error);
+      throw this.#takeBack(error);
     }
     this.#bytes += line.byteLength;
     this.#appended += 1;
@@ -195,12 +194,15 @@ class FileJournal implements Journal {
     this.#hasTornEnd = false;
   }
 
-  #tryToCutTornEnd(): void {
+  /** After a failed append. Where the torn end cannot be cut off now, it is before the next one, and at the next start. */
+  #takeBack(error: unknown): MeshError {
+    const what = `the journal ${this.#path} cannot be written`;
     try {
       this.#cutTornEnd();
-    } catch {
-      // Tried again before the next append, and at the next start; the failure itself is thrown by the caller.
+    } catch (second) {
+      return ioError(`${what}, and what was written of the record cannot be cut off: ${messageOf(second)}`, error);
     }
+    return ioError(what, error);
   }
 }
 
