@@ -120,7 +120,7 @@ export class JobSession implements JobHandle {
     const stdinId = stdin === null ? null : mux.nextId();
     const streams = { stdin: stdinId, stdout: this.#stdout.open(mux), stderr: this.#stderr.open(mux) };
     if (stdin !== null && stdinId !== null) {
-      this.#stdin = new InputFeed(mux, stdinId, stdin, () => connection.closed);
+      this.#stdin = new InputFeed(mux, stdinId, stdin);
     }
     const params = { spec: this.#spec, streams, window_bytes: STREAM_WINDOW_BYTES };
     return this.#ask(connection, 'submit', params);

@@ -96,8 +96,7 @@ export class InputFeed {
   readonly #stream: OutgoingStream;
   #done = false;
 
-  /** @param isLost true once the connection is gone: then an abort says nothing of what the daemon wants */
-  constructor(mux: StreamMux, id: number, source: Readable, isLost: () => boolean) {
+  constructor(mux: StreamMux, id: number, source: Readable) {
     this.#source = source;
     this.#stream = mux.openOutgoing(id, 0, {
       onSent: () => {
@@ -107,7 +106,8 @@ export class InputFeed {
         this.#done = true;
       },
       onAbort: () => {
-        if (!isLost()) this.#done = true;
+        // A daemon that is there wants no more of it; one that is gone never got the rest.
+        if (!mux.isDead) this.#done = true;
         this.stop();
       },
     });
