@@ -71,7 +71,10 @@ export interface ReadRequest extends AttemptName {
   readonly offset: number;
   /** True: until the attempt has ended; false: what there is now. */
   readonly follow: boolean;
-  /** True: what this reader has not read is kept, and the command waits where it is too far ahead. */
+  /**
+   * True: what this reader has not read is kept, and the command waits where it is too far ahead. To abort its stream is
+   * to close the command's output (SIGPIPE), unless `park` or `detach` came before.
+   */
   readonly holds: boolean;
   /** Open on `mux`, with `windowBytes` granted; ended at the end of the read. */
   readonly streamId: number;

@@ -317,11 +317,13 @@ export type JointEnd = 'ended' | 'source_lost' | 'sink_lost';
  *
  * @param from where bytes arrive; its credit is returned only as bytes leave through `to`
  * @param onClosed exactly once, also where a mux is dead already
+ * @param beforeAbort one side is lost, and the other is about to be aborted for it
  */
 export function joinStreams(
   from: { readonly mux: StreamMux; readonly id: number; readonly grantedBytes: number },
   to: { readonly mux: StreamMux; readonly id: number; readonly creditBytes: number },
   onClosed: (how: JointEnd) => void,
+  beforeAbort: () => void = () => undefined,
 ): { readonly incoming: IncomingStream; readonly outgoing: OutgoingStream } {
   let done = false;
   // The streams of a dead mux are aborted while they are opened, before the other end exists.
@@ -337,6 +339,7 @@ export function joinStreams(
     onEnd: () => sink?.end(),
     onAbort: () => {
       sourceLost = true;
+      beforeAbort();
       sink?.abort();
       finish('source_lost');
     },
@@ -345,6 +348,7 @@ export function joinStreams(
     onSent: (sent) => incoming.consumed(sent),
     onEnded: () => finish('ended'),
     onAbort: () => {
+      beforeAbort();
       incoming.abort();
       finish('sink_lost');
     },

@@ -64,6 +64,7 @@ function rig(windowBytes = STREAM_WINDOW_BYTES) {
   /** Starts an attempt at the executor; the runner's ends of its streams come back. */
   const start = () => {
     const streams = origin.open(link.first);
+    const told: string[] = [];
     const run: { handlers: RunHandlers | null; request: RunRequest | null } = { handlers: null, request: null };
     const runner: Runner = {
       instance: 'i',
@@ -73,14 +74,13 @@ function rig(windowBytes = STREAM_WINDOW_BYTES) {
       kept: [],
       adopt: () => undefined,
       read: () => undefined,
+      park: () => told.push('parked'),
       detach: () => undefined,
-      park: () => undefined,
       resumeStdin: () => undefined,
       resize: () => undefined,
       acknowledge: () => undefined,
       drop: () => undefined,
     };
-    const told: string[] = [];
     const resolved = {
       job: JOB,
       attempt: 1,
