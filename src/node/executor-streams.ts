@@ -157,13 +157,13 @@ class Joints implements AttemptStreams {
 
   /** The runner does not serve this stream. */
   giveUp(runnerStream: number): void {
-    for (const joint of [...this.#open]) if (joint.runnerStream === runnerStream) this.#abort(joint);
+    for (const joint of this.#open) if (joint.runnerStream === runnerStream) this.#abort(joint);
   }
 
   close(): void {
     if (this.#open.size === 0) return;
     this.#runner.park(this.#name);
-    for (const joint of [...this.#open]) this.#abort(joint);
+    for (const joint of this.#open) this.#abort(joint);
   }
 
   #join(
