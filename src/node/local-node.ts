@@ -113,8 +113,12 @@ export class LocalNode {
       slots: 0,
       facts: () => this.#facts(),
       load: () => this.#load(),
+      self: () => this.id,
       instance: () => this.#runner.runner?.instance ?? 'none',
       newLeaseId: options.newLeaseId,
+      share: { onBattery: config.share.on_battery, yieldToOwner: config.share.yield_to_owner },
+      // Origins do not take up again what they lost sight of yet.
+      originGraceMs: 0,
     });
     this.#explain = new ExplainService(this.#origin, rules, random, (to, message) => this.#toExecutor(to, message));
     this.#origins = this.#newOriginService();

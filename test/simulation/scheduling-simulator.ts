@@ -251,6 +251,11 @@ export class SchedulingSimulator {
           if (process !== undefined) this.#later(node, 20, () => this.#endProcess(node, process, true));
           break;
         }
+        case 'attach':
+        case 'detach':
+        case 'resize':
+        case 'acked':
+          break;
       }
     }
     this.#arm(node);
@@ -388,6 +393,9 @@ export class SchedulingSimulator {
       origin: new Origin({ nodes: () => this.#views(node), rules, random: this.random }),
       executor: new Executor({
         slots: setup.slots,
+        self: () => id,
+        share: { onBattery: false, yieldToOwner: true },
+        originGraceMs: 0,
         facts: () => factsOf(node()),
         load: () => loadOf(setup, 0, 0),
         instance: () => `runner-${index}`,

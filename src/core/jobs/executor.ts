@@ -1,54 +1,52 @@
-import { assert, unreachable } from '../../base/assert.ts';
-import type { LeaseId, NodeId } from '../../base/ids.ts';
-import type { Facts, Load } from '../../wire/facts.ts';
+import { unreachable } from '../../base/assert.ts';
+import type { JobId, NodeId } from '../../base/ids.ts';
 import type { JobMessage, JobMessageOf, Reason } from '../../wire/jobs.ts';
-import { boundedReasons, reasonOf } from '../scheduling/reason.ts';
-import { requirementReasons } from '../scheduling/requirements.ts';
-import { AttemptTable, type Attempt } from './attempt-table.ts';
-import type { AttemptKey, AttemptResult, ExecutorEffect, ExecutorInput } from './executor-state.ts';
+import { reasonOf } from '../scheduling/reason.ts';
+import { Admission } from './admission.ts';
+import { AttemptTable, dueMs, type Attempt, type AttemptOf } from './attempt-table.ts';
+import type { AttemptKey, AttemptResult, ExecutorEffect, ExecutorInput, RestoredAttempt } from './executor-state.ts';
+import { ExecutorAnswers } from './executor-answers.ts';
+import { LEASE_TTL_MS, ORIGIN_GRACE_MS, type ExecutorOptions } from './executor-options.ts';
 import { Waiters } from './waiters.ts';
 
-/** A slot that was granted and not used goes back after this. */
-export const LEASE_TTL_MS = 10_000;
 /** Requests whose policy and directory are being judged at once. */
 export const CHECKS_MAX = 256;
 /** Of them, those of one origin: no member's flood keeps the others, or this node's own jobs, from being judged. */
 export const CHECKS_PER_ORIGIN_MAX = 64;
-
-export interface ExecutorOptions {
-  readonly slots: number;
-  /** Pure getters of this node as it is now; `jobs_running` and `slots_free` of the load are replaced by our own. */
-  readonly facts: () => Facts;
-  readonly load: () => Load;
-  /** Names this run of the runner. */
-  readonly instance: () => string;
-  /** Unguessable, from the runtime. */
-  readonly newLeaseId: () => LeaseId;
-}
+/** While origins wait and the owner of this machine is busy: what is left for others changes without any input. */
+const OWNER_LOOK_MS = 1000;
 
 /**
  * The executor's side: who has a slot, by lease or by a running attempt. Pure; this node's own jobs come the same way.
  *
  * ```
- * (reserve) → checking → leased → running → (ended)
+ * (reserve) → checking → leased → running ⇄ orphaned → ended → (acknowledged)
  *                 ↘ refused  ↘ expired, released
  * ```
- * E1 leased + running never exceeds the slots (asserted at every grant).
- * E2 An attempt is given to the runner at most once: its lease is used up by `start`, and ended attempts are remembered.
+ * E1 leased + running never exceeds the slots, nor what is reserved the cpus and memory (asserted at every grant); what a
+ *    nested job borrows of its parent is counted once.
+ * E2 An attempt is given to the runner at most once: its lease is used up by `start`, ended attempts are remembered, and
+ *    what was answered `not_started` is never started.
  * E3 What runs is what was judged: a `start` with another command than was reserved is not started.
  * E4 A job runs here for one origin at a time: its processes are found, and ended, by the job's id.
- * E5 No slot leaks: a lease ends by start, release, cancel, expiry or its link's end; a running attempt by `ended`.
+ * E5 No slot leaks: a lease ends by start, release, cancel, expiry or its link's end; a running attempt by `ended`, which
+ *    the end of its origin brings about after a grace time where it is not durable.
+ * E6 A result is told again to an origin that attaches, until it is acknowledged (the oldest of too many is dropped).
  */
 export class Executor {
   readonly #options: ExecutorOptions;
   readonly #attempts = new AttemptTable();
   readonly #waiters = new Waiters();
-  #slots: number;
-  #effects: ExecutorEffect[] = [];
+  readonly #admission: Admission;
+  readonly #answers: ExecutorAnswers;
+  readonly #originGraceMs: number;
+  #ownerLookAtMs = Number.POSITIVE_INFINITY;
 
   constructor(options: ExecutorOptions) {
     this.#options = options;
-    this.#slots = options.slots;
+    this.#admission = new Admission(options, this.#attempts, options.slots);
+    this.#answers = new ExecutorAnswers(options, this);
+    this.#originGraceMs = options.originGraceMs ?? ORIGIN_GRACE_MS;
   }
 
   /** For this node's load. */
@@ -58,21 +56,30 @@ export class Executor {
 
   /** Slots neither running nor leased. */
   get slotsFree(): number {
-    return Math.max(0, this.#slots - this.#attempts.slotsTaken);
+    return this.#admission.slotsFree;
+  }
+
+  /** Of them, those that this origin may have now. */
+  slotsFreeFor(origin: NodeId, nowMs: number): number {
+    return this.#admission.slotsFreeFor(origin, nowMs);
+  }
+
+  /** How many jobs a job that runs here is inside of; null where it does not run here. */
+  nestingOf(job: JobId): number | null {
+    return this.#attempts.running().find((attempt) => attempt.job === job)?.nesting ?? null;
   }
 
   nextDeadlineMs(): number | null {
-    const deadlineMs = Math.min(this.#attempts.nextExpiryMs(), this.#waiters.nextDeadlineMs());
+    let deadlineMs = Math.min(this.#waiters.nextDeadlineMs(), this.#ownerLookAtMs);
+    for (const attempt of this.#attempts.holding())
+      deadlineMs = Math.min(deadlineMs, dueMs(attempt, this.#originGraceMs));
     return Number.isFinite(deadlineMs) ? deadlineMs : null;
   }
 
   step(input: ExecutorInput, nowMs: number): ExecutorEffect[] {
-    this.#effects = [];
     this.#handle(input, nowMs);
-    for (const origin of this.#waiters.tell(this.slotsFree, nowMs)) {
-      this.#send(origin, { t: 'job.slot_free', load: this.#load() });
-    }
-    return this.#effects;
+    this.#tellWaiters(nowMs);
+    return this.#answers.take();
   }
 
   #handle(input: ExecutorInput, nowMs: number): void {
@@ -84,23 +91,32 @@ export class Executor {
       case 'started':
         return this.#onStarted(input);
       case 'ended':
-        return this.#onEnded(input, input.result);
-      case 'not_run': {
-        const attempt = this.#attempts.get(input);
-        if (attempt?.kind !== 'running') return;
-        this.#attempts.forget(attempt);
-        if (!attempt.orphaned) this.#sendNotStarted(attempt.from, attempt, input.reason);
-        return;
-      }
+        return this.#onEnded(input, input.result, nowMs);
+      case 'not_run':
+        return this.#onNotRun(input, input.reason, nowMs);
+      case 'attach_ready':
+        return this.#onAttachReady(input, input.stdinOffset);
       case 'link_down':
-        return this.#onLinkDown(input.peer);
+        return this.#onLinkDown(input.peer, nowMs);
       case 'slots_changed':
-        this.#slots = input.slots;
+        this.#admission.slots = input.slots;
         return;
       case 'runner_lost':
-        return this.#onRunnerLost(input.message);
+        return this.#onRunnerLost(input.message, nowMs);
+      case 'restored':
+        for (const key of input.given) this.#attempts.remember(key);
+        if (!input.isWhole) this.#attempts.forgetsSome();
+        for (const attempt of input.attempts) this.#restore(attempt, nowMs);
+        return;
+      case 'cancel':
+        for (const attempt of this.#attempts.running()) if (attempt.job === input.job) this.#end(attempt, nowMs);
+        return;
+      case 'dropped':
+        if (this.#attempts.get(input)?.kind === 'ended') this.#attempts.forgetEnded(input);
+        return;
       case 'timer':
-        for (const lease of this.#attempts.expired(nowMs)) this.#attempts.forget(lease);
+        for (const attempt of this.#attempts.holding())
+          if (dueMs(attempt, this.#originGraceMs) <= nowMs) this.#end(attempt, nowMs);
         return;
       default:
         unreachable(input);
@@ -111,18 +127,17 @@ export class Executor {
     switch (message.t) {
       case 'job.reserve':
         return this.#onReserve(from, message, nowMs);
-      case 'job.release': {
-        const attempt = this.#attempts.get(message);
-        if (attempt?.kind === 'leased' && attempt.from === from && attempt.lease === message.lease) {
-          this.#attempts.forget(attempt);
-        }
-        return;
-      }
       case 'job.start':
         return this.#onStart(from, message, nowMs);
-      case 'job.cancel': {
+      case 'job.attach':
+        return this.#onAttach(from, message, nowMs);
+      case 'job.release':
+      case 'job.cancel':
+      case 'job.detach':
+      case 'job.ack':
+      case 'job.resize': {
         const attempt = this.#attempts.get(message);
-        if (attempt?.from === from) this.#end(attempt);
+        if (attempt?.from === from) this.#onWord(attempt, message, nowMs);
         return;
       }
       case 'job.reserved':
@@ -134,10 +149,36 @@ export class Executor {
       case 'job.attached':
       case 'job.gone':
         return;
-      case 'job.attach':
+      default:
+        unreachable(message);
+    }
+  }
+
+  /** What the origin of an attempt says of it, without an answer. */
+  #onWord(
+    attempt: Attempt,
+    message: JobMessageOf<'job.release' | 'job.cancel' | 'job.detach' | 'job.ack' | 'job.resize'>,
+    nowMs: number,
+  ): void {
+    const key = keyOf(attempt);
+    switch (message.t) {
+      case 'job.release':
+        if (attempt.kind === 'leased' && attempt.lease === message.lease) this.#end(attempt, nowMs);
+        return;
+      case 'job.cancel':
+        return this.#end(attempt, nowMs);
       case 'job.detach':
+        if (attempt.kind !== 'running' || attempt.durable) return;
+        this.#attempts.put({ ...attempt, durable: true, orphanedAtMs: null });
+        this.#answers.push({ kind: 'detach', ...key });
+        return;
       case 'job.ack':
+        if (attempt.kind !== 'ended') return;
+        this.#attempts.forgetEnded(attempt);
+        this.#answers.push({ kind: 'acked', ...key });
+        return;
       case 'job.resize':
+        if (attempt.kind === 'running') this.#answers.push({ kind: 'resize', ...key, size: message.size });
         return;
       default:
         unreachable(message);
@@ -147,17 +188,30 @@ export class Executor {
   #onReserve(from: NodeId, reserve: JobMessageOf<'job.reserve'>, nowMs: number): void {
     const known = this.#attempts.get(reserve);
     if (known?.from === from && known.kind === 'checking') return;
-    if (known?.from === from && known.kind === 'leased') return this.#sendReserved(known);
-    if (known !== undefined || this.#attempts.hasEnded(reserve)) {
-      return this.#refuse(from, reserve, [reasonOf('other', 'has this attempt already')], false);
+    if (known?.from === from && known.kind === 'leased') return this.#answers.reserved(known, nowMs);
+    if (known !== undefined || this.#attempts.wasGiven(reserve)) {
+      return this.#answers.refused(from, reserve, [reasonOf('other', 'has this attempt already')], false, nowMs);
+    }
+    const earlier = this.#attempts.running().filter(({ job }) => job === reserve.job && !reserve.dry_run);
+    if (earlier.some((attempt) => attempt.from === from)) {
+      for (const attempt of earlier)
+        if (attempt.from === from && attempt.attempt < reserve.attempt) this.#end(attempt, nowMs);
+      this.#waiters.add(from, 'resources');
+      return this.#answers.refused(
+        from,
+        reserve,
+        [reasonOf('full', 'still runs another attempt of this job')],
+        true,
+        nowMs,
+      );
     }
     if (this.#attempts.checkingCount >= CHECKS_MAX || this.#attempts.checkingFrom(from) >= CHECKS_PER_ORIGIN_MAX) {
-      if (!reserve.dry_run) this.#waiters.add(from);
-      return this.#refuse(from, reserve, [reasonOf('full', 'is judging too many requests')], true);
+      if (!reserve.dry_run) this.#waiters.add(from, 'slot');
+      return this.#answers.refused(from, reserve, [reasonOf('full', 'is judging too many requests')], true, nowMs);
     }
     if (!reserve.dry_run) this.#waiters.onAsked(from, nowMs);
     this.#attempts.put({ kind: 'checking', job: reserve.job, attempt: reserve.attempt, from, reserve });
-    this.#effects.push({ kind: 'check', from, reserve });
+    this.#answers.push({ kind: 'check', from, reserve });
   }
 
   #onChecked(input: Extract<ExecutorInput, { kind: 'checked' }>, nowMs: number): void {
@@ -165,125 +219,181 @@ export class Executor {
     const checking = this.#attempts.get(input);
     if (checking?.kind !== 'checking' || checking.from !== from) return;
     const { reserve } = checking;
-    this.#attempts.forget(checking);
-    const isFull = this.slotsFree - this.#waiters.keptForOthers(from, nowMs) <= 0;
+    this.#attempts.forgetChecked(checking);
+    const admitted = this.#admission.judge(from, reserve, verdict, this.#waiters.keptForOthers(from, nowMs), nowMs);
     if (!reserve.dry_run) this.#waiters.onJudged(from);
-    const facts = this.#options.facts();
-    const hasTool = (tool: string): boolean =>
-      Object.hasOwn(facts.tools, tool) || !verdict.ok || verdict.toolsFound.includes(tool);
-    const reasons = [
-      ...(verdict.ok ? [] : verdict.reasons),
-      ...requirementReasons(reserve.requires, facts, this.#load(), hasTool),
-    ];
-    if (!verdict.ok || reasons.length > 0) return this.#refuse(from, reserve, reasons, false);
-    if (isFull) {
-      if (!reserve.dry_run) this.#waiters.add(from);
-      const text = `has no free slot: ${this.#attempts.slotsTaken} of ${this.#slots} taken`;
-      return this.#refuse(from, reserve, [reasonOf('full', text)], true);
+    if (!admitted.ok || !verdict.ok) {
+      const waitsFor = admitted.ok ? null : admitted.waitsFor;
+      if (waitsFor !== null && !reserve.dry_run) this.#waiters.add(from, waitsFor);
+      return this.#answers.refused(from, reserve, admitted.ok ? [] : admitted.reasons, waitsFor !== null, nowMs);
     }
-    if (reserve.dry_run) return this.#sendWouldReserve(from, reserve, verdict.cwd);
-    assert(this.#attempts.slotsTaken < this.#slots, 'a lease was granted without a free slot');
+    const { cwd } = verdict;
+    if (reserve.dry_run) {
+      return this.#answers.wouldReserve(from, reserve, cwd, nowMs);
+    }
     const lease = this.#options.newLeaseId();
     const expiresAtMs = nowMs + LEASE_TTL_MS;
-    const leased = { ...keyOf(reserve), kind: 'leased', from, reserve, cwd: verdict.cwd, lease, expiresAtMs } as const;
+    const { grant } = admitted;
+    const leased = { ...keyOf(reserve), kind: 'leased', from, reserve, cwd, lease, expiresAtMs, grant } as const;
     this.#attempts.put(leased);
-    this.#sendReserved(leased);
+    this.#answers.reserved(leased, nowMs);
   }
 
   #onStart(from: NodeId, start: JobMessageOf<'job.start'>, nowMs: number): void {
     const known = this.#attempts.get(start);
-    if (known?.from === from && known.kind === 'running') return;
-    if (this.#attempts.hasEnded(start)) return;
+    if (known?.from === from && (known.kind === 'running' || known.kind === 'ended')) return;
+    if (this.#attempts.wasGiven(start)) return;
     if (known?.from !== from || known.kind !== 'leased' || known.lease !== start.lease || known.expiresAtMs <= nowMs) {
-      return this.#sendNotStarted(from, start, reasonOf('other', 'has no such slot lease: it came too late'));
+      return this.#answers.notStarted(from, start, reasonOf('other', 'has no such slot lease: it came too late'));
     }
     if (this.#attempts.isRunningForOther(start.job, from)) {
-      this.#attempts.forget(known);
-      return this.#sendNotStarted(from, start, reasonOf('denied', 'runs that job for another node'));
+      this.#end(known, nowMs);
+      return this.#answers.notStarted(from, start, reasonOf('denied', 'runs that job for another node'));
     }
     if (JSON.stringify(start.spec.command) !== JSON.stringify(known.reserve.command)) {
-      this.#attempts.forget(known);
-      return this.#sendNotStarted(from, start, reasonOf('denied', 'was asked for a slot for another command'));
+      this.#end(known, nowMs);
+      return this.#answers.notStarted(from, start, reasonOf('denied', 'was asked for a slot for another command'));
     }
-    const flags = { isStarted: false, orphaned: false, killed: false };
-    this.#attempts.put({ ...keyOf(start), kind: 'running', from, ...flags });
-    this.#effects.push({ kind: 'run', from, start, cwd: known.cwd });
+    const { durable, nesting } = start.spec;
+    const { cwd, grant } = known;
+    const fresh = { isStarted: false, link: 'up', orphanedAtMs: null, killed: false } as const;
+    this.#attempts.put({ ...keyOf(start), kind: 'running', from, durable, nesting, grant, ...fresh });
+    this.#answers.push({ kind: 'run', from, start, cwd, grant });
+  }
+
+  #onAttach(from: NodeId, attach: JobMessageOf<'job.attach'>, nowMs: number): void {
+    const known = this.#attempts.get(attach);
+    if (known !== undefined && known.from !== from)
+      return this.#answers.gone(from, attach, 'unknown', 'it is of another node');
+    switch (known?.kind) {
+      case 'running':
+        this.#attempts.put({ ...known, link: 'attaching', orphanedAtMs: null });
+        return this.#attach(from, attach, true, known.durable);
+      case 'ended':
+        this.#attempts.put({ ...known, link: 'attaching' });
+        return this.#attach(from, attach, false, known.durable);
+      case 'checking':
+      case 'leased':
+        this.#end(known, nowMs);
+        break;
+      case undefined:
+        break;
+      default:
+        unreachable(known);
+    }
+    const isSame = attach.instance === this.#options.instance();
+    if (isSame && this.#attempts.isProvablyUnused(attach)) {
+      return this.#answers.gone(from, attach, 'not_started', 'it never came here');
+    }
+    const why = isSame ? 'its result is no longer kept' : 'the runner that it was given to is gone';
+    this.#answers.gone(from, attach, 'unknown', why);
+  }
+
+  #attach(from: NodeId, attach: JobMessageOf<'job.attach'>, isRunning: boolean, isDurable: boolean): void {
+    this.#answers.push({ kind: 'attach', from, attach, isRunning, isDurable });
+  }
+
+  #onAttachReady(key: AttemptKey, stdinOffset: number): void {
+    const attempt = this.#attempts.get(key);
+    if ((attempt?.kind !== 'running' && attempt?.kind !== 'ended') || attempt.link !== 'attaching') return;
+    const running = attempt.kind === 'running';
+    this.#attempts.put({ ...attempt, link: 'up' });
+    this.#answers.send(attempt.from, { t: 'job.attached', ...keyOf(attempt), running, stdin_offset: stdinOffset });
+    if (!running) this.#answers.ended(attempt);
   }
 
   #onStarted(key: AttemptKey): void {
     const attempt = this.#attempts.get(key);
     if (attempt?.kind !== 'running' || attempt.isStarted) return;
     this.#attempts.put({ ...attempt, isStarted: true });
-    if (!attempt.orphaned) this.#send(attempt.from, { t: 'job.started', ...keyOf(attempt) });
+    if (attempt.link === 'up') this.#answers.send(attempt.from, { t: 'job.started', ...keyOf(attempt) });
   }
 
-  #onEnded(key: AttemptKey, result: AttemptResult): void {
+  #onEnded(key: AttemptKey, result: AttemptResult, nowMs: number): void {
     const attempt = this.#attempts.get(key);
     if (attempt?.kind !== 'running') return;
-    this.#attempts.remember(attempt);
-    if (attempt.orphaned) return;
-    this.#send(attempt.from, {
-      t: 'job.ended',
-      ...keyOf(attempt),
-      outcome: result.outcome,
-      stdout_bytes: result.stdoutBytes,
-      stderr_bytes: result.stderrBytes,
-      truncated: result.truncated,
-      left_running: result.leftRunning,
-      duration_ms: result.durationMs,
-    });
+    const { from, durable, nesting, grant, link } = attempt;
+    const ended = { ...keyOf(attempt), kind: 'ended', from, durable, nesting, grant, link, result } as const;
+    this.#attempts.put(ended);
+    this.#released(attempt, nowMs);
+    if (link === 'up') this.#answers.ended(ended);
   }
 
-  /** Without its origin a job ends: nobody would read its output. */
-  #onLinkDown(peer: NodeId): void {
+  #onNotRun(key: AttemptKey, reason: Reason, nowMs: number): void {
+    const attempt = this.#attempts.get(key);
+    if (attempt?.kind !== 'running') return;
+    this.#attempts.forgetUnused(attempt);
+    this.#released(attempt, nowMs);
+    if (attempt.link === 'up') this.#answers.notStarted(attempt.from, attempt, reason);
+    else if (attempt.link === 'attaching') this.#answers.gone(attempt.from, attempt, 'not_started', reason.text);
+  }
+
+  /** Leases end with their link. A foreground attempt waits for its origin for a while, a durable one goes on. */
+  #onLinkDown(peer: NodeId, nowMs: number): void {
     this.#waiters.drop(peer);
     for (const attempt of this.#attempts.from(peer)) {
-      if (attempt.kind === 'running') this.#attempts.put({ ...attempt, orphaned: true });
-      this.#end(this.#attempts.get(attempt) ?? attempt);
+      if (attempt.kind === 'running') {
+        const orphanedAtMs = attempt.durable ? null : (attempt.orphanedAtMs ?? nowMs);
+        const orphan = { ...attempt, link: 'down', orphanedAtMs } as const;
+        this.#attempts.put(orphan);
+        if (dueMs(orphan, this.#originGraceMs) <= nowMs) this.#end(orphan, nowMs);
+      } else if (attempt.kind === 'ended') this.#attempts.put({ ...attempt, link: 'down' });
+      else this.#end(attempt, nowMs);
     }
   }
 
-  #end(attempt: Attempt): void {
-    if (attempt.kind !== 'running') return this.#attempts.forget(attempt);
-    if (attempt.killed) return;
-    this.#attempts.put({ ...attempt, killed: true });
-    this.#effects.push({ kind: 'kill', ...keyOf(attempt) });
+  #restore(attempt: RestoredAttempt, nowMs: number): void {
+    const link = 'down' as const;
+    if (attempt.kind === 'ended') this.#attempts.put({ ...attempt, link });
+    else {
+      const orphanedAtMs = attempt.durable ? null : nowMs;
+      this.#attempts.put({ ...attempt, isStarted: true, link, orphanedAtMs, killed: false });
+    }
   }
 
-  #onRunnerLost(message: string): void {
+  #end(attempt: Attempt, nowMs: number): void {
+    switch (attempt.kind) {
+      case 'checking':
+        return this.#attempts.forgetUnused(attempt);
+      case 'leased':
+        this.#attempts.forgetUnused(attempt);
+        return this.#released(attempt, nowMs);
+      case 'running':
+        if (attempt.killed) return;
+        this.#attempts.put({ ...attempt, killed: true });
+        this.#answers.push({ kind: 'kill', ...keyOf(attempt) });
+        return;
+      case 'ended':
+        return;
+      default:
+        unreachable(attempt);
+    }
+  }
+
+  /** The slot and what was reserved with it are free again, or back with their lender. */
+  #released(attempt: AttemptOf<'leased'> | AttemptOf<'running'>, nowMs: number): void {
+    const { grant } = attempt;
+    if (attempt.kind === 'running') this.#admission.ended(grant, attempt, nowMs);
+    this.#waiters.onReleased();
+    if (grant.lender === null) return;
+    for (const origin of this.#waiters.onReturned()) this.#answers.slotFree(origin, nowMs);
+  }
+
+  #tellWaiters(nowMs: number): void {
+    this.#ownerLookAtMs = Number.POSITIVE_INFINITY;
+    if (this.#waiters.isEmpty) return;
+    for (const origin of this.#waiters.tell((node) => this.slotsFreeFor(node, nowMs), nowMs)) {
+      this.#answers.slotFree(origin, nowMs);
+    }
+    const isYielding = !this.#waiters.isEmpty && this.slotsFree > 0 && this.#admission.isYielding(nowMs);
+    if (isYielding) this.#ownerLookAtMs = nowMs + OWNER_LOOK_MS;
+  }
+
+  #onRunnerLost(message: string, nowMs: number): void {
     const nothing = { stdoutBytes: 0, stderrBytes: 0, truncated: false, leftRunning: 0, durationMs: 0 };
     for (const attempt of this.#attempts.running()) {
-      this.#onEnded(attempt, { outcome: { kind: 'unknown', message }, ...nothing });
+      this.#onEnded(attempt, { outcome: { kind: 'unknown', message }, ...nothing }, nowMs);
     }
-  }
-
-  #load(): Load {
-    return { ...this.#options.load(), jobs_running: this.jobsRunning, slots_free: this.slotsFree };
-  }
-
-  #send(to: NodeId, message: JobMessage): void {
-    this.#effects.push({ kind: 'send', to, message });
-  }
-
-  #sendReserved(leased: Extract<Attempt, { kind: 'leased' }>): void {
-    const { lease, cwd, from } = leased;
-    this.#send(from, { t: 'job.reserved', ...keyOf(leased), lease, cwd, ...this.#terms() });
-  }
-
-  #sendWouldReserve(to: NodeId, key: AttemptKey, cwd: string): void {
-    this.#send(to, { t: 'job.reserved', ...keyOf(key), lease: null, cwd, ...this.#terms() });
-  }
-
-  #terms() {
-    return { instance: this.#options.instance(), ttl_ms: LEASE_TTL_MS, load: this.#load() };
-  }
-
-  #refuse(to: NodeId, key: AttemptKey, reasons: readonly Reason[], full: boolean): void {
-    this.#send(to, { t: 'job.refused', ...keyOf(key), reasons: boundedReasons(reasons), full, load: this.#load() });
-  }
-
-  #sendNotStarted(to: NodeId, key: AttemptKey, reason: Reason): void {
-    this.#send(to, { t: 'job.not_started', ...keyOf(key), reason });
   }
 }
 

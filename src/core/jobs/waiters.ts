@@ -7,6 +7,9 @@ export const HINT_HOLD_MS = 250;
 /** So long once it asks, while the request is judged. */
 const JUDGE_HOLD_MS = 2000;
 
+/** What an origin that was refused waits for. */
+export type WaitsFor = 'slot' | 'resources' | 'lent';
+
 /**
  * Who is told of a free slot, in what order: first come, first told, one origin for each free slot, so that no herd
  * comes running; and what is kept for those who were told, so that an origin whose own job just ended does not take
@@ -15,14 +18,41 @@ const JUDGE_HOLD_MS = 2000;
 export class Waiters {
   /** In the order of their refusals. */
   readonly #waiting = new Set<NodeId>();
+  /** A free slot is of no use to them: they wait for reserved cpus or memory. */
+  readonly #stalled = new Set<NodeId>();
+  /** The slot of the job that theirs is inside of is lent; a free one would do too, so they are waiting as well. */
+  readonly #lent = new Set<NodeId>();
   readonly #toldUntilMs = new Map<NodeId, number>();
 
-  add(origin: NodeId): void {
-    if (this.#waiting.size < WAITERS_MAX) this.#waiting.add(origin);
+  get isEmpty(): boolean {
+    return this.#waiting.size === 0;
+  }
+
+  add(origin: NodeId, waitsFor: WaitsFor): void {
+    if (this.#waiting.size + this.#stalled.size >= WAITERS_MAX) return;
+    if (waitsFor !== 'resources') this.#waiting.add(origin);
+    else if (!this.#waiting.has(origin)) this.#stalled.add(origin);
+    if (waitsFor === 'lent') this.#lent.add(origin);
+  }
+
+  /** What was reserved is free again: who waited for that asks like the others. */
+  onReleased(): void {
+    for (const origin of this.#stalled) this.#waiting.add(origin);
+    this.#stalled.clear();
+  }
+
+  /** A lent slot came back, which frees none. @returns who asks again now */
+  onReturned(): NodeId[] {
+    const told = [...this.#lent];
+    for (const origin of told) this.#waiting.delete(origin);
+    this.#lent.clear();
+    return told;
   }
 
   drop(origin: NodeId): void {
     this.#waiting.delete(origin);
+    this.#stalled.delete(origin);
+    this.#lent.delete(origin);
     this.#toldUntilMs.delete(origin);
   }
 
@@ -43,17 +73,21 @@ export class Waiters {
     return count;
   }
 
-  /** Whom to tell now, at most one for each free slot that is not kept for somebody. */
-  tell(slotsFree: number, nowMs: number): NodeId[] {
+  /**
+   * Whom to tell now, at most one for each free slot that is not kept for somebody.
+   *
+   * @param slotsFreeFor free slots that an origin may have
+   */
+  tell(slotsFreeFor: (origin: NodeId) => number, nowMs: number): NodeId[] {
     for (const [origin, untilMs] of this.#toldUntilMs) {
       if (untilMs <= nowMs) this.#toldUntilMs.delete(origin);
     }
     const told: NodeId[] = [];
     for (const origin of this.#waiting) {
-      if (this.#toldUntilMs.size >= slotsFree) break;
       // One that is on its way already is told again when that is judged.
-      if (this.#toldUntilMs.has(origin)) continue;
+      if (this.#toldUntilMs.has(origin) || this.#toldUntilMs.size >= slotsFreeFor(origin)) continue;
       this.#waiting.delete(origin);
+      this.#lent.delete(origin);
       this.#toldUntilMs.set(origin, nowMs + HINT_HOLD_MS);
       told.push(origin);
     }

@@ -1,13 +1,36 @@
 import { describe, expect, test } from 'vitest';
 import { base32, makeJobId, type LeaseId, type NodeId } from '../../../../src/base/ids.ts';
-import { Executor, LEASE_TTL_MS } from '../../../../src/core/jobs/executor.ts';
-import type { AttemptResult, ExecutorEffect, ExecutorInput } from '../../../../src/core/jobs/executor-state.ts';
+import { Executor } from '../../../../src/core/jobs/executor.ts';
+import { LEASE_TTL_MS, ORIGIN_GRACE_MS } from '../../../../src/core/jobs/executor-options.ts';
+import type {
+  AttemptResult,
+  ExecutorEffect,
+  ExecutorInput,
+  RestoredAttempt,
+} from '../../../../src/core/jobs/executor-state.ts';
 import type { JobMessage, JobMessageOf } from '../../../../src/wire/jobs.ts';
 import { FACTS, LOAD, NO_REQUIREMENTS } from '../scheduling/nodes.ts';
 import { PLAIN_ATTEMPT } from '../../../fixtures/plain-spec.ts';
 
 /** Every state of an attempt at its executor × everything that can happen, and what the executor does about it. */
-type State = 'unknown' | 'checking' | 'leased' | 'running' | 'running, told' | 'killed' | 'orphaned' | 'ended';
+type State =
+  | 'unknown'
+  | 'checking'
+  | 'leased'
+  | 'running'
+  | 'running, told'
+  | 'running, durable'
+  | 'killed'
+  | 'orphaned'
+  | 'durable, link down'
+  | 'attaching'
+  | 'restored, running'
+  | 'ended'
+  | 'ended, link down'
+  | 'ended, attaching'
+  | 'restored, ended'
+  | 'acknowledged'
+  | 'answered not_started';
 type Event =
   | 'reserve'
   | 'reserve by another origin'
@@ -20,8 +43,18 @@ type Event =
   | 'start, other lease'
   | 'start by another origin'
   | 'start of another command'
+  | 'attach'
+  | 'attach by another origin'
+  | 'attach of an earlier runner'
+  | 'attach_ready'
+  | 'detach'
+  | 'detach by another origin'
+  | 'ack'
+  | 'ack by another origin'
+  | 'resize'
   | 'cancel'
   | 'cancel by another origin'
+  | 'cancel by a third node'
   | 'started'
   | 'ended'
   | 'not_run'
@@ -29,12 +62,15 @@ type Event =
   | 'link_down of another'
   | 'no slots any more'
   | 'runner_lost'
-  | 'lease time passes';
+  | 'dropped'
+  | 'lease time passes'
+  | 'grace time passes';
 
 const JOB = makeJobId(1, new Uint8Array(16));
 const OTHER_JOB = makeJobId(2, new Uint8Array(16));
 const ORIGIN = base32(new Uint8Array(33).fill(1)).slice(0, 52) as NodeId;
 const OTHER = base32(new Uint8Array(33).fill(2)).slice(0, 52) as NodeId;
+const SELF = base32(new Uint8Array(33).fill(3)).slice(0, 52) as NodeId;
 const LEASE = 'a'.repeat(26) as LeaseId;
 const key = { job: JOB, attempt: 1 };
 const command = { kind: 'line', line: 'make' } as const;
@@ -60,6 +96,15 @@ const start: JobMessageOf<'job.start'> = {
   streams: { stdin: null, stdout: 1, stderr: 2 },
   window_bytes: 1,
 };
+const attach: JobMessageOf<'job.attach'> = {
+  t: 'job.attach',
+  ...key,
+  instance: 'runner',
+  streams: null,
+  stdout_offset: 0,
+  stderr_offset: 0,
+  window_bytes: 1,
+};
 const RESULT: AttemptResult = {
   outcome: { kind: 'exited', code: 0 },
   stdoutBytes: 1,
@@ -73,6 +118,8 @@ class World {
   nowMs = 1000;
   readonly executor = new Executor({
     slots: 1,
+    self: () => SELF,
+    share: { onBattery: false, yieldToOwner: true },
     facts: () => FACTS,
     load: () => LOAD,
     instance: () => 'runner',
@@ -91,11 +138,17 @@ class World {
 
 function summary(effect: ExecutorEffect): string {
   if (effect.kind === 'run') return `run in ${effect.cwd}`;
+  if (effect.kind === 'attach') return `attach ${effect.isRunning ? 'running' : 'over'}`;
   if (effect.kind !== 'send') return effect.kind;
   const { message } = effect;
-  const more =
-    message.t === 'job.refused' && message.full ? ' full' : message.t === 'job.ended' ? ` ${message.outcome.kind}` : '';
-  return `${message.t.slice(4)}${more}${effect.to === OTHER ? ' to the other' : ''}`;
+  return `${message.t.slice(4)}${detailOf(message)}${effect.to === OTHER ? ' to the other' : ''}`;
+}
+
+function detailOf(message: JobMessage): string {
+  if (message.t === 'job.refused' && message.full) return ' full';
+  if (message.t === 'job.ended') return ` ${message.outcome.kind}`;
+  if (message.t === 'job.gone') return ` ${message.kind}`;
+  return message.t === 'job.attached' ? ` ${message.running ? 'running' : 'over'} ${message.stdin_offset}` : '';
 }
 
 const verdict = { ok: true, cwd: '/work', toolsFound: [] } as const;
@@ -118,15 +171,48 @@ const REACH: Record<State, (world: World) => void> = {
     REACH.running(world);
     expect(world.receive({ t: 'job.cancel', ...key })).toBe('kill');
   },
-  orphaned: (world) => {
-    REACH.running(world);
-    expect(world.step({ kind: 'link_down', peer: ORIGIN })).toBe('kill');
+  'running, durable': (world) => {
+    REACH['running, told'](world);
+    expect(world.receive({ t: 'job.detach', ...key })).toBe('detach');
   },
+  orphaned: (world) => {
+    REACH['running, told'](world);
+    expect(world.step({ kind: 'link_down', peer: ORIGIN })).toBe('-');
+  },
+  'durable, link down': (world) => {
+    REACH['running, durable'](world);
+    expect(world.step({ kind: 'link_down', peer: ORIGIN })).toBe('-');
+  },
+  attaching: (world) => {
+    REACH.orphaned(world);
+    expect(world.receive(attach)).toBe('attach running');
+  },
+  'restored, running': (world) => restore(world, [{ ...GIVEN, kind: 'running' }]),
   ended: (world) => {
     REACH['running, told'](world);
     expect(world.step({ kind: 'ended', ...key, result: RESULT })).toBe('ended exited');
   },
+  'ended, link down': (world) => {
+    REACH.orphaned(world);
+    expect(world.step({ kind: 'ended', ...key, result: RESULT })).toBe('-');
+  },
+  'ended, attaching': (world) => {
+    REACH['ended, link down'](world);
+    expect(world.receive(attach)).toBe('attach over');
+  },
+  'restored, ended': (world) => restore(world, [{ ...GIVEN, kind: 'ended', result: RESULT }]),
+  acknowledged: (world) => {
+    REACH.ended(world);
+    expect(world.receive({ t: 'job.ack', ...key })).toBe('acked');
+  },
+  'answered not_started': (world) => expect(world.receive(attach)).toBe('gone not_started'),
 };
+
+const NO_GRANT = { cpus: 0, memoryBytes: 0, parent: null, lender: null };
+const GIVEN = { ...key, from: ORIGIN, durable: false, nesting: 0, grant: NO_GRANT };
+function restore(world: World, attempts: readonly RestoredAttempt[]): void {
+  expect(world.step({ kind: 'restored', attempts, given: [], isWhole: true })).toBe('-');
+}
 
 const HAPPEN: Record<Event, (world: World) => string> = {
   reserve: (world) => world.receive(reserve),
@@ -150,6 +236,17 @@ const HAPPEN: Record<Event, (world: World) => string> = {
     world.receive({ ...start, spec: { ...start.spec, command: { kind: 'line', line: 'rm -rf /' } } }),
   cancel: (world) => world.receive({ t: 'job.cancel', ...key }),
   'cancel by another origin': (world) => world.receive({ t: 'job.cancel', ...key }, OTHER),
+  'cancel by a third node': (world) => world.step({ kind: 'cancel', job: JOB }),
+  attach: (world) => world.receive(attach),
+  'attach by another origin': (world) => world.receive(attach, OTHER),
+  'attach of an earlier runner': (world) => world.receive({ ...attach, instance: 'earlier' }),
+  attach_ready: (world) => world.step({ kind: 'attach_ready', ...key, stdinOffset: 9 }),
+  detach: (world) => world.receive({ t: 'job.detach', ...key }),
+  'detach by another origin': (world) => world.receive({ t: 'job.detach', ...key }, OTHER),
+  ack: (world) => world.receive({ t: 'job.ack', ...key }),
+  'ack by another origin': (world) => world.receive({ t: 'job.ack', ...key }, OTHER),
+  resize: (world) => world.receive({ t: 'job.resize', ...key, size: { columns: 80, rows: 24 } }),
+  dropped: (world) => world.step({ kind: 'dropped', ...key }),
   started: (world) => world.step({ kind: 'started', ...key }),
   ended: (world) => world.step({ kind: 'ended', ...key, result: RESULT }),
   not_run: (world) => world.step({ kind: 'not_run', ...key, reason: { code: 'other', text: 'no runner' } }),
@@ -161,6 +258,10 @@ const HAPPEN: Record<Event, (world: World) => string> = {
     world.nowMs += LEASE_TTL_MS;
     return world.step({ kind: 'timer' });
   },
+  'grace time passes': (world) => {
+    world.nowMs += ORIGIN_GRACE_MS;
+    return world.step({ kind: 'timer' });
+  },
 };
 
 const NOTHING = '-';
@@ -170,8 +271,15 @@ const IGNORED = {
   'checked: no': NOTHING,
   release: NOTHING,
   'release, other lease': NOTHING,
+  attach_ready: NOTHING,
+  detach: NOTHING,
+  'detach by another origin': NOTHING,
+  ack: NOTHING,
+  'ack by another origin': NOTHING,
+  resize: NOTHING,
   cancel: NOTHING,
   'cancel by another origin': NOTHING,
+  'cancel by a third node': NOTHING,
   started: NOTHING,
   ended: NOTHING,
   not_run: NOTHING,
@@ -179,13 +287,21 @@ const IGNORED = {
   'link_down of another': NOTHING,
   'no slots any more': NOTHING,
   runner_lost: NOTHING,
+  dropped: NOTHING,
   'lease time passes': NOTHING,
+  'grace time passes': NOTHING,
 } as const;
 const NOT_STARTED = {
   start: 'not_started',
   'start, other lease': 'not_started',
   'start by another origin': 'not_started to the other',
   'start of another command': 'not_started',
+} as const;
+/** Nothing was given to the runner, and nothing will be. */
+const NOT_HERE = {
+  attach: 'gone not_started',
+  'attach by another origin': 'gone not_started to the other',
+  'attach of an earlier runner': 'gone unknown',
 } as const;
 const RUNNING = {
   ...IGNORED,
@@ -197,12 +313,42 @@ const RUNNING = {
   'start, other lease': NOTHING,
   'start by another origin': 'not_started to the other',
   'start of another command': NOTHING,
+  attach: 'attach running',
+  'attach by another origin': 'gone unknown to the other',
+  // The runner that it was given to is gone, or survived its daemon: the attempt is known to run either way.
+  'attach of an earlier runner': 'attach running',
+  detach: 'detach',
+  resize: 'resize',
+  cancel: 'kill',
+  'cancel by a third node': 'kill',
+  ended: 'ended exited',
+  not_run: 'not_started',
+  runner_lost: 'ended unknown',
+} as const;
+const UNHEARD = { ended: NOTHING, not_run: NOTHING, runner_lost: NOTHING } as const;
+const OVER = {
+  ...IGNORED,
+  reserve: 'refused',
+  'reserve by another origin': 'refused to the other',
+  'dry run of another job': 'reserved to the other',
+  start: NOTHING,
+  'start, other lease': NOTHING,
+  'start by another origin': NOTHING,
+  'start of another command': NOTHING,
+} as const;
+const ENDED = {
+  ...OVER,
+  attach: 'attach over',
+  'attach by another origin': 'gone unknown to the other',
+  'attach of an earlier runner': 'attach over',
+  ack: 'acked',
 } as const;
 
 const TABLE: Record<State, Record<Event, string>> = {
   unknown: {
     ...IGNORED,
     ...NOT_STARTED,
+    ...NOT_HERE,
     reserve: 'check',
     'reserve by another origin': 'check',
     'dry run of another job': 'reserved to the other',
@@ -210,66 +356,79 @@ const TABLE: Record<State, Record<Event, string>> = {
   checking: {
     ...IGNORED,
     ...NOT_STARTED,
+    ...NOT_HERE,
     reserve: NOTHING,
     'reserve by another origin': 'refused to the other',
     'dry run of another job': 'reserved to the other',
     'checked: yes': 'reserved',
     'checked: no': 'refused',
+    'attach by another origin': 'gone unknown to the other',
   },
   leased: {
     ...IGNORED,
     ...NOT_STARTED,
+    ...NOT_HERE,
     reserve: 'reserved',
     'reserve by another origin': 'refused to the other',
     'dry run of another job': 'refused full to the other',
     start: 'run in /work',
+    'attach by another origin': 'gone unknown to the other',
   },
-  running: {
+  running: { ...RUNNING, started: 'started' },
+  'running, told': { ...RUNNING },
+  'running, durable': { ...RUNNING, detach: NOTHING },
+  killed: { ...RUNNING, started: 'started', cancel: NOTHING, 'cancel by a third node': NOTHING },
+  orphaned: { ...RUNNING, ...UNHEARD, 'grace time passes': 'kill' },
+  'durable, link down': { ...RUNNING, ...UNHEARD, detach: NOTHING },
+  attaching: {
     ...RUNNING,
-    cancel: 'kill',
-    started: 'started',
-    ended: 'ended exited',
-    not_run: 'not_started',
-    link_down: 'kill',
-    runner_lost: 'ended unknown',
+    ...UNHEARD,
+    attach_ready: 'attached running 9',
+    // It was asked what became of it.
+    not_run: 'gone not_started',
   },
-  'running, told': {
-    ...RUNNING,
-    cancel: 'kill',
-    ended: 'ended exited',
-    not_run: 'not_started',
-    link_down: 'kill',
-    runner_lost: 'ended unknown',
+  'restored, running': { ...RUNNING, ...UNHEARD, 'grace time passes': 'kill' },
+  ended: { ...ENDED },
+  'ended, link down': { ...ENDED },
+  'ended, attaching': { ...ENDED, attach_ready: 'attached over 9, ended exited' },
+  'restored, ended': { ...ENDED },
+  acknowledged: {
+    ...OVER,
+    attach: 'gone unknown',
+    'attach by another origin': 'gone unknown to the other',
+    'attach of an earlier runner': 'gone unknown',
   },
-  killed: {
-    ...RUNNING,
-    started: 'started',
-    ended: 'ended exited',
-    not_run: 'not_started',
-    runner_lost: 'ended unknown',
-  },
-  orphaned: {
-    ...RUNNING,
-  },
-  ended: {
+  'answered not_started': {
     ...IGNORED,
-    reserve: 'refused',
-    'reserve by another origin': 'refused to the other',
+    ...NOT_STARTED,
+    ...NOT_HERE,
+    reserve: 'check',
+    'reserve by another origin': 'check',
     'dry run of another job': 'reserved to the other',
-    start: NOTHING,
-    'start, other lease': NOTHING,
-    'start by another origin': NOTHING,
-    'start of another command': NOTHING,
   },
 };
 
 /** Slots free afterwards, of one, where the event changes that; the slot is taken while leased or running. */
+const ENDS: readonly Event[] = ['ended', 'not_run', 'runner_lost'];
 const FREES: Partial<Record<State, readonly Event[]>> = {
-  leased: ['release', 'start of another command', 'cancel', 'link_down', 'lease time passes'],
-  running: ['ended', 'not_run', 'runner_lost'],
-  'running, told': ['ended', 'not_run', 'runner_lost'],
-  killed: ['ended', 'not_run', 'runner_lost'],
-  orphaned: ['ended', 'not_run', 'runner_lost'],
+  leased: [
+    'release',
+    'start of another command',
+    'cancel',
+    'link_down',
+    'lease time passes',
+    'grace time passes',
+    'attach',
+    'attach of an earlier runner',
+  ],
+  running: ENDS,
+  'running, told': ENDS,
+  'running, durable': ENDS,
+  killed: ENDS,
+  orphaned: ENDS,
+  'durable, link down': ENDS,
+  attaching: ENDS,
+  'restored, running': ENDS,
 };
 
 describe.each(Object.keys(TABLE) as State[])('an attempt that is %s', (state) => {

@@ -10,7 +10,7 @@ import { PLAIN_ATTEMPT } from '../../../fixtures/plain-spec.ts';
 
 const nodeId = (number: number): NodeId =>
   base32(Uint8Array.from({ length: 33 }, (_, i) => (i === 0 ? number >> 8 : number & 255))).slice(0, 52) as NodeId;
-const [A, B, C] = [nodeId(1), nodeId(2), nodeId(3)];
+const [A, B, C, SELF] = [nodeId(1), nodeId(2), nodeId(3), nodeId(4)];
 
 class World {
   nowMs = 0;
@@ -20,7 +20,9 @@ class World {
   constructor(slots: number) {
     const newLeaseId = (): LeaseId => base32(Uint8Array.of(++this.#leases, 0, 0, 0, 0, 0, 0, 0, 0)) as LeaseId;
     const [facts, load, instance] = [() => FACTS, () => LOAD, () => 'runner'];
-    this.executor = new Executor({ slots, facts, load, instance, newLeaseId });
+    const share = { onBattery: false, yieldToOwner: true };
+    const self = (): NodeId => SELF;
+    this.executor = new Executor({ slots, facts, load, instance, newLeaseId, self, share, originGraceMs: 0 });
   }
 
   step(input: ExecutorInput): ExecutorEffect[] {
@@ -192,8 +194,8 @@ describe('who waits for a slot', () => {
 
   test('is one of a bounded number', () => {
     const waiters = new Waiters();
-    for (let number = 0; number < WAITERS_MAX + 5; number++) waiters.add(nodeId(number));
-    expect(waiters.tell(10_000, 0)).toHaveLength(WAITERS_MAX);
+    for (let number = 0; number < WAITERS_MAX + 5; number++) waiters.add(nodeId(number), 'slot');
+    expect(waiters.tell(() => 10_000, 0)).toHaveLength(WAITERS_MAX);
   });
 });
 
