@@ -36,7 +36,6 @@ export async function readLogs(link: DaemonLink, request: LogsRequest, io: LogsI
     }
     const { answer } = piece;
     ({ job, attempt } = answer);
-    if (answer.from > offset) io.onGap?.(offset, answer.from);
     if (io.signal?.aborted === true) return { ...answer, from: request.offset, next_offset: piece.nextOffset };
     if (answer.run_again !== null) {
       attempt = answer.run_again;
@@ -44,10 +43,17 @@ export async function readLogs(link: DaemonLink, request: LogsRequest, io: LogsI
       offset = 0;
       continue;
     }
-    if (answer.ended || answer.next_offset === piece.nextOffset) return { ...answer, from: request.offset };
-    if (answer.next_offset > piece.nextOffset) io.onGap?.(piece.nextOffset, answer.next_offset);
+    const gaps = gapsIn(answer, offset, piece.nextOffset);
+    for (const [from, to] of gaps) io.onGap?.(from, to);
     offset = answer.next_offset;
+    if (answer.ended || gaps.length === 0) return { ...answer, from: request.offset };
   }
+}
+
+/** Before what was delivered, and behind it: a piece ends where the next gap begins. */
+function gapsIn(answer: ApiResults['logs'], offset: number, nextOffset: number): [number, number][] {
+  const before: [number, number][] = answer.from > offset ? [[offset, answer.from]] : [];
+  return answer.next_offset > nextOffset ? [...before, [nextOffset, answer.next_offset]] : before;
 }
 
 interface Piece {

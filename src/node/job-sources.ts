@@ -2,7 +2,7 @@ import type { JobId } from '../base/ids.ts';
 import type { ReadEnd } from '../ports/runner.ts';
 import type { LogStream } from '../wire/job-query.ts';
 import type { JobRecord } from '../wire/job-record.ts';
-import type { StreamMux } from '../wire/stream-mux.ts';
+import type { OutputSink } from './output-sink.ts';
 
 /** What a node knows of jobs by itself; `JobDirectory` makes one view of the mesh of it. */
 
@@ -39,12 +39,6 @@ export interface OutputRequest {
 
 /** Output logs of attempts that ran here. */
 export interface OwnOutput {
-  /**
-   * Sends them into stream `id` of `mux`, which is opened here with that credit, and ends it; holds nobody back.
-   * Where that stream is aborted by its reader or lost, reading stops.
-   */
-  read(
-    request: OutputRequest,
-    to: { readonly mux: StreamMux; readonly id: number; readonly creditBytes: number },
-  ): Promise<ReadEnd>;
+  /** Sends them into `sink`, which is left open, and holds nobody back. Ends early where the sink's reader is gone. */
+  read(request: OutputRequest, sink: OutputSink): Promise<ReadEnd>;
 }

@@ -16,7 +16,7 @@ export const LOG_STREAMS = ['stdout', 'stderr', 'merged'] as const;
 export type LogStream = (typeof LOG_STREAMS)[number];
 
 export const jobQuestionSchema = z.discriminatedUnion('kind', [
-  /** Answer: `records`, those of this origin, newest first; unfinished ones always. */
+  /** Answer: `records`, as origin or executor, unfinished ones first, then newest first; not `all`: of the ended ones few. */
   z.strictObject({ kind: z.literal('list'), all: z.boolean() }),
   /** Answer: `records` whose ids begin so, as origin or as executor; `dropped` where it is gone. */
   z.strictObject({ kind: z.literal('find'), prefix }),
@@ -39,7 +39,10 @@ export const jobQuestionSchema = z.discriminatedUnion('kind', [
 ]);
 export type JobQuestion = z.infer<typeof jobQuestionSchema>;
 
-/** How a read went. `from` is behind `offset` where the bytes between were dropped to keep the log within its bound. */
+/**
+ * How a read went. It ends at a gap; one that begins in a gap ends at once, with `from` and `next_offset` behind the gap.
+ * `from` is behind `offset` where the bytes between were dropped to keep the log within its bound.
+ */
 export const logReadSchema = z.strictObject({
   from: z.int().nonnegative(),
   /** Read on from here; behind `from` + what came where a gap follows. */
