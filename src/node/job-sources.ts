@@ -16,6 +16,8 @@ export interface OriginJobs {
   droppedAt(prefix: string): number | null;
   /** Settles when it has finished or `waitMs` have passed, with the job as it is then; null where it is unknown. */
   wait(job: JobId, waitMs: number): Promise<JobRecord | null>;
+  /** The job that this one was submitted from within; null where none was, or it is unknown. */
+  parentOf(job: JobId): JobId | null;
   /** Asks for its end. @returns false where it is unknown or has finished */
   cancel(job: JobId): boolean;
 }
