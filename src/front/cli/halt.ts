@@ -3,7 +3,9 @@ import { err, ok, type Result } from '../../base/result.ts';
 /** When a batch gives up, as GNU parallel's `--halt`: `now` ends what runs, `soon` lets it finish and starts no more. */
 export interface Halt {
   readonly when: 'now' | 'soon';
-  readonly fail: { readonly kind: 'count'; readonly count: number } | { readonly kind: 'percent'; readonly percent: number };
+  readonly fail:
+    | { readonly kind: 'count'; readonly count: number }
+    | { readonly kind: 'percent'; readonly percent: number };
 }
 
 /** A percentage of fewer jobs than this says nothing yet. */

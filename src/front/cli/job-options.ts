@@ -19,27 +19,28 @@ export interface JobOptions {
   readonly cwd?: string;
   readonly local?: boolean;
   readonly sync?: boolean;
+  readonly retry?: string;
+  readonly idempotent?: boolean;
+  readonly priority?: string;
+  /** Of `run` alone, as those below. */
+  readonly background?: boolean;
+  readonly merge?: boolean;
+  readonly tty?: boolean;
 }
 
 /** Options that the contract promises for later: named, so that they are refused and never ignored. */
-const LATER: readonly (readonly [flags: string, command: 'run' | 'map' | 'both'])[] = [
-  ['--background', 'run'],
-  ['--retry <n>', 'both'],
-  ['--merge', 'run'],
-  ['--idempotent', 'both'],
-  ['--tty', 'run'],
-  ['--sync <dir>', 'both'],
-  ['--out <glob>', 'both'],
-  ['--include <glob>', 'both'],
-  ['--exclude <glob>', 'both'],
-  ['--no-return', 'both'],
-  ['--clean', 'both'],
-  ['--trace', 'both'],
-  ['--bar', 'map'],
-  ['--halt <when>', 'map'],
-  ['--joblog <file>', 'map'],
-  ['--resume-failed', 'map'],
-];
+const LATER = [
+  '--sync <dir>',
+  '--out <glob>',
+  '--include <glob>',
+  '--exclude <glob>',
+  '--no-return',
+  '--clean',
+  '--trace',
+] as const;
+
+const RETRIES_MAX = 10;
+const PRIORITY_MAX = 100;
 
 const collect = (value: string, previous: readonly string[] | undefined): readonly string[] => [
   ...(previous ?? []),
@@ -59,9 +60,23 @@ export function addJobOptions(program: Program, kind: 'run' | 'map'): Program {
     .option('--env <name[=value]>', 'pass a variable on; without a value, the one set here; may be repeated', collect)
     .option('--cwd <dir>', 'directory to run in; default: the current one')
     .option('--local', 'run on this machine')
-    .option('--no-sync', 'run where the same files are already (there is nothing else yet)');
-  for (const [flags, where] of LATER) {
-    if (where !== 'both' && where !== kind) continue;
+    .option('--no-sync', 'run where the same files are already (there is nothing else yet)')
+    .option(
+      '--retry <n>',
+      `run it again elsewhere, up to n times (${RETRIES_MAX}), also where nobody knows how it ended: only for what is safe to repeat`,
+    )
+    .option('--idempotent', 'it may run twice at once: allows `map` a second copy of a job that holds up the end')
+    .option('--priority <n>', `-${PRIORITY_MAX} to ${PRIORITY_MAX}: a higher one leaves the queue first; default: 0`);
+  if (kind === 'run') {
+    program
+      .option(
+        '--background',
+        'print the job id and leave; the job goes on with an empty stdin (see `jobs`, `logs`, `wait`)',
+      )
+      .option('--merge', 'one stream for stdout and stderr, in the order written')
+      .option('--tty', 'give it a terminal: for editors, pagers, prompts; Ctrl-C goes to the command');
+  }
+  for (const flags of LATER) {
     const option = new Option(flags).hideHelp();
     const name = flags.split(' ')[0] ?? flags;
     option.argParser(() => {
@@ -97,16 +112,23 @@ export function jobSpecOf(words: readonly string[], options: JobOptions, stdin: 
     target: targetOf(options),
     timeout_ms: options.timeout === undefined ? null : durationOf(options.timeout),
     stdin,
-    merge: false,
+    merge: options.merge === true,
     terminal: null,
-    durable: false,
-    retries: 0,
-    idempotent: false,
-    priority: 0,
+    durable: options.background === true,
+    retries: wholeNumber('--retry', options.retry, 0, RETRIES_MAX),
+    idempotent: options.idempotent === true,
+    priority: wholeNumber('--priority', options.priority, -PRIORITY_MAX, PRIORITY_MAX),
     // All that one shell or script submits takes its turn together.
     submitter: `cli:${process.ppid}`,
     avoid: [],
   };
+}
+
+function wholeNumber(flag: string, text: string | undefined, least: number, most: number): number {
+  if (text === undefined) return 0;
+  const number = Number(text);
+  if (/^[+-]?\d+$/.test(text) && number >= least && number <= most) return number;
+  throw badArgument(`${flag} ${text}: give a whole number from ${least} to ${most}`);
 }
 
 function directoryOf(given: string | undefined): string {

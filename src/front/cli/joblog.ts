@@ -39,7 +39,9 @@ export function joblogLine(entry: JoblogEntry): string {
   const start = (entry.startMs / MS_PER_SECOND).toFixed(3);
   const runtime = (entry.runtimeMs / MS_PER_SECOND).toFixed(3).padStart(RUNTIME_WIDTH);
   const command = entry.command.replaceAll('\n', '\0');
-  return [entry.seq, entry.host, start, runtime, 0, entry.receivedBytes, entry.exitCode, entry.signal, command].join('\t');
+  return [entry.seq, entry.host, start, runtime, 0, entry.receivedBytes, entry.exitCode, entry.signal, command].join(
+    '\t',
+  );
 }
 
 /** How a job ended, in the log's two columns: a signal has an exit value of 0, and what meshwork ended one of TERM. */
@@ -73,7 +75,10 @@ export function parseJoblog(text: string, path: string): { jobs: Map<number, Job
       const remedy = 'nothing was run: correct or remove that line';
       throw new MeshError('bad_argument', `--joblog ${path}, line ${index + 2}: not the line of a joblog; ${remedy}`);
     }
-    const command = fields.slice(COLUMNS - 1).join('\t').replaceAll('\0', '\n');
+    const command = fields
+      .slice(COLUMNS - 1)
+      .join('\t')
+      .replaceAll('\0', '\n');
     jobs.set(seq, { succeeded: exitCode === 0 && signal === 0, command });
   }
   return { jobs, wholeChars };

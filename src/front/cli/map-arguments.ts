@@ -21,7 +21,8 @@ export async function* linesOf(stream: Readable): AsyncGenerator<string, void, u
   if (rest !== '') yield lineOf(rest);
 }
 
-const lineOf = (text: string): string => (text.endsWith('\r') ? text.slice(0, -1) : text).slice(0, ARGUMENT_CHARS_MAX + 1);
+const lineOf = (text: string): string =>
+  (text.endsWith('\r') ? text.slice(0, -1) : text).slice(0, ARGUMENT_CHARS_MAX + 1);
 
 /** Replaces `{}`; without one the argument is added at the end. In a shell line it is quoted, in an argv it is not. */
 export function substitute(command: readonly string[], arg: string): string[] {

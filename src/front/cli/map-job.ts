@@ -49,21 +49,21 @@ export function submitCopy(
 ): Copy {
   const stdout = new HeldOutput(spool);
   const stderr = new HeldOutput(spool);
-  const facts: Pick<Copy, 'job' | 'node' | 'runningSinceMs'> = { job: null, node: null, runningSinceMs: null };
+  const seen: Pick<Copy, 'job' | 'node' | 'runningSinceMs'> = { job: null, node: null, runningSinceMs: null };
   const handle = api.submit(spec, {
     stdin: null,
     onStdout: (bytes) => stdout.push(bytes),
     onStderr: (bytes) => stderr.push(bytes),
     onEvent: (event) => {
-      if (event.kind === 'accepted') copy.job = event.job;
+      if (event.kind === 'accepted') seen.job = event.job;
       else if (event.state === 'running') {
-        copy.node = event.node;
-        copy.runningSinceMs = performance.now();
+        seen.node = event.node ?? seen.node;
+        seen.runningSinceMs ??= performance.now();
         heard.onRunning();
-      } else copy.runningSinceMs = null;
+      } else seen.runningSinceMs = null;
     },
   });
-  const copy: Copy = { ...facts, handle, stdout, stderr };
+  const copy: Copy = Object.assign(seen, { handle, stdout, stderr });
   handle.result.then(
     (result) => heard.onEnd(copy, result),
     (error: unknown) => {

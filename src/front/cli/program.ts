@@ -215,7 +215,14 @@ function addJobCommands(program: Command, wiring: Wiring & { readonly words: rea
     .description('one job per argument, or per line of stdin; {} is replaced; output grouped and in order')
     .option('-j, --jobs <n>', 'jobs at once; default 64')
     .option('--tag', 'start every line with its argument')
-    .addHelpText('after', "\nExample:\n  $ meshwork map --tag -- 'gzip -9 {}' ::: *.log");
+    .option('--bar', 'show on stderr how far it is, and about how long the rest takes')
+    .option('--halt <when>', 'now,fail=N or soon,fail=N (or N%): after N failures end what runs, or only start no more')
+    .option('--joblog <file>', 'write a line a job as it ends, in the format of GNU parallel')
+    .option('--resume-failed', 'run what the --joblog of an earlier run has as failed, or not at all')
+    .addHelpText(
+      'after',
+      "\nExamples:\n  $ meshwork map --tag -- 'gzip -9 {}' ::: *.log\n  $ ls *.wav | meshwork map --bar --joblog flac.log --halt soon,fail=3 -- flac --best {}",
+    );
   addJobOptions(map, 'map').action(
     act((before: string[], options: MapOptions) => mapCommand(open, commandWords(before), options, context().json)),
   );

@@ -16,7 +16,9 @@ const BLOCK_BYTES = 64 * KIB;
 const BUFFER_BYTES_MIN = 256;
 
 type Write = (bytes: Uint8Array) => void | Promise<void>;
-type Piece = { readonly kind: 'memory'; readonly bytes: Uint8Array } | { readonly kind: 'block'; readonly block: number; readonly size: number };
+type Piece =
+  | { readonly kind: 'memory'; readonly bytes: Uint8Array }
+  | { readonly kind: 'block'; readonly block: number; readonly size: number };
 
 /**
  * Where the outputs of a batch wait for their turn: in memory up to a bound, beyond it in blocks of one temporary file,

@@ -72,6 +72,13 @@ describe("a job's options", () => {
       submitter: `cli:${process.ppid}`,
     });
     expect(spec({ local: true }).target).toEqual({ kind: 'local' });
+    expect(spec({ retry: '3', priority: '-7', idempotent: true, merge: true, background: true })).toMatchObject({
+      retries: 3,
+      priority: -7,
+      idempotent: true,
+      merge: true,
+      durable: true,
+    });
   });
 
   test.each<[JobOptions, RegExp]>([
@@ -84,6 +91,11 @@ describe("a job's options", () => {
     [{ mem: 'lots' }, /--mem/],
     [{ timeout: '0' }, /--timeout/],
     [{ local: true, on: 'x' }, /exclude each other/],
+    [{ retry: '-1' }, /--retry -1: give a whole number from 0 to 10/],
+    [{ retry: '1.5' }, /--retry 1.5/],
+    [{ retry: '' }, /--retry/],
+    [{ priority: '101' }, /--priority 101: give a whole number from -100 to 100/],
+    [{ priority: 'high' }, /--priority high/],
     [{ env: ['1A=b'] }, /not a variable name/],
     [{ env: ['=b'] }, /not a variable name/],
     [{ env: ['MESHWORK_JOB_ID=x'] }, /not passed on/],
@@ -109,17 +121,7 @@ describe("a job's options", () => {
 });
 
 describe('an option of a later stage is refused by name', () => {
-  const BOTH = [
-    '--retry 2',
-    '--idempotent',
-    '--sync d',
-    '--out g',
-    '--include g',
-    '--exclude g',
-    '--no-return',
-    '--clean',
-    '--trace',
-  ];
+  const LATER = ['--sync d', '--out g', '--include g', '--exclude g', '--no-return', '--clean', '--trace'];
   const parse = async (kind: 'run' | 'map', words: string[]): Promise<unknown> => {
     const program = addJobOptions(new Command().exitOverride().configureOutput({ writeErr: () => undefined }), kind);
     program.argument('[command...]').action(() => undefined);
@@ -128,19 +130,17 @@ describe('an option of a later stage is refused by name', () => {
       (error: unknown) => error,
     );
   };
-  test.each([
-    ...[...BOTH, '--background', '--merge', '--tty'].map((option) => ['run', option] as const),
-    ...[...BOTH, '--bar', '--halt now,fail=1', '--joblog f', '--resume-failed'].map(
-      (option) => ['map', option] as const,
-    ),
-  ])('%s %s', async (kind, option) => {
-    const words = option.split(' ');
-    for (const given of [words, words.length === 2 ? [words.join('=')] : words]) {
-      const error = await parse(kind, given);
-      expect(error).toMatchObject({ code: 'later_stage', message: expect.stringMatching(`^${words[0]} `) });
-      expect(error).toMatchObject({ message: expect.stringContaining('nothing was run') });
-    }
-  });
+  test.each([...LATER.map((option) => ['run', option] as const), ...LATER.map((option) => ['map', option] as const)])(
+    '%s %s',
+    async (kind, option) => {
+      const words = option.split(' ');
+      for (const given of [words, words.length === 2 ? [words.join('=')] : words]) {
+        const error = await parse(kind, given);
+        expect(error).toMatchObject({ code: 'later_stage', message: expect.stringMatching(`^${words[0]} `) });
+        expect(error).toMatchObject({ message: expect.stringContaining('nothing was run') });
+      }
+    },
+  );
 
   test('and those of this stage are not', async () => {
     const now = [
@@ -158,7 +158,13 @@ describe('an option of a later stage is refused by name', () => {
       '1G',
       '--timeout',
       '1s',
+      '--retry',
+      '2',
+      '--idempotent',
+      '--priority',
+      '-5',
     ];
+    expect(await parse('run', [...now, '--background', '--merge', '--tty'])).toBeNull();
     expect(await parse('run', [...now, '--env', 'A=b', '--cwd', '/', '--local', '--no-sync'])).toBeNull();
     expect(await parse('map', now)).toBeNull();
   });

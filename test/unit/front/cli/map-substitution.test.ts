@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { substitute } from '../../../../src/front/cli/map-command.ts';
+import { substitute } from '../../../../src/front/cli/map-arguments.ts';
 
 describe("map's arguments", () => {
   test.each([
