@@ -215,6 +215,10 @@ describe('options', () => {
     [['run', '--on'], /--on/],
     [['map', '-j', '0'], /-j 0/],
     [['map', '-j', 'x'], /-j x/],
+    [['map', '--halt', 'now'], /--halt "now": give now,fail=N/],
+    [['map', '--resume-failed'], /--resume-failed needs the --joblog/],
+    [['run', '--retry', '11'], /--retry 11.*0 to 10/],
+    [['run', '--priority', 'high'], /--priority high/],
     [['explain', '--os', 'plan9'], /plan9/],
   ])('%j', (args, message) =>
     expectRefusal([...args, '--', MARK, ...(args[0] === 'map' ? [':::', 'x'] : [])], { code: 'bad_argument', message }),
@@ -245,11 +249,6 @@ describe('options', () => {
 /** INTERFACE: an option of a later stage is refused by name, never ignored. */
 const LATER_OPTIONS: Readonly<Record<string, readonly (readonly string[])[]>> = {
   run: [
-    ['--background'],
-    ['--retry', '2'],
-    ['--merge'],
-    ['--idempotent'],
-    ['--tty'],
     ['--sync', '.'],
     ['--out', 'x'],
     ['--include', 'x'],
@@ -258,7 +257,7 @@ const LATER_OPTIONS: Readonly<Record<string, readonly (readonly string[])[]>> = 
     ['--clean'],
     ['--trace'],
   ],
-  map: [['--bar'], ['--halt', 'now'], ['--joblog', 'x'], ['--resume-failed'], ['--retry', '2'], ['--out', 'x']],
+  map: [['--out', 'x']],
 };
 
 describe('what a later stage brings', () => {

@@ -161,11 +161,11 @@ export class HeldOutput {
         if (at < bytes.byteLength) await this.#spool.room();
       }
     })();
-    const blocked = waited.finally(() => {
+    const settled = (): void => {
       if (this.#blocked === blocked) this.#blocked = null;
-    });
-    // Whoever pushed hears of a failure; it must not be unheard here as well.
-    blocked.catch(() => undefined);
+    };
+    // Whoever pushed hears of a failure: those behind only keep their place.
+    const blocked = waited.then(settled, settled);
     this.#blocked = blocked;
     return waited;
   }

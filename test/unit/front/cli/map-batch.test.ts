@@ -162,7 +162,7 @@ describe('memory', () => {
       api.jobs.length = 0;
       group.push(job);
       if (group.length < 16 && Number(argOf(job)) < 9_984) return;
-      for (const one of group.splice(0).reverse()) one.end();
+      for (const one of group.splice(0).toReversed()) one.end();
     };
     globalThis.gc?.();
     const before = process.memoryUsage().rss;
