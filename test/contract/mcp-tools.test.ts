@@ -7,14 +7,18 @@ import { run } from '../fixtures/nodes.ts';
 
 /** What MCP clients may rely on: names, arguments, shapes. A change here is a change of the contract. */
 const PLACEMENT = ['cwd', 'env', 'requires', 'requires_arch', 'requires_os', 'timeout_s'];
+const WAIT = ['background', 'wait_s'];
 const ARGUMENTS: Record<string, { readonly all: readonly string[]; readonly required: readonly string[] }> = {
-  cluster_bash: { all: ['auto_route', 'command', ...PLACEMENT], required: ['command'] },
+  cluster_bash: { all: ['auto_route', 'command', ...PLACEMENT, ...WAIT], required: ['command'] },
   cluster_status: { all: [], required: [] },
-  offload_to: { all: ['command', 'node_id', ...PLACEMENT], required: ['command', 'node_id'] },
-  parallel_execute: { all: ['commands', ...PLACEMENT], required: ['commands'] },
-  explain_route: { all: ['auto_route', 'command', ...PLACEMENT], required: ['command'] },
+  offload_to: { all: ['command', 'node_id', ...PLACEMENT, ...WAIT], required: ['command', 'node_id'] },
+  parallel_execute: { all: ['commands', 'halt', ...PLACEMENT, ...WAIT], required: ['commands'] },
+  job_output: { all: ['job_id', 'max_bytes', 'offset', 'stream', 'wait_s'], required: ['job_id'] },
+  job_cancel: { all: ['job_id'], required: ['job_id'] },
+  job_list: { all: ['all'], required: [] },
+  explain_route: { all: ['auto_route', 'command', ...PLACEMENT, ...WAIT], required: ['command'] },
 };
-const READ_ONLY = ['cluster_status', 'explain_route'];
+const READ_ONLY = ['cluster_status', 'explain_route', 'job_list', 'job_output'];
 
 let home: string;
 let session: McpSession;
@@ -38,7 +42,15 @@ describe('the MCP server', () => {
     expect(session.client.getServerVersion()).toMatchObject({ name: 'meshwork' });
     const instructions = session.client.getInstructions() ?? '';
     expect(instructions.length).toBeLessThan(2048);
-    for (const word of ['cluster_bash', 'absolute cwd', 'does not persist', 'notices', 'auto_route false', 'unknown']) {
+    for (const word of [
+      'cluster_bash',
+      'absolute cwd',
+      'does not persist',
+      'notices',
+      'auto_route false',
+      'unknown',
+      'job_output',
+    ]) {
       expect(instructions).toContain(word);
     }
   });
@@ -96,16 +108,20 @@ describe('the MCP server', () => {
     });
   });
 
-  it.each(['wait_s', 'background', 'outputs'])('refuses %s, which comes later, by its name', async (name) => {
+  it.each(['outputs'])('refuses %s, which comes later, by its name', async (name) => {
     const { document, isError } = await session.call('cluster_bash', { command: 'touch never', [name]: 1 });
     expect(isError).toBe(true);
     expect(document).toMatchObject({ reason: 'refused', error: { code: 'later_stage' } });
     expect(JSON.stringify(document['error'])).toContain(`\`${name}\``);
   });
 
-  it('knows no tools of a later release', async () => {
-    await expect(session.client.callTool({ name: 'job_output', arguments: {} })).rejects.toThrow(
-      'Unknown tool: job_output',
-    );
+  it('knows no tools but its own', async () => {
+    await expect(session.client.callTool({ name: 'apply', arguments: {} })).rejects.toThrow('Unknown tool: apply');
+  });
+
+  it('has jobs as resources', async () => {
+    const { resourceTemplates } = await session.client.listResourceTemplates();
+    expect(resourceTemplates.map(({ uriTemplate }) => uriTemplate)).toEqual(['meshwork://jobs/{job_id}']);
+    await expect(session.client.readResource({ uri: 'file:///etc/passwd' })).rejects.toThrow('bad_argument');
   });
 });

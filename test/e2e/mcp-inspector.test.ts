@@ -67,7 +67,7 @@ describe('MCP Inspector', () => {
     if (missing !== null) return context.skip(`npm could not install it: ${missing}`);
     const { tools } = await inspect('--method', 'tools/list');
     expect(tools?.map(({ name }) => name).sort()).toEqual(
-      ['cluster_bash', 'cluster_status', 'explain_route', 'offload_to', 'parallel_execute'].sort(),
+      'cluster_bash cluster_status explain_route job_cancel job_list job_output offload_to parallel_execute'.split(' '),
     );
     const status = await call('cluster_status');
     const [node] = (status.structuredContent?.['nodes'] ?? []) as { name: string }[];
@@ -81,6 +81,6 @@ describe('MCP Inspector', () => {
     const batch = await call('parallel_execute', 'commands=["echo a","exit 3"]');
     expect(batch.structuredContent).toMatchObject({ succeeded: 1, failed: 1 });
     expect((await call('explain_route', 'command=git push')).structuredContent).toMatchObject({ class: 'bound' });
-    expect(await call('cluster_bash', 'command=ls', 'wait_s=3')).toMatchObject({ isError: true });
+    expect(await call('cluster_bash', 'command=ls', 'outputs=["a"]')).toMatchObject({ isError: true });
   });
 });

@@ -49,7 +49,7 @@ describe('stdio', () => {
       raw.send('tools/call', { name: 7 }),
       raw.send('tools/call', { name: 'no_such_tool', arguments: {} }),
       raw.send('tools/call', {}),
-      raw.send('resources/list'),
+      raw.send('prompts/list'),
       raw.send('ping'),
     ];
     const [ran, ...others] = await Promise.all(answers.map((id) => raw.answer(id)));
@@ -71,7 +71,7 @@ describe('stdio', () => {
     raw.running.child.stdin?.end();
     const { code } = await raw.running.done;
     expect(code).toBe(0);
-    expect((await raw.answer(list)).result?.['tools']).toHaveLength(5);
+    expect((await raw.answer(list)).result?.['tools']).toHaveLength(8);
     expect((await raw.answer(status)).result).toMatchObject({ isError: false });
   });
 });

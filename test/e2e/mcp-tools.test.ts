@@ -195,7 +195,13 @@ describe('parallel_execute', () => {
   });
 
   it('refuses a whole call that makes no sense', async () => {
-    for (const args of [{}, { commands: [] }, { commands: 'ls' }, { commands: ['ls'], halt: 'now' }]) {
+    for (const args of [
+      {},
+      { commands: [] },
+      { commands: 'ls' },
+      { commands: ['ls'], halt: 'now' },
+      { commands: ['ls'], outputs: ['*'] },
+    ]) {
       const { document, isError } = await session.call('parallel_execute', args);
       expect(isError).toBe(true);
       expect(document).toMatchObject({

@@ -24,7 +24,8 @@ export function bareEntry(entry: BatchEntry, form: BatchForm): JsonDocument {
   const command = brief(entry.command, COMMAND_CHARS[form]);
   if (form === 'full') return { command, ...boundedRun(run) };
   const outcome = {
-    ...(run.reason === 'exited' ? {} : { reason: run.reason }),
+    ...(run.state === 'finished' ? {} : { state: run.state, job_id: run.job_id }),
+    ...(run.reason === 'exited' || run.state !== 'finished' ? {} : { reason: run.reason }),
     ...(run.signal === null ? {} : { signal: run.signal }),
     ...(run.error === undefined
       ? {}

@@ -18,6 +18,8 @@ export interface BatchOptions {
   /** Makes the file for the results that are not wholly shown. */
   readonly openFile: () => OutputFile;
   readonly notices?: readonly string[];
+  /** What to wait for in the calls that go on with unfinished jobs. */
+  readonly waitS?: number;
   readonly charsMax?: number;
 }
 
@@ -45,6 +47,7 @@ export function batchDocument(entries: readonly BatchEntry[], options: BatchOpti
 
 function envelopeOf(entries: readonly BatchEntry[], options: BatchOptions) {
   const succeeded = entries.filter((entry) => entry.outcome.run.success === true).length;
+  const unfinished = entries.filter(isUnfinished).length;
   const counts = new Map<string, number>();
   for (const { outcome } of entries) {
     if (outcome.run.executed_on === null) continue;
@@ -54,13 +57,18 @@ function envelopeOf(entries: readonly BatchEntry[], options: BatchOptions) {
   return {
     notices: [...(options.notices ?? [])],
     succeeded,
-    failed: entries.length - succeeded,
+    failed: entries.filter(isFailure).length,
+    ...(unfinished === 0 ? {} : { unfinished, next: nextStep(unfinished, options.waitS ?? 0) }),
     wall_ms: Math.round(options.wallMs),
     ran_on: Object.fromEntries(counts),
   };
 }
 
-const isFailure = (entry: BatchEntry): boolean => entry.outcome.run.success !== true;
+const isFailure = (entry: BatchEntry): boolean => entry.outcome.run.success === false;
+const isUnfinished = (entry: BatchEntry): boolean => entry.outcome.run.state !== 'finished';
+
+const nextStep = (unfinished: number, waitS: number): string =>
+  `${unfinished} commands go on in the background; do not start them again. Call job_output with the job_id of an entry and wait_s ${waitS} for its output and its end, job_list for all of them; job_cancel ends one.`;
 
 interface Bare {
   readonly entry: BatchEntry;
@@ -183,6 +191,7 @@ function wholeEntry({ index, command, outcome }: BatchEntry): JsonDocument {
   const whole = (stream: 'stdout' | 'stderr'): Record<string, string> => {
     const { head, tail } = outcome[stream].text();
     if (tail === null) return { [stream]: head };
+    if (outcome.run.state !== 'finished') return { [stream]: `${head}${CUT_MARK}${tail}` };
     const file = outcome[stream].keepWhole();
     return { [stream]: `${head}${CUT_MARK}${tail}`, ...(file === null ? {} : { [`${stream}_file`]: file.path }) };
   };

@@ -3,7 +3,7 @@ import { MeshError } from '../../base/errors.ts';
 import type { ApiClient } from '../../node/api-client.ts';
 
 /** What the tools use of the daemon: a part of ApiClient, so that tests can stand in for it. */
-export type DaemonApi = Pick<ApiClient, 'call' | 'submit' | 'closed' | 'close'>;
+export type DaemonApi = Pick<ApiClient, 'call' | 'submit' | 'logs' | 'closed' | 'close'>;
 
 /** `[mcp]` of the daemon's settings. */
 export interface DaemonSettings {

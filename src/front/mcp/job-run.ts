@@ -1,10 +1,13 @@
-import { MeshError } from '../../base/errors.ts';
+import { MeshError, messageOf } from '../../base/errors.ts';
 import { refusalReport, type RunReport } from '../../node/api-refusal.ts';
-import type { JobSpec } from '../../node/api-types.ts';
+import type { JobSpec, RunObject } from '../../node/api-types.ts';
 import type { DaemonApi } from './daemon-connection.ts';
 import { OutputCapture } from './output-capture.ts';
 import type { OutputFile } from './output-files.ts';
 import type { ToolContext } from './tool.ts';
+
+/** What a job is given to be refused for good before the call that leaves it in the background answers. */
+const REFUSAL_LOOK_MS = 300;
 
 export interface JobOutcome {
   /** `stdout` and `stderr` are empty here: see the captures. */
@@ -13,14 +16,17 @@ export interface JobOutcome {
   readonly stderr: OutputCapture;
 }
 
-export interface JobRunOptions extends ToolContext {
+export interface JobRunOptions extends Pick<ToolContext, 'signal' | 'progress'> {
   readonly keptBytesMax: number;
   /** Makes the file of a stream that is longer than is kept; null where it gets none. */
   readonly openFile: (name: string) => OutputFile | null;
+  /** Aborted where the caller waits no longer: the job is handed out then and goes on without it. */
+  readonly handOut: AbortSignal;
 }
 
 /**
- * Runs one job to its end. A cancelled one is waited for until its processes are gone.
+ * Runs one job to its end, or until it is handed out: then its run is unfinished. A cancelled one is waited for until its
+ * processes are gone.
  *
  * @returns its outcome, whatever it is: nothing is thrown for refusals or a lost daemon
  */
@@ -52,26 +58,63 @@ export async function runJob(api: DaemonApi, spec: JobSpec, options: JobRunOptio
         job = event.job;
         return;
       }
+      // Of one that runs, its last line says more than why it runs there.
       const where = event.node === null ? '' : ` on ${event.node}`;
-      doing = event.detail === '' ? `${event.state}${where}` : event.detail;
+      doing = event.state === 'running' || event.detail === '' ? `${event.state}${where}` : event.detail;
     },
   });
   const cancel = (): void => handle.cancel();
+  const notices: string[] = [];
+  const detach = (): void => {
+    handle.detach().catch((error: unknown) => {
+      // Then it is waited for after all; one whose daemon is lost has its error in the result, too.
+      doing = `it could not be left in the background: ${messageOf(error)}`;
+      notices.push(doing);
+    });
+  };
   options.signal.addEventListener('abort', cancel, { once: true });
+  // A durable one is answered at once.
+  if (!spec.durable) options.handOut.addEventListener('abort', detach, { once: true });
+  if (!spec.durable && options.handOut.aborted) detach();
   try {
-    return outcome(await handle.result);
+    const run = await handle.result;
+    if (run.state === 'finished') return outcome({ ...run, notices: [...run.notices, ...notices] });
+    // What is behind these bytes is read by job_output.
+    const unfinished = { ...run, stdout_bytes: stdout.totalBytes, stderr_bytes: stderr.totalBytes };
+    return outcome(options.signal.aborted ? await cancelledAfterAll(api, unfinished) : unfinished);
   } catch (error) {
     const run = refusalReport(error, spec.cwd);
     return outcome({ ...run, job_id: job, stdout_bytes: stdout.totalBytes, stderr_bytes: stderr.totalBytes });
   } finally {
     options.signal.removeEventListener('abort', cancel);
+    options.handOut.removeEventListener('abort', detach);
   }
 }
 
+/** The call was cancelled while the job was being handed out: nobody has its id. */
+async function cancelledAfterAll(api: DaemonApi, run: RunObject): Promise<RunReport> {
+  await api.call('cancel', { job: run.job_id });
+  return {
+    ...refusalReport(new MeshError('cancelled', 'cancelled; the command is ended'), run.cwd),
+    job_id: run.job_id,
+  };
+}
+
+/** What a job that was just left in the background is refused for, if it is; so that the call says it and not a later one. */
+export async function earlyRefusal(api: DaemonApi, run: RunReport): Promise<RunReport> {
+  if (run.state === 'finished' || run.job_id === null) return run;
+  const record = await api.call('wait', { job: run.job_id, wait_ms: REFUSAL_LOOK_MS });
+  if (record.reason !== 'refused' || record.error === null) return run;
+  const refused = new MeshError(record.error.code as MeshError['code'], record.error.message);
+  return { ...refusalReport(refused, run.cwd), notices: record.notices, job_id: run.job_id };
+}
+
 /** Closes the files of an outcome, once nothing more is read of it. */
-export function closeOutcome(outcome: JobOutcome): void {
-  outcome.stdout.close();
-  outcome.stderr.close();
+export function closeOutcome({ run, stdout, stderr }: JobOutcome): void {
+  for (const capture of [stdout, stderr]) {
+    if (run.state === 'finished') capture.close();
+    else capture.discardFile();
+  }
 }
 
 /** meshwork failed or refused, or cannot know; a command's own failure and its time limit are not that. */

@@ -1,19 +1,17 @@
 import type { ExplainReport, NodeReport, StatusReport } from '../../node/api-types.ts';
-import { MeshError, messageOf } from '../../base/errors.ts';
-import type { Daemon } from './daemon-connection.ts';
+import { askDaemon, ERROR_CHARS_MAX, failed } from './daemon-question.ts';
 import { jobTemplateOf, shellLineOf } from './job-request.ts';
 import { explainSchema, statusSchema } from './result-schemas.ts';
+import { asManyAsFit } from './listed.ts';
 import { brief, briefNotices, RESULT_CHARS_MAX } from './run-report.ts';
 import { jsonChars, shownDeep } from './shown-text.ts';
-import { bashArguments, jsonSchemaOf, LATER_BASH, noArguments, parseArguments } from './tool-arguments.ts';
+import { bashArguments, jsonSchemaOf, LATER, noArguments, parseArguments } from './tool-arguments.ts';
 import type { ToolParts } from './tool-parts.ts';
-import type { JsonDocument, Tool, ToolResult } from './tool.ts';
+import type { JsonDocument, Tool } from './tool.ts';
 
 /** Above so many nodes their capabilities would bury what a model looks for. */
 const NODES_WITH_CAPABILITIES_MAX = 10;
 const NEARBY_MAX = 50;
-const ERROR_CHARS_MAX = 8000;
-const LISTED_TRIES_MAX = 16;
 
 /** `cluster_status`: every node with its load. */
 export function clusterStatus(parts: ToolParts): Tool {
@@ -29,7 +27,7 @@ export function clusterStatus(parts: ToolParts): Tool {
       const none = { mesh_id: null, local_node: null, daemon_pid: null, notices: [], nodes: [], nearby: [] };
       const parsed = parseArguments(noArguments, args);
       if (!parsed.ok) return failed(none, parsed.error);
-      return answer(parts, none, async ({ api }) => ({
+      return askDaemon(parts, none, async ({ api }) => ({
         document: statusDocument(await api.call('status', {})),
         isError: false,
       }));
@@ -48,12 +46,12 @@ export function explainRoute(parts: ToolParts): Tool {
     readOnly: true,
     alwaysLoad: false,
     run: async (args) => {
-      const parsed = parseArguments(bashArguments, args, LATER_BASH);
+      const parsed = parseArguments(bashArguments, args, LATER);
       if (!parsed.ok) return failed(NOTHING_EXPLAINED, parsed.error);
       const { command, auto_route, ...placement } = parsed.value;
       const line = shellLineOf(command);
       if (!line.ok) return failed(NOTHING_EXPLAINED, line.error);
-      return answer(parts, NOTHING_EXPLAINED, async ({ api, settings }) => {
+      return askDaemon(parts, NOTHING_EXPLAINED, async ({ api, settings }) => {
         const target = { kind: auto_route ? 'bash' : 'local' } as const;
         const template = await jobTemplateOf(placement, target, { ...parts, settings });
         if (!template.ok) return failed(NOTHING_EXPLAINED, template.error);
@@ -75,29 +73,6 @@ const NOTHING_EXPLAINED = {
   candidates: [],
   rejected: [],
 };
-
-/** Asks the daemon; once more where the connection was lost, since these questions change nothing. */
-async function answer(
-  parts: ToolParts,
-  none: JsonDocument,
-  ask: (daemon: Daemon) => Promise<ToolResult>,
-): Promise<ToolResult> {
-  try {
-    try {
-      return await ask(await parts.connection.daemon());
-    } catch (error) {
-      if (!(error instanceof MeshError && error.code === 'lost')) throw error;
-      return await ask(await parts.connection.daemon());
-    }
-  } catch (error) {
-    return failed(none, error);
-  }
-}
-
-function failed(none: JsonDocument, error: unknown): ToolResult {
-  const code = error instanceof MeshError ? error.code : 'internal';
-  return { document: { ...none, error: { code, message: brief(messageOf(error), ERROR_CHARS_MAX) } }, isError: true };
-}
 
 /** Names of machines that are not joined are a stranger's text: only their addresses are shown. */
 export function statusDocument(report: StatusReport, charsMax = RESULT_CHARS_MAX): JsonDocument {
@@ -152,21 +127,3 @@ export function explainDocument(report: ExplainReport, charsMax = RESULT_CHARS_M
 }
 
 const leftOut = (key: string, count: number): JsonDocument => (count === 0 ? {} : { [key]: count });
-
-/** The longest beginning of a list whose document is not too long, found by halving. */
-function asManyAsFit<T>(
-  items: readonly T[],
-  document: (some: readonly T[]) => JsonDocument,
-  charsMax: number,
-): JsonDocument {
-  const whole = document(items);
-  if (jsonChars(whole) <= charsMax) return whole;
-  let fits = 0;
-  let tooMany = items.length;
-  for (let tries = 0; tries < LISTED_TRIES_MAX && tooMany - fits > 1; tries++) {
-    const middle = Math.floor((fits + tooMany) / 2);
-    if (jsonChars(document(items.slice(0, middle))) <= charsMax) fits = middle;
-    else tooMany = middle;
-  }
-  return document(items.slice(0, fits));
-}

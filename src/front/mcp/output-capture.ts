@@ -2,6 +2,7 @@ import { HeadTail } from '../../base/head-tail.ts';
 import { KIB } from '../../base/units.ts';
 import { messageOf } from '../../base/errors.ts';
 import { shown, textCharsUpTo } from './shown-text.ts';
+import { bytesOfText } from './utf8-slice.ts';
 import type { OutputFile } from './output-files.ts';
 
 /** What one result can show at most, and a little more. */
@@ -54,12 +55,15 @@ export class OutputCapture {
   /** What is kept, as text; `tail` is null where nothing is missing between. */
   text(): { readonly head: string; readonly tail: string | null } {
     const { head, tail } = this.#kept.parts();
-    if (this.#kept.droppedBytes === 0) return { head: new TextDecoder().decode(head), tail: null };
+    const decoder = () => new TextDecoder('utf-8', { ignoreBOM: true });
+    if (this.#kept.droppedBytes === 0) return { head: decoder().decode(head), tail: null };
     // The cut may go through a character: its halves belong to what was left out.
-    return {
-      head: new TextDecoder().decode(head, { stream: true }),
-      tail: new TextDecoder().decode(withoutPartialStart(tail)),
-    };
+    return { head: decoder().decode(head, { stream: true }), tail: decoder().decode(withoutPartialStart(tail)) };
+  }
+
+  /** Where the text after the first `chars` UTF-16 units of `text().head` begins, in bytes. */
+  offsetAt(chars: number): number {
+    return bytesOfText(this.#kept.parts().head, chars);
   }
 
   /** Room that `text` takes within JSON; above `enough` only a lower bound. */
@@ -90,6 +94,13 @@ export class OutputCapture {
   close(): void {
     this.#fileTried = true;
     this.#file?.close();
+    this.#file = null;
+  }
+
+  /** The file would hold a part of the output that nobody can tell from the whole: it goes. */
+  discardFile(): void {
+    this.#fileTried = true;
+    this.#file?.remove();
     this.#file = null;
   }
 

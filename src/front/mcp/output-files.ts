@@ -40,6 +40,12 @@ export class OutputFile {
   close(): void {
     closeSync(this.#descriptor);
   }
+
+  /** Closes it, too. */
+  remove(): void {
+    this.close();
+    rmSync(this.path, { force: true });
+  }
 }
 
 /** Keeps whole outputs at the origin, for results that show only a part of them. Several servers may share the folder. */

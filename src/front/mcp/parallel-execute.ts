@@ -1,25 +1,17 @@
-import { setMaxListeners } from 'node:events';
 import { MeshError } from '../../base/errors.ts';
-import { MIB } from '../../base/units.ts';
+import { Batch } from './batch.ts';
+import { estimates, startOrder } from './batch-order.ts';
 import { batchDocument } from './batch-report.ts';
-import type { BatchEntry } from './batch-form.ts';
-import type { Daemon } from './daemon-connection.ts';
+import type { DaemonApi } from './daemon-connection.ts';
 import { refusalReport } from '../../node/api-refusal.ts';
-import { closeOutcome, meshworkFailed, runJob, type JobOutcome } from './job-run.ts';
-import { jobTemplateOf, shellLineOf, type JobTemplate } from './job-request.ts';
-import { KEPT_BYTES_MAX, OutputCapture } from './output-capture.ts';
+import { closeOutcome, meshworkFailed } from './job-run.ts';
+import { jobTemplateOf } from './job-request.ts';
 import { batchSchema } from './result-schemas.ts';
 import { boundedRun } from './run-report.ts';
-import { batchArguments, jsonSchemaOf, LATER_BATCH, parseArguments } from './tool-arguments.ts';
+import { batchArguments, haltOf, jsonSchemaOf, LATER, parseArguments } from './tool-arguments.ts';
 import type { ToolParts } from './tool-parts.ts';
 import type { Tool, ToolContext, ToolResult } from './tool.ts';
-
-/** Commands under way at once: more than a small mesh has slots; the origin's queue places them late. */
-const SUBMITTED_MAX = 64;
-/** Memory for the outputs of one batch, both streams of all its commands. */
-const BATCH_KEPT_BYTES_MAX = 64 * MIB;
-/** Streams of one batch that get a file of their own; what else is too long keeps its beginning and end. */
-const STREAM_FILES_MAX = 16;
+import { HandOut, waitOf } from './wait-time.ts';
 
 /** `parallel_execute`: many independent commands, spread over the mesh. */
 export function parallelExecute(parts: ToolParts): Tool {
@@ -30,7 +22,9 @@ export function parallelExecute(parts: ToolParts): Tool {
 
 cwd, env, timeout_s and requirements count for every command. Pass an absolute cwd inside the project. A command that is invalid or fails spoils only its own entry.
 
-The results come in the order of the commands, each with its command, return_code, stdout and stderr. \`succeeded\` and \`failed\` count them. Where the whole is too long, failures keep their output first, and a notice names the file that holds every result. Read \`notices\` first.`,
+The results come in the order of the commands, each with its command, return_code, stdout and stderr. \`succeeded\` and \`failed\` count them. Where the whole is too long, failures keep their output first, and a notice names the file that holds every result. Read \`notices\` first.
+
+What is not done after wait_s goes on in the background: \`unfinished\` counts those commands, their entries have a job_id and a state but no return_code, and job_output follows each. Do not start them again. halt ends or stops the batch after failures.`,
     inputSchema: jsonSchemaOf(batchArguments, 'input'),
     outputSchema: batchSchema,
     readOnly: false,
@@ -40,26 +34,46 @@ The results come in the order of the commands, each with its command, return_cod
 }
 
 async function execute(parts: ToolParts, args: unknown, context: ToolContext): Promise<ToolResult> {
-  const parsed = parseArguments(batchArguments, args, LATER_BATCH);
+  const parsed = parseArguments(batchArguments, args, LATER);
   if (!parsed.ok) return refused(parsed.error);
-  const { commands, ...placement } = parsed.value;
+  const { commands, halt: haltText, ...placement } = parsed.value;
   const startedMs = performance.now();
   try {
     const daemon = await parts.connection.daemon();
     const template = await jobTemplateOf(placement, { kind: 'any' }, { ...parts, settings: daemon.settings });
     if (!template.ok) return refused(template.error);
-    const batch = new Batch(parts, daemon, template.value, commands, context);
+    const { waitMs, usualS } = waitOf(placement.background ? 0 : placement.wait_s, daemon.settings, context.client);
+    const order = await orderOf(daemon.api, template.value.cwd, commands);
+    const wait = new HandOut(startedMs + waitMs);
+    const request = { api: daemon.api, template: template.value, commands, order, halt: haltOf(haltText) };
+    const batch = new Batch({ ...request, handOut: wait.signal, files: parts.files }, context);
     const entries = await batch.run();
+    wait.end();
     try {
       const wallMs = performance.now() - startedMs;
       const openFile = () => parts.files.create(`batch-${Date.now().toString(36)}-${process.pid}-${nextBatch()}.jsonl`);
+      const unfinished = entries.some(({ outcome }) => outcome.run.state !== 'finished');
+      const notices = unfinished && haltText !== undefined ? [HALT_IS_OVER] : [];
       const nothingRan = entries.every(({ outcome }) => meshworkFailed(outcome.run));
-      return { document: batchDocument(entries, { wallMs, openFile }), isError: nothingRan };
+      return { document: batchDocument(entries, { wallMs, openFile, notices, waitS: usualS }), isError: nothingRan };
     } finally {
       for (const { outcome } of entries) closeOutcome(outcome);
     }
   } catch (error) {
     return refused(error);
+  }
+}
+
+const HALT_IS_OVER =
+  'halt counted until this answer: the commands that go on are not ended by failures any more; use job_cancel';
+
+/** History only helps: without it the commands start as they were given. */
+async function orderOf(api: DaemonApi, cwd: string, commands: readonly unknown[]): Promise<number[]> {
+  try {
+    return startOrder(await estimates(api, cwd, commands));
+  } catch (error) {
+    if (!(error instanceof MeshError) || error.code === 'lost') throw error;
+    return commands.map((_, place) => place);
   }
 }
 
@@ -70,83 +84,4 @@ function refused(error: unknown): ToolResult {
   const bounded = boundedRun(refusalReport(error, null));
   const none = { notices: [], succeeded: 0, failed: 0, wall_ms: 0, ran_on: {}, results: [] };
   return { document: { ...none, error: bounded.error }, isError: true };
-}
-
-class Batch {
-  readonly #parts: ToolParts;
-  readonly #daemon: Daemon;
-  readonly #template: JobTemplate;
-  readonly #commands: readonly unknown[];
-  readonly #context: ToolContext;
-  readonly #keptBytesMax: number;
-  readonly #entries: BatchEntry[] = [];
-  #next = 0;
-  #failed = 0;
-  #streamFiles = 0;
-
-  constructor(
-    parts: ToolParts,
-    daemon: Daemon,
-    template: JobTemplate,
-    commands: readonly unknown[],
-    context: ToolContext,
-  ) {
-    this.#parts = parts;
-    this.#daemon = daemon;
-    this.#template = template;
-    this.#commands = commands;
-    this.#context = context;
-    this.#keptBytesMax = Math.min(KEPT_BYTES_MAX, Math.floor(BATCH_KEPT_BYTES_MAX / (2 * commands.length)));
-  }
-
-  /** @returns the entries in the order given; every command has one */
-  async run(): Promise<readonly BatchEntry[]> {
-    const lanes = Math.min(SUBMITTED_MAX, this.#commands.length);
-    // Each command under way listens for the end of the call.
-    setMaxListeners(lanes + 1, this.#context.signal);
-    this.#context.progress(() => this.#describe());
-    await Promise.all(Array.from({ length: lanes }, () => this.#lane()));
-    return this.#entries.sort((a, b) => a.index - b.index);
-  }
-
-  async #lane(): Promise<void> {
-    while (this.#next < this.#commands.length) {
-      const index = this.#next++;
-      const command = this.#commands[index];
-      const outcome = await this.#one(command);
-      if (outcome.run.success !== true) this.#failed += 1;
-      this.#entries.push({ index, command: typeof command === 'string' ? command : JSON.stringify(command), outcome });
-    }
-  }
-
-  #describe(): string {
-    const done = `${this.#entries.length} of ${this.#commands.length} done`;
-    return this.#failed === 0 ? done : `${done}, ${this.#failed} failed`;
-  }
-
-  #one(command: unknown): Promise<JobOutcome> | JobOutcome {
-    const line = shellLineOf(command);
-    if (!line.ok) return this.#notRun(line.error);
-    if (this.#daemon.api.closed) {
-      return this.#notRun(
-        new MeshError('daemon_not_running', 'the daemon went away before this command; it was not run'),
-      );
-    }
-    return runJob(
-      this.#daemon.api,
-      { command: line.value, ...this.#template },
-      {
-        signal: this.#context.signal,
-        // One line of one command says little of a batch.
-        progress: () => undefined,
-        keptBytesMax: this.#keptBytesMax,
-        openFile: (name) => (++this.#streamFiles > STREAM_FILES_MAX ? null : this.#parts.files.create(name)),
-      },
-    );
-  }
-
-  #notRun(error: MeshError): JobOutcome {
-    const nothing = (): OutputCapture => new OutputCapture(0, () => null);
-    return { run: refusalReport(error, this.#template.cwd), stdout: nothing(), stderr: nothing() };
-  }
 }

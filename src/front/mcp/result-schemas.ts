@@ -41,6 +41,7 @@ const runShape = {
   sync_ms: count,
   duration_ms: count,
   error: errorShape.optional().describe('Why meshwork did not run it, or cannot know how it ended.'),
+  next: text.optional().describe('Of a job that goes on: what to call. Do not start the command again.'),
 };
 
 export const runSchema = jsonSchemaOf(z.looseObject(runShape), 'output');
@@ -61,8 +62,58 @@ export const batchSchema = jsonSchemaOf(
     failed: count,
     wall_ms: count,
     ran_on: z.record(text, count).describe('How many commands ran on each machine.'),
+    unfinished: count.optional().describe('Commands that go on in the background: see their job_id.'),
     results_left_out: count.optional(),
+    next: text.optional().describe('What to call for the unfinished ones. Do not start them again.'),
     results: z.array(batchEntry),
+    error: errorShape.optional(),
+  }),
+  'output',
+);
+
+/** What is told of a job beside its output. */
+const jobShape = {
+  notices: z.array(text).describe('What could mislead: read these first.'),
+  state: runShape.state.nullable(),
+  return_code: runShape.return_code,
+  success: z.boolean().nullable(),
+  reason: runShape.reason,
+  job_id: text.nullable(),
+  command: text.optional(),
+  executed_on: text.nullable().optional(),
+  detail: text.optional().describe('Of an unfinished job: why it waits, or what it does.'),
+  queue_position: count.nullable().optional(),
+  error: errorShape.optional(),
+};
+
+export const jobSchema = jsonSchemaOf(z.looseObject(jobShape), 'output');
+
+export const jobOutputSchema = jsonSchemaOf(
+  z.looseObject({
+    ...jobShape,
+    offset: count.optional().describe('Of the first byte of output.'),
+    next_offset: count.nullable().describe('Read on from here.'),
+    at_end: z.boolean().optional().describe('True when all output has been read and the job has ended.'),
+    output: text,
+    next: text.optional().describe('What to call for the rest.'),
+  }),
+  'output',
+);
+
+export const jobListSchema = jsonSchemaOf(
+  z.looseObject({
+    notices: z.array(text),
+    jobs: z.array(
+      z.looseObject({
+        job_id: text,
+        state: runShape.state,
+        command: text,
+        executed_on: text.nullable(),
+        return_code: count.nullable(),
+        reason: runShape.reason,
+      }),
+    ),
+    jobs_left_out: count,
     error: errorShape.optional(),
   }),
   'output',

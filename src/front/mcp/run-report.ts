@@ -1,6 +1,6 @@
 import { formatSize } from '../../base/units.ts';
 import { OUTPUT_FILE_BYTES_MAX } from './output-files.ts';
-import { KEPT_BYTES_MAX, type OutputCapture } from './output-capture.ts';
+import { KEPT_BYTES_MAX } from './output-capture.ts';
 import type { RunReport } from '../../node/api-refusal.ts';
 import type { JobOutcome } from './job-run.ts';
 import { fitText, jsonChars, shown, shownDeep } from './shown-text.ts';
@@ -43,11 +43,18 @@ export function boundedRun(run: RunReport): RunReport {
 }
 
 /**
- * The document of one job: the run object with as much output as fits. What is cut is put into a file, and a notice says
- * which.
+ * The document of one job: the run object with as much output as fits, and how to read what is cut.
+ *
+ * @param waitS what to wait for in the call that goes on with an unfinished job
  */
-export function runDocument(outcome: JobOutcome, charsMax = RESULT_CHARS_MAX): JsonDocument {
-  const bare = boundedRun(outcome.run);
+export function runDocument(
+  outcome: JobOutcome,
+  options: { readonly charsMax?: number; readonly waitS?: number } = {},
+): JsonDocument {
+  const charsMax = options.charsMax ?? RESULT_CHARS_MAX;
+  const run = boundedRun(outcome.run);
+  const next = nextStep(outcome, options.waitS ?? 0);
+  const bare = next === null ? run : { ...run, next };
   let room = charsMax - jsonChars(bare);
   for (let tries = 1; ; tries++) {
     const document = withOutputs(bare, outcome, room);
@@ -78,17 +85,34 @@ function withOutputs(bare: RunReport, outcome: JobOutcome, room: number): JsonDo
     fitted[stream] = fit.text;
     if (!fit.cut) continue;
     cut = true;
-    notices.push(shown(cutNotice(stream, outcome[stream])));
+    notices.push(shown(cutNotice(stream, outcome, fit.headChars)));
   }
   return { ...bare, notices, ...fitted, truncated: bare.truncated || cut };
 }
 
+/** What to call for a job that goes on; null for one that has ended. */
+export function nextStep(outcome: JobOutcome, waitS: number): string | null {
+  const { job_id, state } = outcome.run;
+  if (state === 'finished' || job_id === null) return null;
+  const [stdout, stderr] = [outcome.stdout.totalBytes, outcome.stderr.totalBytes];
+  const from =
+    stdout + stderr === 0 ? 'offset 0' : `stream "stdout", offset ${stdout} (stderr goes on at its offset ${stderr})`;
+  return `The command goes on in the background; do not start it again. Call job_output with job_id "${job_id}", ${from} and wait_s ${waitS} for what follows and for its end; job_cancel ends it.`;
+}
+
 /** Says what was cut, and how to read the rest. */
-function cutNotice(stream: string, capture: OutputCapture): string {
+function cutNotice(stream: 'stdout' | 'stderr', outcome: JobOutcome, headChars: number): string {
+  const capture = outcome[stream];
+  const { job_id, state } = outcome.run;
   const size = `${stream} is cut here (${capture.totalBytes} bytes in all)`;
+  const call =
+    job_id === null
+      ? ''
+      : `; job_output with job_id "${job_id}", stream "${stream}" and offset ${capture.offsetAt(headChars)} reads on`;
+  if (state !== 'finished') return `${size}${call}`;
   const whole = capture.keepWhole();
-  if (capture.fileError !== null) return `${size}; the whole could not be kept: ${capture.fileError}`;
-  if (whole === null) return `${size}; the rest was not kept`;
+  if (capture.fileError !== null) return `${size}${call}; the whole could not be kept here: ${capture.fileError}`;
+  if (whole === null) return `${size}${call}`;
   const what = whole.truncated ? `its first ${formatSize(OUTPUT_FILE_BYTES_MAX)} are` : 'all of it is';
-  return `${size}; ${what} in ${whole.path} on this machine: read or search that file`;
+  return `${size}${call}; ${what} also in ${whole.path} on this machine, to read or search`;
 }

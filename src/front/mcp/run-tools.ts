@@ -3,28 +3,32 @@ import type { Result } from '../../base/result.ts';
 import type { Target } from '../../node/api-types.ts';
 import { KEPT_BYTES_MAX } from './output-capture.ts';
 import { refusalReport } from '../../node/api-refusal.ts';
-import { closeOutcome, meshworkFailed, runJob } from './job-run.ts';
+import { closeOutcome, earlyRefusal, meshworkFailed, runJob, type JobOutcome } from './job-run.ts';
 import { jobTemplateOf, shellLineOf } from './job-request.ts';
 import { runSchema } from './result-schemas.ts';
 import { boundedRun, runDocument } from './run-report.ts';
 import {
   bashArguments,
   jsonSchemaOf,
-  LATER_BASH,
+  LATER,
   offloadArguments,
   parseArguments,
   type PlacementArguments,
+  type WaitArguments,
 } from './tool-arguments.ts';
 import type { ToolParts } from './tool-parts.ts';
 import type { Tool, ToolContext, ToolResult } from './tool.ts';
+import { HandOut, waitOf } from './wait-time.ts';
 
 interface RunRequest {
   readonly command: string;
   readonly target: Target;
-  readonly placement: PlacementArguments;
+  readonly placement: PlacementArguments & WaitArguments;
 }
 
-const RESULT_HELP = `The result is the command's own: return_code, stdout, stderr; executed_on and route say where it ran and why. Read \`notices\` first: they say what could mislead. Long output keeps its beginning and end, and a notice names the file that holds all of it.`;
+const RESULT_HELP = `The result is the command's own: return_code, stdout, stderr; executed_on and route say where it ran and why. Read \`notices\` first: they say what could mislead. Long output keeps its beginning and end, and a notice says how to read the rest.
+
+A command that takes longer than wait_s goes on: state is then not "finished", return_code is null, and \`next\` says how to follow it by job_output. Do not start it again.`;
 
 /** `cluster_bash`: one command, where it is best run. */
 export function clusterBash(parts: ToolParts): Tool {
@@ -43,7 +47,7 @@ ${RESULT_HELP} A failure on another machine that is about missing tools, variabl
     readOnly: false,
     alwaysLoad: true,
     run: (args, context) => {
-      const parsed = parseArguments(bashArguments, args, LATER_BASH);
+      const parsed = parseArguments(bashArguments, args, LATER);
       return answer(parts, context, parsed, ({ command, auto_route, ...placement }) => ({
         command,
         target: { kind: auto_route ? 'bash' : 'local' },
@@ -68,7 +72,7 @@ ${RESULT_HELP}`,
     readOnly: false,
     alwaysLoad: false,
     run: (args, context) => {
-      const parsed = parseArguments(offloadArguments, args, LATER_BASH);
+      const parsed = parseArguments(offloadArguments, args, LATER);
       return answer(parts, context, parsed, ({ command, node_id, ...placement }) => ({
         command,
         target: { kind: 'node', node: node_id },
@@ -85,6 +89,7 @@ async function answer<A>(
   requestOf: (args: A) => RunRequest,
 ): Promise<ToolResult> {
   if (!parsed.ok) return refused(parsed.error);
+  const startedMs = performance.now();
   const { command, target, placement } = requestOf(parsed.value);
   const line = shellLineOf(command);
   if (!line.ok) return refused(line.error);
@@ -92,17 +97,27 @@ async function answer<A>(
     const { api, settings } = await parts.connection.daemon();
     const template = await jobTemplateOf(placement, target, { ...parts, settings });
     if (!template.ok) return refused(template.error);
-    const spec = { command: line.value, ...template.value };
+    const { waitMs, usualS } = waitOf(placement.background ? 0 : placement.wait_s, settings, context.client);
+    const spec = { ...template.value, command: line.value, durable: waitMs === 0 };
     const openFile = parts.files.create.bind(parts.files);
-    const outcome = await runJob(api, spec, { ...context, keptBytesMax: KEPT_BYTES_MAX, openFile });
+    const wait = new HandOut(startedMs + waitMs);
+    const ran = await runJob(api, spec, { ...context, keptBytesMax: KEPT_BYTES_MAX, openFile, handOut: wait.signal });
+    wait.end();
+    const outcome = spec.durable ? { ...ran, run: await earlyRefusal(api, ran.run) } : ran;
     try {
-      return { document: runDocument(outcome), isError: meshworkFailed(outcome.run) };
+      return resultOf(outcome, usualS);
     } finally {
       closeOutcome(outcome);
     }
   } catch (error) {
     return refused(error);
   }
+}
+
+function resultOf(outcome: JobOutcome, waitS: number): ToolResult {
+  const { run } = outcome;
+  const result = { document: runDocument(outcome, { waitS }), isError: meshworkFailed(run) };
+  return run.state === 'finished' || run.job_id === null ? result : { ...result, job: run.job_id };
 }
 
 function refused(error: unknown): ToolResult {

@@ -5,22 +5,32 @@ import { StdioServerTransport } from '@modelcontextprotocol/sdk/server/stdio.js'
 import {
   CallToolRequestSchema,
   ErrorCode,
+  ListResourcesRequestSchema,
+  ListResourceTemplatesRequestSchema,
   ListToolsRequestSchema,
   McpError,
+  ReadResourceRequestSchema,
   type CallToolResult,
+  type JSONRPCMessage,
   type Tool as ListedTool,
 } from '@modelcontextprotocol/sdk/types.js';
-import { messageOf } from '../../base/errors.ts';
+import { MeshError, messageOf } from '../../base/errors.ts';
 import { formatDuration, MIB } from '../../base/units.ts';
 import { INSTRUCTIONS } from './instructions.ts';
+import { jobResource, type JobResources } from './job-resources.ts';
 import { clip, shown } from './shown-text.ts';
-import type { Tool, ToolContext } from './tool.ts';
+import type { Tool, ToolContext, ToolResult } from './tool.ts';
 
 /** One message of a client: a batch of thousands of commands fits, endless lines do not. */
 const MESSAGE_BYTES_MAX = 64 * MIB;
 const CALLS_MAX = 128;
 /** The contract says at least every 10 s. */
 const PROGRESS_MS = 5000;
+/** The first version of the protocol whose results may hold a `resource_link` (MCP 2025-06-18, "Resource Links"). */
+const LINKS_SINCE = '2025-06-18';
+/** MCP "Resources", error handling. */
+const RESOURCE_NOT_FOUND = -32_002;
+const RESOURCE_ERROR_CHARS_MAX = 2000;
 /** What clients show of a progress message. */
 const PROGRESS_CHARS_MAX = 200;
 /** The client library loses a progress message that is read together with the result: they are kept apart. */
@@ -35,6 +45,7 @@ export interface ServedTools {
 
 export interface ServeOptions {
   readonly version: string;
+  readonly resources: JobResources;
   readonly stdin: Readable;
   readonly stdout: Writable;
   /** Diagnostics for people; never stdout. */
@@ -48,10 +59,11 @@ export interface ServeOptions {
 export async function serveTools(tools: readonly Tool[], options: ServeOptions): Promise<ServedTools> {
   const server = new Server(
     { name: 'meshwork', title: 'meshwork', version: options.version },
-    { capabilities: { tools: {} }, instructions: INSTRUCTIONS },
+    { capabilities: { tools: {}, resources: {} }, instructions: INSTRUCTIONS },
   );
   const ending = new AbortController();
   const calls = new Set<Promise<CallToolResult>>();
+  let protocol = '';
   const byName = new Map(tools.map((tool) => [tool.name, tool]));
   server.setRequestHandler(ListToolsRequestSchema, () => ({ tools: tools.map(listed) }));
   server.setRequestHandler(CallToolRequestSchema, (request, extra) => {
@@ -68,15 +80,30 @@ export async function serveTools(tools: readonly Tool[], options: ServeOptions):
       await extra.sendNotification({ method: 'notifications/progress', params: { progressToken, progress, message } });
     };
     const signal = AbortSignal.any([extra.signal, ending.signal]);
-    const call = callTool(tool, request.params.arguments, signal, progressToken === undefined ? null : notify, options);
+    const client = server.getClientVersion()?.name ?? '';
+    const call = callTool(tool, request.params.arguments, {
+      signal,
+      client,
+      notify: progressToken === undefined ? null : notify,
+      takesLinks: protocol >= LINKS_SINCE,
+      warn: options.warn,
+    });
     calls.add(call);
     return call.finally(() => calls.delete(call));
   });
+  serveResources(server, options.resources);
   const whenClosed = new Promise<void>((resolve) => {
     // The library has these two fields and no event emitter.
     Object.assign(server, { onclose: resolve, onerror: (error: Error) => options.warn(messageOf(error)) });
   });
-  await server.connect(new StdioServerTransport(options.stdin, options.stdout, { maxBufferSize: MESSAGE_BYTES_MAX }));
+  const transport = new StdioServerTransport(options.stdin, options.stdout, { maxBufferSize: MESSAGE_BYTES_MAX });
+  // The library keeps what both sides speak to itself; it hands every message to this one first.
+  Object.assign(transport, {
+    onmessage: (message: JSONRPCMessage) => {
+      protocol = protocolOf(message) ?? protocol;
+    },
+  });
+  await server.connect(transport);
   return {
     whenClosed,
     end: async (waitMsMax) => {
@@ -92,6 +119,37 @@ export async function serveTools(tools: readonly Tool[], options: ServeOptions):
       await server.close();
     },
   };
+}
+
+/** What the client says in its hello; a later one than the library's is answered with the library's, which has links. */
+function protocolOf(message: JSONRPCMessage): string | null {
+  if (!('method' in message) || message.method !== 'initialize') return null;
+  const version = message.params?.['protocolVersion'];
+  return typeof version === 'string' ? version : null;
+}
+
+/** Jobs as resources. What cannot be read is a protocol error: there is no other way to say it. */
+function serveResources(server: Server, resources: JobResources): void {
+  const answer = async <T>(ask: () => Promise<T>): Promise<T> => {
+    try {
+      return await ask();
+    } catch (error) {
+      const code = error instanceof MeshError ? error.code : 'internal';
+      const text = clip(shown(`${code}: ${messageOf(error)}`), RESOURCE_ERROR_CHARS_MAX);
+      throw new McpError(code.startsWith('job_') ? RESOURCE_NOT_FOUND : ErrorCode.InternalError, text);
+    }
+  };
+  server.setRequestHandler(ListResourcesRequestSchema, () =>
+    answer(async () => ({
+      resources: (await resources.list()).map((resource) => ({ ...resource, mimeType: 'application/json' })),
+    })),
+  );
+  server.setRequestHandler(ListResourceTemplatesRequestSchema, () => ({ resourceTemplates: [resources.template] }));
+  server.setRequestHandler(ReadResourceRequestSchema, ({ params: { uri } }) =>
+    answer(async () => ({
+      contents: [{ uri, mimeType: 'application/json', text: JSON.stringify(await resources.read(uri)) }],
+    })),
+  );
 }
 
 /** The wait is over early because every call has settled. */
@@ -114,13 +172,17 @@ function listed(tool: Tool): ListedTool {
   };
 }
 
-async function callTool(
-  tool: Tool,
-  args: unknown,
-  signal: AbortSignal,
-  notify: ((message: string, progress: number) => Promise<void>) | null,
-  options: ServeOptions,
-): Promise<CallToolResult> {
+interface CallOptions {
+  readonly signal: AbortSignal;
+  readonly client: string;
+  /** Null where the client asked for no progress. */
+  readonly notify: ((message: string, progress: number) => Promise<void>) | null;
+  readonly takesLinks: boolean;
+  readonly warn: (text: string) => void;
+}
+
+async function callTool(tool: Tool, args: unknown, options: CallOptions): Promise<CallToolResult> {
+  const { signal, client, notify } = options;
   const startedMs = performance.now();
   let describe = (): string => 'starting';
   let notifiedMs = Number.NEGATIVE_INFINITY;
@@ -139,16 +201,22 @@ async function callTool(
     const progress: ToolContext['progress'] = (given) => {
       describe = given;
     };
-    const { document, isError } = await tool.run(args, { signal, progress });
+    const result = await tool.run(args, { signal, progress, client });
     if (timer !== null) clearInterval(timer);
     const sinceProgressMs = performance.now() - notifiedMs;
     if (sinceProgressMs < AFTER_PROGRESS_MS) await delay(AFTER_PROGRESS_MS - sinceProgressMs);
-    return {
-      content: [{ type: 'text', text: JSON.stringify(document) }],
-      structuredContent: { ...document },
-      isError,
-    };
+    return answered(result, options.takesLinks);
   } finally {
     if (timer !== null) clearInterval(timer);
   }
+}
+
+/** Both forms hold the same; the link comes last, so that a client that reads one text only reads the result. */
+function answered({ document, isError, job }: ToolResult, takesLinks: boolean): CallToolResult {
+  const text = { type: 'text', text: JSON.stringify(document) } as const;
+  const links =
+    job === undefined || !takesLinks
+      ? []
+      : [{ type: 'resource_link', ...jobResource(job), mimeType: 'application/json' } as const];
+  return { content: [text, ...links], structuredContent: { ...document }, isError };
 }

@@ -3,6 +3,8 @@ import { join } from 'node:path';
 import { messageOf } from '../../base/errors.ts';
 import { ensureDaemon, type Home } from '../../node/api-daemon.ts';
 import { DaemonConnection } from './daemon-connection.ts';
+import { JobResources } from './job-resources.ts';
+import { jobCancel, jobList, jobOutput } from './job-tools.ts';
 import { clusterStatus, explainRoute } from './mesh-tools.ts';
 import { OutputFiles } from './output-files.ts';
 import { parallelExecute } from './parallel-execute.ts';
@@ -47,8 +49,23 @@ export async function runMcpServer(options: McpServerOptions): Promise<number> {
     env: process.env,
   };
   const served = await serveTools(
-    [clusterBash(parts), clusterStatus(parts), offloadTo(parts), parallelExecute(parts), explainRoute(parts)],
-    { version: options.version, stdin: process.stdin, stdout: process.stdout, warn },
+    [
+      clusterBash(parts),
+      clusterStatus(parts),
+      offloadTo(parts),
+      parallelExecute(parts),
+      jobOutput(parts),
+      jobCancel(parts),
+      jobList(parts),
+      explainRoute(parts),
+    ],
+    {
+      version: options.version,
+      resources: new JobResources(parts),
+      stdin: process.stdin,
+      stdout: process.stdout,
+      warn,
+    },
   );
   // The first call finds the daemon running; the client is answered meanwhile.
   connection.daemon().catch((error: unknown) => warn(messageOf(error)));

@@ -33,6 +33,14 @@ export function clip(text: string, charsMax: number): string {
   return `${text.slice(0, charsMax - 1).replace(/[\uD800-\uDBFF]$/, '')}…`;
 }
 
+export interface FittedText {
+  readonly text: string;
+  /** True where anything is missing. */
+  readonly cut: boolean;
+  /** How much of `head` comes before the mark, in UTF-16 units as it was given. */
+  readonly headChars: number;
+}
+
 /**
  * Keeps the beginning and the end of a text.
  *
@@ -40,25 +48,28 @@ export function clip(text: string, charsMax: number): string {
  * @param tail its end, where the middle is missing already
  * @param mark stands for what is missing
  * @param charsMax bound of the answer within JSON
- * @returns the text as shown, and whether anything is missing
+ * @returns the text as shown
  */
-export function fitText(
-  head: string,
-  tail: string | null,
-  mark: string,
-  charsMax: number,
-): { readonly text: string; readonly cut: boolean } {
-  if (tail === null && textCharsUpTo(head, charsMax) <= charsMax) return { text: shown(head), cut: false };
+export function fitText(head: string, tail: string | null, mark: string, charsMax: number): FittedText {
+  if (tail === null && textCharsUpTo(head, charsMax) <= charsMax)
+    return { text: shown(head), cut: false, headChars: head.length };
   const room = charsMax - textChars(mark);
-  if (room <= 0) return { text: '', cut: true };
+  if (room <= 0) return { text: '', cut: true, headChars: 0 };
   // No character is shorter within JSON than in the text: what lies further in cannot be kept.
   const first = Array.from(head.slice(0, room));
   const last = Array.from((tail ?? head).slice(-room));
   const tailNeed = textCharsUpTo(tail ?? head, room);
   const headKept = takeFrom(first, Math.max(Math.floor(room * HEAD_SHARE), room - tailNeed));
   const tailKept = takeFrom(last.toReversed(), room - textChars(headKept.join(''))).toReversed();
-  return { text: shown(`${headKept.join('')}${mark}${tailKept.join('')}`), cut: true };
+  const kept = headKept.join('');
+  return { text: shown(`${kept}${mark}${tailKept.join('')}`), cut: true, headChars: kept.length };
 }
+
+/** The longest beginning of a text, between characters, that takes at most `charsMax` within JSON. */
+export const prefixWithin = (text: string, charsMax: number): string =>
+  textCharsUpTo(text, charsMax) <= charsMax
+    ? text
+    : takeFrom(Array.from(text.slice(0, Math.max(0, charsMax))), charsMax).join('');
 
 /** The first characters whose length within JSON is at most `charsMax`. */
 function takeFrom(characters: readonly string[], charsMax: number): string[] {

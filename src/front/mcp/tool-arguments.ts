@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { MeshError } from '../../base/errors.ts';
 import { ARCH_ALIASES, OS_ALIASES } from '../../base/platform-alias.ts';
 import { err, ok, type Result } from '../../base/result.ts';
-import { DURATION_MS_MAX, MS_PER_SECOND } from '../../base/units.ts';
+import { DURATION_MS_MAX, KIB, MIB, MS_PER_SECOND } from '../../base/units.ts';
 import type { JsonDocument } from './tool.ts';
 
 /** At least 1,000 by contract; the bound keeps one call's results in bounded memory. */
@@ -13,6 +13,10 @@ const CAPABILITY_CHARS_MAX = 200;
 const VARIABLES_MAX = 256;
 const TIMEOUT_S_MAX = Math.floor(DURATION_MS_MAX / MS_PER_SECOND);
 const ISSUES_SHOWN_MAX = 5;
+const JOB_ID_CHARS_MAX = 200;
+/** More is asked for than a result can show: then it shows what it can. */
+const READ_BYTES_MAX = MIB;
+const DEFAULT_READ_BYTES = 32 * KIB;
 
 const keysOf = <T extends object>(aliases: T): [keyof T & string, ...(keyof T & string)[]] =>
   Object.keys(aliases) as [keyof T & string, ...(keyof T & string)[]];
@@ -44,7 +48,7 @@ const placementShape = {
     .positive()
     .max(TIMEOUT_S_MAX)
     .optional()
-    .describe('Seconds that the command itself may run; waiting for a free slot does not count. Default 300.'),
+    .describe('Seconds that the command itself may run; waiting for a free slot does not count. Default 3600.'),
   requires_os: z
     .enum(keysOf(OS_ALIASES))
     .optional()
@@ -61,17 +65,43 @@ const placementShape = {
 };
 export type PlacementArguments = z.infer<z.ZodObject<typeof placementShape>>;
 
+const seconds = z.number().min(0).max(TIMEOUT_S_MAX);
+
+/** How long a call waits for what it started. */
+const waitShape = {
+  wait_s: seconds
+    .optional()
+    .describe(
+      'Seconds that this call waits. Then it returns what there is, with the job id, and the command goes on. Default 110 or 45, by client.',
+    ),
+  background: z
+    .boolean()
+    .default(false)
+    .describe(
+      'True: return the job id at once; the command goes on also when this client ends. Read it by job_output.',
+    ),
+};
+export interface WaitArguments {
+  readonly wait_s?: number | undefined;
+  readonly background: boolean;
+}
+
 const autoRoute = z
   .boolean()
   .default(true)
   .describe('False: run on this machine, whatever the load. True: heavy commands go to the best capable machine.');
 
-export const bashArguments = z.strictObject({ command, ...placementShape, auto_route: autoRoute });
+export const bashArguments = z.strictObject({ command, ...placementShape, ...waitShape, auto_route: autoRoute });
 export const offloadArguments = z.strictObject({
   command,
   node_id: z.string().min(1).max(256).describe('The machine to run on: its name, or the start of its id.'),
   ...placementShape,
+  ...waitShape,
 });
+
+/** `now,fail=N` or `soon,fail=N`, as GNU parallel's --halt. */
+const HALT = /^(now|soon),fail=([1-9]\d{0,3})$/;
+
 export const batchArguments = z.strictObject({
   commands: z
     // Shown as strings, taken as anything: what is no string spoils only its own entry.
@@ -80,12 +110,55 @@ export const batchArguments = z.strictObject({
     .max(COMMANDS_MAX)
     .describe(`Independent shell lines, at most ${COMMANDS_MAX}; they run in no particular order.`),
   ...placementShape,
+  ...waitShape,
+  halt: z
+    .string()
+    .regex(HALT, { error: 'give "now,fail=N" or "soon,fail=N"' })
+    .optional()
+    .describe('"now,fail=1": at the first failure end all the others. "soon,fail=N": after N failures start no more.'),
+});
+export interface Halt {
+  readonly when: 'now' | 'soon';
+  readonly failures: number;
+}
+
+/** Reads what `batchArguments` has let through. */
+export function haltOf(text: string | undefined): Halt | null {
+  const [, when, failures] = HALT.exec(text ?? '') ?? [];
+  return when === undefined ? null : { when: when === 'now' ? 'now' : 'soon', failures: Number(failures) };
+}
+
+const jobId = z
+  .string()
+  .min(1)
+  .max(JOB_ID_CHARS_MAX)
+  .describe('The job_id of a result, its first characters where they tell it apart, or its meshwork://jobs/ address.');
+
+export const jobOutputArguments = z.strictObject({
+  job_id: jobId,
+  offset: z.int().default(0).describe('Byte to read from: the next_offset of the answer before. Default 0.'),
+  stream: z
+    .enum(['stdout', 'stderr', 'merged'])
+    .default('merged')
+    .describe('Offsets count within this stream. merged (the default): both, in the order they were written.'),
+  wait_s: seconds
+    .default(0)
+    .describe('Seconds to wait for new output or for the end, where there is nothing new. Default 0.'),
+  max_bytes: z
+    .int()
+    .min(1)
+    .max(READ_BYTES_MAX)
+    .default(DEFAULT_READ_BYTES)
+    .describe(`Bytes of output at most; a result holds about 40,000 characters. Default ${DEFAULT_READ_BYTES}.`),
+});
+export const jobCancelArguments = z.strictObject({ job_id: jobId });
+export const jobListArguments = z.strictObject({
+  all: z.boolean().default(false).describe('True: also jobs that ended a while ago.'),
 });
 export const noArguments = z.strictObject({});
 
 /** Arguments that the contract promises for a later release: refused by name, never ignored. */
-export const LATER_BASH = ['wait_s', 'background', 'outputs'] as const;
-export const LATER_BATCH = ['wait_s', 'background', 'halt', 'outputs'] as const;
+export const LATER = ['outputs'] as const;
 
 /**
  * Checks the arguments of a call. Null counts as not given: some clients send it for what they leave out.

@@ -7,6 +7,8 @@ export interface ToolContext {
   readonly signal: AbortSignal;
   /** Hands over what says, whenever it is asked, what is going on just then. */
   readonly progress: (describe: () => string) => void;
+  /** What the client calls itself; '' where it says nothing. */
+  readonly client: string;
 }
 
 export type JsonDocument = Readonly<Record<string, unknown>>;
@@ -15,6 +17,8 @@ export interface ToolResult {
   readonly document: JsonDocument;
   /** meshwork failed or refused; a command's own non-zero exit is not that. */
   readonly isError: boolean;
+  /** A job that goes on: clients that can are given a link to it. */
+  readonly job?: string;
 }
 
 export interface Tool {

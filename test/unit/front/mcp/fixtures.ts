@@ -1,7 +1,12 @@
+import { realpathSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { OutputCapture } from '../../../../src/front/mcp/output-capture.ts';
 import type { JobOutcome } from '../../../../src/front/mcp/job-run.ts';
 import { refusalReport, type RunReport } from '../../../../src/node/api-refusal.ts';
 import type { OutputFile } from '../../../../src/front/mcp/output-files.ts';
+
+/** A folder that is in no git repository, so that linked work trees of this one change nothing. */
+export const OUTSIDE_GIT = realpathSync(tmpdir());
 
 /** A job that ended as its fields say, with outputs as a front would have captured them. */
 export function outcomeOf(

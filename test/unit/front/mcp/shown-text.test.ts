@@ -1,6 +1,14 @@
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { clip, fitText, jsonChars, shown, shownDeep, textChars } from '../../../../src/front/mcp/shown-text.ts';
+import {
+  clip,
+  fitText,
+  prefixWithin,
+  jsonChars,
+  shown,
+  shownDeep,
+  textChars,
+} from '../../../../src/front/mcp/shown-text.ts';
 
 const anyText = fc.string({ unit: 'binary', maxLength: 400 });
 
@@ -13,7 +21,7 @@ describe('what a model reads', () => {
   });
 
   it('is whole where it fits', () => {
-    expect(fitText('all of it', null, '...', 9)).toEqual({ text: 'all of it', cut: false });
+    expect(fitText('all of it', null, '...', 9)).toEqual({ text: 'all of it', cut: false, headChars: 9 });
   });
 
   it('keeps the beginning and the end where it does not', () => {
@@ -24,7 +32,7 @@ describe('what a model reads', () => {
   });
 
   it('marks a middle that is missing already', () => {
-    expect(fitText('head', 'tail', '|', 100)).toEqual({ text: 'head|tail', cut: true });
+    expect(fitText('head', 'tail', '|', 100)).toEqual({ text: 'head|tail', cut: true, headChars: 4 });
   });
 
   it('never takes more room within JSON than it has, whatever the text', () => {
@@ -35,6 +43,19 @@ describe('what a model reads', () => {
         if (!cut) expect(text).toBe(shown(head));
       }),
       { seed: 7 },
+    );
+  });
+
+  it('has a longest beginning that fits, and none longer', () => {
+    fc.assert(
+      fc.property(anyText, fc.integer({ min: 0, max: 300 }), (text, room) => {
+        const kept = prefixWithin(text, room);
+        expect(text.startsWith(kept)).toBe(true);
+        expect(textChars(kept)).toBeLessThanOrEqual(room);
+        const [next = ''] = text.slice(kept.length);
+        if (next !== '') expect(textChars(kept + next)).toBeGreaterThan(room);
+      }),
+      { seed: 8 },
     );
   });
 

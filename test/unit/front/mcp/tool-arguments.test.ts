@@ -5,24 +5,25 @@ import {
   batchArguments,
   COMMANDS_MAX,
   jsonSchemaOf,
-  LATER_BASH,
-  LATER_BATCH,
+  haltOf,
+  LATER,
   offloadArguments,
   parseArguments,
 } from '../../../../src/front/mcp/tool-arguments.ts';
 import { WorkingDirectory } from '../../../../src/front/mcp/working-directory.ts';
+import { OUTSIDE_GIT } from './fixtures.ts';
 import { PLAIN_JOB } from '../../../fixtures/plain-spec.ts';
 
 const fault = (args: unknown): string => {
-  const parsed = parseArguments(bashArguments, args, LATER_BASH);
+  const parsed = parseArguments(bashArguments, args, LATER);
   return parsed.ok ? 'none' : `${parsed.error.code}: ${parsed.error.message}`;
 };
 
 describe('the arguments of a call', () => {
   it('are refused by name where they come in a later release', () => {
-    for (const name of LATER_BASH) expect(fault({ command: 'ls', [name]: false })).toMatch(`later_stage: \`${name}\``);
-    for (const name of LATER_BATCH) {
-      expect(parseArguments(batchArguments, { commands: ['ls'], [name]: 1 }, LATER_BATCH)).toMatchObject({
+    for (const name of LATER) expect(fault({ command: 'ls', [name]: false })).toMatch(`later_stage: \`${name}\``);
+    for (const name of LATER) {
+      expect(parseArguments(batchArguments, { commands: ['ls'], [name]: 1 }, LATER)).toMatchObject({
         ok: false,
         error: { code: 'later_stage' },
       });
@@ -42,9 +43,9 @@ describe('the arguments of a call', () => {
   });
 
   it('count null as not given, and route automatically by default', () => {
-    expect(parseArguments(bashArguments, { command: 'ls', cwd: null, wait_s: null }, LATER_BASH)).toEqual({
+    expect(parseArguments(bashArguments, { command: 'ls', cwd: null, wait_s: null }, LATER)).toEqual({
       ok: true,
-      value: { command: 'ls', auto_route: true },
+      value: { command: 'ls', auto_route: true, background: false },
     });
   });
 
@@ -61,7 +62,7 @@ describe('the arguments of a call', () => {
       const shown = jsonSchemaOf(schema, 'input');
       expect(shown).toMatchObject({ type: 'object', additionalProperties: false });
       expect(shown).not.toHaveProperty('$schema');
-      for (const later of [...LATER_BASH, ...LATER_BATCH]) expect(JSON.stringify(shown)).not.toContain(`"${later}"`);
+      for (const later of LATER) expect(JSON.stringify(shown)).not.toContain(`"${later}"`);
     }
     expect(jsonSchemaOf(batchArguments, 'input')).toMatchObject({
       properties: { commands: { items: { type: 'string' } } },
@@ -70,9 +71,23 @@ describe('the arguments of a call', () => {
   });
 });
 
+describe('halt', () => {
+  it('is read as GNU parallel writes it', () => {
+    expect(haltOf('now,fail=1')).toEqual({ when: 'now', failures: 1 });
+    expect(haltOf('soon,fail=20')).toEqual({ when: 'soon', failures: 20 });
+    expect(haltOf(undefined)).toBeNull();
+    for (const halt of ['now', 'fail=1', 'now,fail=0', 'now,fail=1 ', 'never,fail=1']) {
+      expect(parseArguments(batchArguments, { commands: ['ls'], halt })).toMatchObject({
+        ok: false,
+        error: { message: '`halt`: give "now,fail=N" or "soon,fail=N"; nothing was run' },
+      });
+    }
+  });
+});
+
 describe('a job from the arguments', () => {
   const from = {
-    directory: new WorkingDirectory(import.meta.dirname, '/nobody'),
+    directory: new WorkingDirectory(OUTSIDE_GIT, '/nobody'),
     settings: { timeoutS: 300, waitS: null, roots: [] },
     env: { LANG: 'C.UTF-8', LC_ALL: 'C', TZ: 'UTC', NODE_ENV: 'test', SECRET: 's', GIVEN: 'here', MESHWORK_HOME: '/x' },
   };
@@ -83,7 +98,7 @@ describe('a job from the arguments', () => {
     expect(await template({})).toEqual({
       ok: true,
       value: {
-        cwd: import.meta.dirname,
+        cwd: OUTSIDE_GIT,
         env: inherited,
         umask: process.umask(),
         requires: { os: null, arch: null, capabilities: [], cpus: null, memory_bytes: null },

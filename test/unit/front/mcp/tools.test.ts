@@ -1,74 +1,12 @@
 import { describe, expect, it } from 'vitest';
 import { MeshError } from '../../../../src/base/errors.ts';
-import { DaemonConnection, type DaemonApi } from '../../../../src/front/mcp/daemon-connection.ts';
 import { clusterStatus, explainDocument, statusDocument } from '../../../../src/front/mcp/mesh-tools.ts';
-import { OutputFiles } from '../../../../src/front/mcp/output-files.ts';
 import { parallelExecute } from '../../../../src/front/mcp/parallel-execute.ts';
 import { RESULT_CHARS_MAX } from '../../../../src/front/mcp/run-report.ts';
 import { clusterBash } from '../../../../src/front/mcp/run-tools.ts';
-import type { ToolParts } from '../../../../src/front/mcp/tool-parts.ts';
-import type { ToolContext } from '../../../../src/front/mcp/tool.ts';
-import { WorkingDirectory } from '../../../../src/front/mcp/working-directory.ts';
-import type { JobHandle, JobIo } from '../../../../src/node/api-client.ts';
-import type { ExplainReport, JobSpec, NodeReport, RunObject, StatusReport } from '../../../../src/node/api-types.ts';
-import { outcomeOf } from './fixtures.ts';
+import type { ExplainReport, NodeReport, RunObject, StatusReport } from '../../../../src/node/api-types.ts';
+import { ENDED, FakeDaemon, of, partsOf, quiet } from './fake-daemon.ts';
 import { PLAIN_JOB } from '../../../fixtures/plain-spec.ts';
-
-const SETTINGS = {
-  name: 'desk',
-  listen: '',
-  peers: [],
-  mdns: false,
-  slots: 1,
-  labels: {},
-  mcp: { timeout_s: 7, wait_s: 0, roots: [] },
-};
-
-/** A daemon that answers as it is told; every submitted job is handed to `onSubmit`. */
-class FakeDaemon implements DaemonApi {
-  closed = false;
-  readonly specs: JobSpec[] = [];
-  readonly #onSubmit: (spec: JobSpec, io: JobIo) => Promise<RunObject>;
-  cancelled = 0;
-
-  constructor(onSubmit: (spec: JobSpec, io: JobIo) => Promise<RunObject> = () => Promise.resolve(ENDED)) {
-    this.#onSubmit = onSubmit;
-  }
-
-  call = ((method: string) =>
-    method === 'settings'
-      ? Promise.resolve(SETTINGS)
-      : Promise.reject(new MeshError('lost', 'gone'))) as DaemonApi['call'];
-
-  submit(spec: JobSpec, io: JobIo): JobHandle {
-    this.specs.push(spec);
-    io.onEvent?.({ kind: 'accepted', job: `JOB${this.specs.length}` });
-    return {
-      result: this.#onSubmit(spec, io),
-      job: Promise.resolve(`JOB${this.specs.length}`),
-      cancel: () => void (this.cancelled += 1),
-      detach: () => Promise.resolve(true),
-      resize: () => undefined,
-    };
-  }
-
-  close(): void {
-    this.closed = true;
-  }
-}
-
-const ENDED = { ...outcomeOf().run, job_id: 'JOB' } as RunObject;
-
-function partsOf(open: () => Promise<DaemonApi>): ToolParts {
-  return {
-    connection: new DaemonConnection(open),
-    directory: new WorkingDirectory(import.meta.dirname, '/nobody'),
-    files: new OutputFiles('/nonexistent/never'),
-    env: {},
-  };
-}
-const of = (daemon: FakeDaemon): ToolParts => partsOf(() => Promise.resolve(daemon));
-const quiet = (signal = new AbortController().signal): ToolContext => ({ signal, progress: () => undefined });
 
 describe('cluster_bash', () => {
   it('submits a shell line with the default time limit, without stdin', async () => {
