@@ -63,7 +63,7 @@ export class JobSession implements JobHandle {
     this.result = this.#run();
     // Only one of the two has to be looked at.
     this.job = Promise.race([accepted, this.result.then(({ job_id: job }) => job)]);
-    this.job.catch(() => undefined);
+    this.job.catch(() => this.#id);
   }
 
   cancel(): void {
@@ -182,13 +182,13 @@ export class JobSession implements JobHandle {
 
   #cancelNow(job: string): void {
     // A job that ended meanwhile is not there to cancel, and its result is on its way; a lost daemon is told on return.
-    this.#link.call('cancel', { job }).catch(() => undefined);
+    this.#link.call('cancel', { job }).catch(() => this.#id);
   }
 
   #resizeNow(job: JobId): void {
     if (this.#size === null) return;
     // Likewise: the size matters only while the job runs.
-    this.#link.call('resize', { job, size: this.#size }).catch(() => undefined);
+    this.#link.call('resize', { job, size: this.#size }).catch(() => this.#id);
   }
 }
 

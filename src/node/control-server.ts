@@ -1,6 +1,6 @@
 import { chmodSync, rmSync } from 'node:fs';
 import { createServer, type Socket } from 'node:net';
-import { assert } from '../base/assert.ts';
+import { assert, unreachable } from '../base/assert.ts';
 import { FrameSocket } from '../adapters/process/frame-socket.ts';
 import { MeshError, messageOf, systemCodeOf } from '../base/errors.ts';
 import type { JobId } from '../base/ids.ts';
@@ -18,6 +18,8 @@ import {
 } from '../wire/api.ts';
 import { FRAME_BYTES_MAX } from '../wire/framing.ts';
 import { PROTOCOL_VERSION } from '../wire/version.ts';
+import type { StreamMux } from '../wire/stream-mux.ts';
+import { parentOf, refusalInsideJob, type NestingBook } from './control-guard.ts';
 import { socketAddress } from './home.ts';
 import type { ClientStreams } from './origin-streams.ts';
 
@@ -27,7 +29,24 @@ const HELLO_TIMEOUT_MS = 5000;
 const REQUESTS_OPEN_MAX = 4096;
 const ISSUES_SHOWN_MAX = 3;
 
-/** What the daemon does for its clients: each method answers, or throws a MeshError that becomes the answer. */
+/** The job that a client is inside of, and how deep what it submits is. */
+export interface ParentJob {
+  readonly job: JobId;
+  /** From 1. */
+  readonly depth: number;
+}
+
+/** Where the output of `logs` goes, and whether anybody still wants it. */
+export interface LogsTarget {
+  readonly mux: StreamMux;
+  readonly id: number;
+  readonly creditBytes: number;
+}
+
+/**
+ * What the daemon does for its clients: each method answers, or throws a MeshError that becomes the answer. A `signal`
+ * is aborted when the client is gone.
+ */
 export interface ApiHandlers {
   status(): Promise<ApiResults['status']>;
   settings(): ApiResults['settings'];
@@ -36,17 +55,38 @@ export interface ApiHandlers {
   join(params: ApiParams<'join'>): Promise<ApiResults['join']>;
   leave(): Promise<ApiResults['leave']>;
   down(params: ApiParams<'down'>): Promise<ApiResults['down']>;
+  restart(): Promise<ApiResults['restart']>;
+  estimate(params: ApiParams<'estimate'>): ApiResults['estimate'];
   /** Opens the client's streams before it returns, so that no frame of theirs is missed. */
-  submit(params: ApiParams<'submit'>, streams: ClientStreams, onEvent: (event: JobEvent) => void): SubmittedJob;
-  /** False where no such job is under way. */
-  cancel(job: JobId): boolean;
-  /** True where a job with this id runs here now: its processes may not steer the mesh. */
-  isRunningHere(job: string): boolean;
+  submit(
+    params: ApiParams<'submit'>,
+    streams: ClientStreams,
+    onEvent: (event: JobEvent) => void,
+    parent: ParentJob | null,
+  ): SubmittedJob;
+  /** Likewise, for a client that comes back to its foreground job. */
+  attach(params: ApiParams<'attach'>, streams: ClientStreams, onEvent: (event: JobEvent) => void): SubmittedJob;
+  /** The connection of a foreground job's client is gone. */
+  clientGone(job: JobId): void;
+  detach(params: ApiParams<'detach'>): boolean | Promise<boolean>;
+  resize(params: ApiParams<'resize'>): boolean;
+  cancel(params: ApiParams<'cancel'>, signal: AbortSignal): Promise<ApiResults['cancel']>;
+  jobs(params: ApiParams<'jobs'>, signal: AbortSignal): Promise<ApiResults['jobs']>;
+  job(params: ApiParams<'job'>, signal: AbortSignal): Promise<ApiResults['job']>;
+  wait(params: ApiParams<'wait'>, signal: AbortSignal): Promise<ApiResults['wait']>;
+  /** Opens the stream before it returns, and ends it before it settles. */
+  logs(params: ApiParams<'logs'>, to: LogsTarget, signal: AbortSignal): Promise<ApiResults['logs']>;
+  readonly nesting: NestingBook;
 }
 
 export interface SubmittedJob {
   readonly job: JobId;
   readonly result: Promise<ApiResults['submit']>;
+}
+
+export interface ControlServer {
+  /** @param comesBack another daemon takes this one's jobs over at once: its clients wait for it */
+  close(comesBack: boolean): Promise<void>;
 }
 
 /**
@@ -59,7 +99,7 @@ export async function serveControl(
   version: string,
   handlers: ApiHandlers,
   log: Logger,
-): Promise<{ close(): Promise<void> }> {
+): Promise<ControlServer> {
   const sessions = new Set<ControlSession>();
   const server = createServer((socket) => {
     if (sessions.size >= CLIENTS_MAX) {
@@ -86,10 +126,10 @@ export async function serveControl(
   }
   server.on('error', (error) => log.error('control socket', { error: messageOf(error), code: systemCodeOf(error) }));
   return {
-    close: () =>
+    close: (comesBack) =>
       new Promise((resolve) => {
         server.close(() => resolve());
-        for (const session of sessions) session.end('the daemon is going down');
+        for (const session of sessions) session.end('the daemon is going down', comesBack);
       }),
   };
 }
@@ -99,6 +139,7 @@ class ControlSession {
   readonly #handlers: ApiHandlers;
   readonly #log: Logger;
   readonly #jobs = new Set<JobId>();
+  readonly #gone = new AbortController();
   readonly #helloTimer: NodeJS.Timeout;
   #requestsOpen = 0;
   #hello: ApiHello | null = null;
@@ -111,7 +152,8 @@ class ControlSession {
       onClose: () => {
         clearTimeout(this.#helloTimer);
         // Nobody is left to read what these jobs say, or to want it.
-        for (const job of this.#jobs) handlers.cancel(job);
+        for (const job of this.#jobs) handlers.clientGone(job);
+        this.#gone.abort();
         onGone();
       },
     });
@@ -174,16 +216,11 @@ class ControlSession {
     if (this.#requestsOpen >= REQUESTS_OPEN_MAX && request.method !== 'cancel') {
       return { code: 'limit', message: `more than ${REQUESTS_OPEN_MAX} requests at once; nothing was run` };
     }
-    const parent = this.#hello?.parent_job ?? null;
-    if (parent !== null && request.method !== 'status' && this.#handlers.isRunningHere(parent)) {
-      const what =
-        request.method === 'submit' ? 'jobs that submit jobs come in a later release' : 'a job cannot steer the mesh';
-      return {
-        code: request.method === 'submit' ? 'later_stage' : 'not_permitted',
-        message: `refused inside job ${parent}: ${what}; nothing was done`,
-      };
-    }
-    return null;
+    return refusalInsideJob(request, this.#parent, this.#handlers.nesting);
+  }
+
+  get #parent(): string | null {
+    return this.#hello?.parent_job ?? null;
   }
 
   async #serve(request: ApiRequest): Promise<void> {
@@ -205,50 +242,88 @@ class ControlSession {
     }
   }
 
-  #call(request: ApiRequest): Promise<unknown> {
+  async #call(request: ApiRequest): Promise<unknown> {
+    const handlers = this.#handlers;
+    const { signal } = this.#gone;
     switch (request.method) {
       case 'status':
-        return this.#handlers.status();
+        return handlers.status();
       case 'settings':
-        return Promise.resolve(this.#handlers.settings());
+        return handlers.settings();
       case 'explain':
-        return this.#handlers.explain(request.params);
+        return handlers.explain(request.params);
       case 'invite':
-        return this.#handlers.invite(request.params);
+        return handlers.invite(request.params);
       case 'join':
-        return this.#handlers.join(request.params);
+        return handlers.join(request.params);
       case 'leave':
-        return this.#handlers.leave();
+        return handlers.leave();
       case 'down':
-        return this.#handlers.down(request.params);
-      case 'cancel':
-        return Promise.resolve({
-          cancelled: this.#handlers.cancel(request.params.job as JobId),
-          job: request.params.job,
-        });
+        return handlers.down(request.params);
+      case 'restart':
+        return handlers.restart();
+      case 'estimate':
+        return handlers.estimate(request.params);
       case 'submit':
         return this.#submit(request.id, request.params);
+      case 'attach':
+        return this.#attach(request.id, request.params);
+      case 'detach':
+        return { detached: await handlers.detach(request.params) };
+      case 'resize':
+        return { resized: handlers.resize(request.params) };
+      case 'cancel':
+        return handlers.cancel(request.params, signal);
+      case 'jobs':
+        return handlers.jobs(request.params, signal);
+      case 'job':
+        return handlers.job(request.params, signal);
+      case 'wait':
+        return handlers.wait(request.params, signal);
+      case 'logs':
+        return this.#logs(request.params);
       default:
-        throw new MeshError('later_stage', `${request.method} comes in a later release; nothing was done`);
+        return unreachable(request);
     }
   }
 
-  async #submit(id: number, params: ApiParams<'submit'>): Promise<unknown> {
-    const { mux } = this.#channel;
-    const { streams } = params;
-    const ids = [streams.stdout, streams.stderr, ...(streams.stdin === null ? [] : [streams.stdin])];
-    if (!mux.canOpen(ids)) {
-      throw new MeshError('limit', 'the streams of this request are in use or too many; nothing was run');
-    }
-    const client: ClientStreams = { mux, ...streams, windowBytes: params.window_bytes };
-    const submitted = this.#handlers.submit(params, client, (event) => this.#send({ t: 'event', id, event }));
-    assert(!this.#jobs.has(submitted.job), 'a job id is used once');
-    this.#jobs.add(submitted.job);
+  #submit(id: number, params: ApiParams<'submit'>): Promise<unknown> {
+    const client = this.#clientStreams(params.streams, params.window_bytes);
+    const onEvent = (event: JobEvent): void => this.#send({ t: 'event', id, event });
+    const parent = parentOf(this.#parent, this.#handlers.nesting);
+    return this.#follow(this.#handlers.submit(params, client, onEvent, parent));
+  }
+
+  #attach(id: number, params: ApiParams<'attach'>): Promise<unknown> {
+    const client = this.#clientStreams({ stdin: null, ...params.streams }, params.window_bytes);
+    return this.#follow(this.#handlers.attach(params, client, (event) => this.#send({ t: 'event', id, event })));
+  }
+
+  /** The client's foreground jobs end with it, until they are answered. */
+  async #follow({ job, result }: SubmittedJob): Promise<unknown> {
+    assert(!this.#jobs.has(job), 'a client follows a job once');
+    this.#jobs.add(job);
     try {
-      return await submitted.result;
+      return await result;
     } finally {
-      this.#jobs.delete(submitted.job);
+      this.#jobs.delete(job);
     }
+  }
+
+  #logs(params: ApiParams<'logs'>): Promise<unknown> {
+    this.#checkStreams([params.stream_id]);
+    const to = { mux: this.#channel.mux, id: params.stream_id, creditBytes: params.window_bytes };
+    return this.#handlers.logs(params, to, this.#gone.signal);
+  }
+
+  #clientStreams(streams: ApiParams<'submit'>['streams'], windowBytes: number): ClientStreams {
+    this.#checkStreams([streams.stdout, streams.stderr, ...(streams.stdin === null ? [] : [streams.stdin])]);
+    return { mux: this.#channel.mux, ...streams, windowBytes };
+  }
+
+  #checkStreams(ids: readonly number[]): void {
+    if (this.#channel.mux.canOpen(ids)) return;
+    throw new MeshError('limit', 'the streams of this request are in use or too many; nothing was run');
   }
 
   #answerError(id: number, error: ApiErrorBody): void {

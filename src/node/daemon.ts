@@ -130,7 +130,7 @@ async function runLocked(options: DaemonOptions): Promise<number> {
     // Not cleared: whatever should still hold the process after the stop holds it no longer than this.
     setTimeout(() => process.exit(0), STOP_MS_MAX).unref();
     await node.stop(why);
-    await control.close();
+    await control.close(false);
     return 0;
   } catch (error) {
     await node.stop('could not start');

@@ -63,11 +63,13 @@ export class JobOutput {
         const from = position === offset ? read.from : offset;
         const reached = Math.max(position, read.from) + sink.bytes - before;
         const isGap = read.next_offset > reached || read.from > position;
-        if (read.ended || !follow || isGap || signal.aborted) return { ...read, from, ...where };
-        silentSinceMs = null;
-      } else if (answer.kind === 'error' && !(follow && isWorthWaiting(answer, record, hasRead))) throw errorOf(answer);
+        if (read.ended || !follow || isGap) return { ...read, from, ...where };
+      }
       position += sink.bytes - before;
       if (signal.aborted) return { from: offset, next_offset: position, ended: false, ...where };
+      if (answer.kind === 'error' && read === null && !(follow && isWorthWaiting(answer, record, hasRead))) {
+        throw errorOf(answer);
+      }
       silentSinceMs = read === null ? (silentSinceMs ?? performance.now()) : null;
       if (silentSinceMs !== null && performance.now() - silentSinceMs > UNREACHABLE_MS_MAX) {
         throw outOfReach(record, position);

@@ -29,6 +29,7 @@ import { prepareJob } from './job-preparation.ts';
 import { loopbackMuxes } from './loopback-peer.ts';
 import { Mesh } from './mesh.ts';
 import { MeshControl, type MeshSeed } from './mesh-control.ts';
+import { MeshJobs } from './mesh-jobs.ts';
 import { nodeViews, statusReport } from './node-views.ts';
 import { newJobId, OriginService } from './origin-service.ts';
 import { RunnerHost } from './runner-host.ts';
@@ -70,6 +71,7 @@ export class LocalNode {
   readonly #origins: OriginService;
   readonly #executors: ExecutorService;
   readonly #explain: ExplainService;
+  readonly #jobs: MeshJobs;
   readonly #loopback = loopbackMuxes();
   readonly #control: MeshControl;
   readonly #down: Promise<string>;
@@ -123,6 +125,22 @@ export class LocalNode {
     this.#explain = new ExplainService(this.#origin, rules, random, (to, message) => this.#toExecutor(to, message));
     this.#origins = this.#newOriginService();
     this.#executors = this.#newExecutorService();
+    this.#jobs = new MeshJobs({
+      log,
+      self: () => this.id,
+      nodeName: options.name,
+      mesh: () => this.#mesh,
+      origin: {
+        records: () => [],
+        find: () => [],
+        droppedAt: () => null,
+        wait: () => Promise.resolve(null),
+        parentOf: () => null,
+        cancel: (job) => this.#origins.cancel(job),
+      },
+      executor: { records: () => [], droppedAt: () => null, cancel: () => false },
+      runner: () => this.#runner.runner,
+    });
   }
 
   get id(): NodeId {
@@ -176,8 +194,23 @@ export class LocalNode {
         }
         return this.#origins.submit(spec, streams, onEvent);
       },
-      cancel: (job) => this.#origins.cancel(job),
-      isRunningHere: (job) => this.#executors.isRunning(job),
+      ...this.#jobs.handlers,
+      attach: ({ job }) => {
+        throw new MeshError('job_unknown', `job ${job} is not under way here`);
+      },
+      clientGone: (job) => void this.#origins.cancel(job),
+      detach: () => {
+        throw new MeshError('later_stage', 'detach comes in a later release; nothing was done');
+      },
+      resize: () => false,
+      estimate: ({ commands }) => ({ seconds: commands.map(() => null) }),
+      restart: () => {
+        throw new MeshError('later_stage', 'restart comes in a later release; nothing was done');
+      },
+      nesting: {
+        depthOf: (job) => (this.#executors.isRunning(job) ? 0 : null),
+        isWithin: () => false,
+      },
     };
   }
 
@@ -200,11 +233,12 @@ export class LocalNode {
         peers: [...config.peers, ...seed.peers],
         discovery: config.mdns ? createDiscovery({ workerUrl: mdnsWorkerUrl, log }) : null,
         onJob: (from, message) => this.#receive(from, message),
-        onQuery: (from) => log.debug('a question about jobs is not answered in this release', { from }),
+        onQuery: (from, message) => this.#jobs.receive(from, message),
         onPeerUp: (peer) => this.#origins.linkUp(peer),
         onPeerDown: (peer) => {
           this.#origins.linkDown(peer);
           this.#executors.linkDown(peer);
+          this.#jobs.linkDown(peer);
         },
         onChanged: () => this.#origins.nodesChanged(),
       },

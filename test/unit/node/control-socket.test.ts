@@ -8,7 +8,12 @@ import { MeshError } from '../../../src/base/errors.ts';
 import type { JobId } from '../../../src/base/ids.ts';
 import { silentLogger } from '../../../src/base/log.ts';
 import { connectDaemon, type ApiClient } from '../../../src/node/api-client.ts';
-import { serveControl, type ApiHandlers } from '../../../src/node/control-server.ts';
+import {
+  serveControl,
+  type ApiHandlers,
+  type ControlServer,
+  type ParentJob,
+} from '../../../src/node/control-server.ts';
 import type { ClientStreams } from '../../../src/node/origin-streams.ts';
 import type { JobEvent, RunObject, StatusReport } from '../../../src/wire/api.ts';
 import type { JobSpec } from '../../../src/wire/job-spec.ts';
@@ -35,6 +40,7 @@ const RESULT = { state: 'finished', return_code: 0 } as RunObject;
 
 interface Submitted {
   readonly job: JobId;
+  readonly parent: ParentJob | null;
   readonly streams: ClientStreams;
   readonly onEvent: (event: JobEvent) => void;
   readonly resolve: (result: RunObject) => void;
@@ -46,6 +52,8 @@ class FakeDaemon {
   readonly jobs: Submitted[] = [];
   readonly cancelled: string[] = [];
   running = '';
+  /** Of the running job. */
+  depth = 0;
   statusReport: () => Promise<StatusReport> = () => Promise.resolve({ mesh_id: 'm' } as StatusReport);
 
   readonly handlers: ApiHandlers = {
@@ -58,19 +66,34 @@ class FakeDaemon {
     join: () => Promise.reject(new MeshError('bad_token', 'no')),
     leave: () => Promise.resolve({ left_mesh_id: '', mesh_id: '', notices: [] }),
     down: ({ drain }) => Promise.resolve({ jobs_ended: drain ? 1 : 0 }),
-    submit: (_params, streams, onEvent) => {
+    submit: (_params, streams, onEvent, parent) => {
       const job = `${JOB.slice(0, 22)}${String(this.jobs.length).padStart(4, '0')}` as JobId;
       const result = new Promise<RunObject>((resolve, reject) => {
-        this.jobs.push({ job, streams, onEvent, resolve, reject });
+        this.jobs.push({ job, parent, streams, onEvent, resolve, reject });
       });
       onEvent({ kind: 'accepted', job });
       return { job, result };
     },
-    cancel: (job) => {
-      this.cancelled.push(job);
-      return this.jobs.some((one) => one.job === job);
+    attach: () => {
+      throw new MeshError('job_unknown', 'no such job');
     },
-    isRunningHere: (job) => job === this.running,
+    clientGone: (job) => void this.cancelled.push(job),
+    cancel: ({ job }) => {
+      this.cancelled.push(job);
+      return Promise.resolve({ cancelled: this.jobs.some((one) => one.job === job), job });
+    },
+    detach: () => true,
+    resize: () => true,
+    jobs: () => Promise.resolve({ notices: [], jobs: [], more: 0 }),
+    job: () => Promise.reject(new MeshError('job_unknown', 'no such job')),
+    wait: () => Promise.reject(new MeshError('job_unknown', 'no such job')),
+    logs: () => Promise.reject(new MeshError('job_unknown', 'no such job')),
+    estimate: ({ commands }) => ({ seconds: commands.map(() => null) }),
+    restart: () => Promise.resolve({ jobs_running: 0, flags: [], detached: true }),
+    nesting: {
+      depthOf: (job) => (job === this.running ? this.depth : null),
+      isWithin: (name, parent) => parent === this.running && this.jobs.some(({ job }) => job === name),
+    },
   };
 
   /** The daemon's ends of a job's outputs. */
@@ -84,7 +107,7 @@ class FakeDaemon {
 
 let daemon: FakeDaemon;
 let path: string;
-let control: { close(): Promise<void> };
+let control: ControlServer;
 let clients: ApiClient[];
 let sockets: Socket[];
 
@@ -98,7 +121,7 @@ beforeEach(async () => {
 afterEach(async () => {
   for (const api of clients) api.close();
   for (const socket of sockets) socket.destroy();
-  await control.close();
+  await control.close(false);
   vi.unstubAllEnvs();
 });
 
@@ -178,7 +201,7 @@ describe('the control socket', () => {
   });
 
   test('is not there without a daemon', async () => {
-    await control.close();
+    await control.close(false);
     await expect(connectDaemon(path)).rejects.toMatchObject({ code: 'daemon_not_running' });
     await expect(connectDaemon(join(folder(), 'none', 'control.sock'))).rejects.toMatchObject({
       code: 'daemon_not_running',
@@ -233,14 +256,24 @@ describe('the control socket', () => {
     expect(await api.call('down', { drain: false })).toEqual({ jobs_ended: 0 });
   });
 
-  test('lets a job of this node look, but neither steer nor submit', async () => {
+  test('lets a job of this node look, submit and follow what it submitted, but not steer', async () => {
     vi.stubEnv('MESHWORK_JOB_ID', JOB);
     daemon.running = JOB;
     const api = await client();
     expect(await api.call('status', {})).toEqual({ mesh_id: 'm' });
-    await expect(api.call('leave', {})).rejects.toMatchObject({ code: 'not_permitted' });
-    const job = api.submit(SPEC, { stdin: null, onStdout: () => undefined, onStderr: () => undefined });
-    await expect(job.result).rejects.toMatchObject({ code: 'later_stage' });
+    for (const steering of ['leave', 'restart', 'settings'] as const) {
+      await expect(api.call(steering, {})).rejects.toMatchObject({ code: 'not_permitted' });
+    }
+    await expect(api.call('jobs', { all: true })).rejects.toMatchObject({ code: 'not_permitted' });
+    const io = { stdin: null, onStdout: () => undefined, onStderr: () => undefined };
+    const nested = await api.submit(SPEC, io).job;
+    expect(daemon.jobs[0]?.parent).toEqual({ job: JOB, depth: 1 });
+    expect(await api.call('cancel', { job: nested })).toEqual({ cancelled: true, job: nested });
+    for (const foreign of ['cancel', 'job'] as const) {
+      await expect(api.call(foreign, { job: JOB })).rejects.toMatchObject({ code: 'not_permitted' });
+    }
+    daemon.depth = 3;
+    await expect(api.submit(SPEC, io).result).rejects.toMatchObject({ code: 'nested_too_deep' });
     daemon.running = '';
     expect(await api.call('leave', {})).toMatchObject({ mesh_id: '' });
   });
@@ -371,7 +404,7 @@ describe('a submitted job', () => {
     const job = api.submit(SPEC, io);
     await submitted();
     const settled = expect(job.result).rejects.toMatchObject({ code: 'lost' });
-    await control.close();
+    await control.close(false);
     await settled;
     await api.whenClosed;
     await expect(api.submit(SPEC, { ...io, stdin: new PassThrough() }).result).rejects.toMatchObject({ code: 'lost' });
