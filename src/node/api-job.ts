@@ -156,7 +156,7 @@ export class JobSession implements JobHandle {
     if (this.#stdin !== null && !this.#stdin.done) {
       throw new MeshError(
         'lost',
-        `this machine's daemon went away while job ${job} was still being given its stdin, so the job is ended; ${remedy}`,
+        `the connection to this machine's daemon was lost while job ${job} was being given its stdin, so the job is ended; ${remedy}`,
         lost,
       );
     }
@@ -171,10 +171,10 @@ export class JobSession implements JobHandle {
       return await Promise.race([this.#link.comeBack(), aborted(signal)]);
     } catch (error) {
       if (error instanceof MeshError && error.code !== 'lost') throw error;
-      const how = signal.aborted ? 'was away when its end was asked for' : 'went away and did not come back';
+      const how = signal.aborted ? 'its end was asked for meanwhile' : 'it did not come back';
       throw new MeshError(
         'lost',
-        `this machine's daemon ${how}: job ${job} is ended when it starts again, or by the node it runs on; ${remedy}`,
+        `the connection to this machine's daemon was lost, and ${how}: job ${job} is ended when it starts again, or by the node it runs on; ${remedy}`,
         error,
       );
     }
