@@ -16,7 +16,8 @@ export class AttemptJournal {
   /** For `status`: what of the journal could not be read; null where it is whole. */
   readonly notice: string | null;
   readonly #log: Logger;
-  readonly #journal: Journal | null;
+  /** Null where it could not be opened, or is closed. */
+  #journal: Journal | null;
   #rewriteAtBytes: number;
   #failing = false;
 
@@ -74,7 +75,9 @@ export class AttemptJournal {
   }
 
   async close(): Promise<void> {
-    await this.#journal?.close();
+    const journal = this.#journal;
+    this.#journal = null;
+    await journal?.close();
   }
 
   #rewrite(): void {
@@ -92,7 +95,8 @@ export class AttemptJournal {
 }
 
 function noticeOf(damaged: number | null, path: string): string | null {
-  if (damaged === null) return `${path} cannot be opened: jobs that run here are not known after a restart of this daemon`;
+  if (damaged === null)
+    return `${path} cannot be opened: jobs that run here are not known after a restart of this daemon`;
   if (damaged === 0) return null;
   const lines = damaged === 1 ? '1 line' : `${damaged} lines`;
   return `${path} was damaged: ${lines} could not be read, the others were (see daemon.log)`;

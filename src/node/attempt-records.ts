@@ -1,9 +1,8 @@
 import type { NodeId } from '../base/ids.ts';
 import type { AttemptFacts } from '../core/jobs/attempt-book.ts';
-import type { AttemptResult } from '../core/jobs/executor-state.ts';
 import type { Facts } from '../wire/facts.ts';
 import type { JobRecord } from '../wire/job-record.ts';
-import { returnCodeOf } from './run-object.ts';
+import { endOfOutcome } from './run-object.ts';
 
 export interface RecordContext {
   readonly self: NodeId;
@@ -22,6 +21,7 @@ export function recordOfAttempts(attempts: readonly AttemptFacts[], context: Rec
   if (newest === undefined) return null;
   const result = newest.end?.result ?? null;
   const { facts } = context;
+  const end = result === null ? null : endOfOutcome(result.outcome, { name: facts.name });
   return {
     job: newest.job,
     origin_id: newest.from,
@@ -33,9 +33,11 @@ export function recordOfAttempts(attempts: readonly AttemptFacts[], context: Rec
     state: newest.end === null ? 'running' : 'finished',
     detail: newest.end === null ? `runs on ${facts.name}` : `ended on ${facts.name}`,
     queue_position: null,
-    ...endOf(result),
+    return_code: end?.returnCode ?? null,
+    signal: end?.signal ?? null,
+    reason: end?.reason ?? null,
     late: false,
-    error: null,
+    error: end?.error ?? null,
     notices: ['as its executor knows it: its origin cannot be asked'],
     executed_on: facts.name,
     executed_on_id: context.self,

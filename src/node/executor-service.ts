@@ -1,25 +1,31 @@
 import type { JobId, NodeId } from '../base/ids.ts';
 import type { Logger } from '../base/log.ts';
 import type { Executor } from '../core/jobs/executor.ts';
-import type { ExecutorEffect, ExecutorInput } from '../core/jobs/executor-state.ts';
+import { unreachable } from '../base/assert.ts';
+import { endedEntry, startedEntry, type AttemptFacts } from '../core/jobs/attempt-book.ts';
+import type { AttemptKey, ExecutorEffect, ExecutorInput } from '../core/jobs/executor-state.ts';
 import type { Runner, RunRequest, RunResult } from '../ports/runner.ts';
 import type { LoginEnvironment } from '../ports/system.ts';
 import type { AttemptSpec } from '../wire/job-spec.ts';
 import type { JobMessage, JobMessageOf, Reason } from '../wire/jobs.ts';
-import type { StreamMux } from '../wire/stream-mux.ts';
+import type { AttemptEntry } from '../wire/attempt-entry.ts';
+import { SHOWN_COMMAND_CHARS_MAX, type JobRecord } from '../wire/job-record.ts';
+import { AttemptLinks, type OriginLink } from './attempt-links.ts';
+import type { AttemptJournal } from './attempt-journal.ts';
+import { recordOfAttempts, type RecordContext } from './attempt-records.ts';
 import type { AuditLog } from './audit-log.ts';
 import { nowMs, type CoreLoop } from './core-loop.ts';
-import { runAttempt, streamsAreFree } from './executor-streams.ts';
+import { streamsAreFree } from './executor-streams.ts';
 import { jobEnvironment, type EnvironmentRules } from './job-environment.ts';
+import type { ExecutorJobs } from './job-sources.ts';
 import { RefusalTrail } from './refusal-trail.ts';
 
 const OUTCOME_CHARS_MAX = 200;
-
-/** How the executor reaches an origin. */
-export interface OriginLink {
-  readonly mux: StreamMux;
-  send(message: JobMessage): boolean;
-}
+/** What is kept is looked at so often, and whenever an attempt ends. */
+const RETENTION_MS = 600_000;
+/** An origin that comes back while the runner is started again waits for it so long before it does without the output. */
+const RUNNER_WAIT_MS = 250;
+const RUNNER_WAITS_MAX = 40;
 
 export type Verdict =
   | { readonly ok: true; readonly cwd: string; readonly toolsFound: readonly string[] }
@@ -36,28 +42,36 @@ export interface ExecutorServiceOptions {
   readonly runner: () => Runner | null;
   /** Policy, directory, tools: everything that needs this machine to judge. */
   readonly check: (from: NodeId, reserve: JobMessageOf<'job.reserve'>) => Promise<Verdict>;
+  readonly attempts: AttemptJournal;
+  /** This node, as it is told of in the records of jobs. */
+  readonly self: () => RecordContext;
   readonly login: LoginEnvironment;
   readonly user: RunRequest['user'];
   readonly environment: EnvironmentRules;
   readonly limits: { readonly timeoutMsMax: number | null; readonly outputBytesMax: number | null };
 }
 
-/** Carries out the executor's effects: judges reservations, gives attempts to the runner, tells origins. */
-export class ExecutorService {
+/** Carries out the executor's effects: judges reservations, gives attempts to the runner, tells origins, keeps the journal. */
+export class ExecutorService implements ExecutorJobs {
   readonly #options: ExecutorServiceOptions;
   /** By attempt: nothing but the honesty of an origin keeps two attempts of one job from running here at once. */
   readonly #running = new Map<string, JobId>();
+  readonly #links: AttemptLinks;
   readonly #refusals: RefusalTrail;
   #idle: (() => void)[] = [];
   readonly #post: (input: ExecutorInput) => void;
+  readonly #retention: NodeJS.Timeout;
 
   constructor(options: ExecutorServiceOptions) {
     this.#options = options;
+    this.#links = new AttemptLinks(options.log);
     this.#refusals = new RefusalTrail(options.audit, nowMs);
     const { post } = options.loop.add<ExecutorInput, ExecutorEffect>(options.executor, { kind: 'timer' }, (effect) =>
       this.#carryOut(effect),
     );
     this.#post = post;
+    this.#retention = setInterval(() => this.#dropDue(), RETENTION_MS);
+    this.#retention.unref();
   }
 
   isRunning(job: string): boolean {
@@ -68,11 +82,35 @@ export class ExecutorService {
     return [...this.#running.values()];
   }
 
+  /** How many jobs a job that runs here is inside of; null where it does not run here. */
+  nestingOf(job: JobId): number | null {
+    return this.#options.executor.nestingOf(job);
+  }
+
+  records(prefix: string): readonly JobRecord[] {
+    const byJob = new Map<JobId, AttemptFacts[]>();
+    for (const facts of this.#options.attempts.book.find(prefix)) {
+      byJob.set(facts.job, [...(byJob.get(facts.job) ?? []), facts]);
+    }
+    return [...byJob.values()].flatMap((attempts) => recordOfAttempts(attempts, this.#options.self()) ?? []);
+  }
+
+  droppedAt(prefix: string): number | null {
+    return this.#options.attempts.book.droppedAt(prefix);
+  }
+
+  cancel(job: JobId): boolean {
+    if (!this.isRunning(job)) return false;
+    this.#post({ kind: 'cancel', job });
+    return true;
+  }
+
   receive(from: NodeId, message: JobMessage): void {
     this.#post({ kind: 'message', from, message });
   }
 
   linkDown(peer: NodeId): void {
+    this.#links.sweep();
     this.#post({ kind: 'link_down', peer });
   }
 
@@ -90,19 +128,79 @@ export class ExecutorService {
     this.#post({ kind: 'runner_lost', message });
   }
 
+  /** Once, with the first runner, before anybody is served: takes up what an earlier daemon left. */
+  restore(): void {
+    const { attempts, log } = this.#options;
+    const runner = this.#options.runner();
+    const restored = attempts.book.restore(runner?.kept ?? [], Date.now());
+    for (const entry of restored.entries) this.#record(entry);
+    this.#post({
+      kind: 'restored',
+      attempts: restored.attempts,
+      given: restored.given,
+      isWhole: attempts.isWhole,
+    });
+    if (runner === null) return;
+    for (const attempt of restored.strangers) {
+      log.warn('the runner has an attempt that is not in the journal: it is ended', { ...keyOf(attempt) });
+      if (attempt.kind === 'running') runner.cancel(attempt.job, attempt.attempt);
+      else forgetAt(runner, attempt);
+    }
+    for (const attempt of runner.kept) {
+      const { job } = attempt;
+      const known = attempts.book.get(attempt);
+      if (known === undefined) continue;
+      if (attempt.kind === 'ended') runner.acknowledge(keyOf(attempt));
+      else {
+        this.#running.set(nameOf(attempt), job);
+        const by = { ...keyOf(attempt), by: known.from };
+        runner.adopt(keyOf(attempt), {
+          onStarted: () => undefined,
+          onEnded: (result) => this.#ended(by, result),
+        });
+      }
+    }
+    this.#dropDue();
+  }
+
+  async close(): Promise<void> {
+    clearInterval(this.#retention);
+    await this.#options.attempts.close();
+  }
+
   #carryOut(effect: ExecutorEffect): void {
     switch (effect.kind) {
       case 'check':
         void this.#check(effect.from, effect.reserve);
         return;
       case 'send':
-        this.#options.origin(effect.to)?.send(effect.message);
-        return;
+        return this.#send(effect.to, effect.message);
       case 'run':
-        return this.#run(effect.from, effect.start, effect.cwd);
+        return this.#run(effect);
+      case 'attach':
+        return this.#attach(effect, RUNNER_WAITS_MAX);
+      case 'detach':
+        this.#record({ e: 'detached', ...keyOf(effect) });
+        this.#options.runner()?.detach(keyOf(effect));
+        return this.#links.close(effect);
+      case 'resize':
+        this.#options.runner()?.resize(keyOf(effect), effect.size);
+        return;
+      case 'acked':
+        this.#record({ e: 'acked', ...keyOf(effect) });
+        return;
       case 'kill':
         this.#options.runner()?.cancel(effect.job, effect.attempt);
+        return;
+      default:
+        unreachable(effect);
     }
+  }
+
+  #send(to: NodeId, message: JobMessage): void {
+    const link = this.#options.origin(to);
+    if (message.t === 'job.ended') this.#links.sendEnded(link, message);
+    else link?.send(message);
   }
 
   async #check(from: NodeId, reserve: JobMessageOf<'job.reserve'>): Promise<void> {
@@ -132,21 +230,30 @@ export class ExecutorService {
     }
   }
 
-  #run(from: NodeId, start: JobMessageOf<'job.start'>, cwd: string): void {
-    const { job, attempt, spec } = start;
+  #run({ from, start, cwd, grant }: Extract<ExecutorEffect, { kind: 'run' }>): void {
+    const { job, attempt, spec, streams } = start;
     const refuse = (text: string): void =>
       this.#post({ kind: 'not_run', job, attempt, reason: { code: 'other', text } });
-    const origin = this.#options.origin(from);
+    const link = this.#options.origin(from);
     const runner = this.#options.runner();
-    if (origin === null) return refuse('the link to the origin is down');
+    if (link === null) return refuse('the link to the origin is down');
     if (runner === null) return refuse('the runner is starting again');
-    const { streams, window_bytes } = start;
-    if (streams === null) return refuse('jobs without streams come in a later release');
-    if (!streamsAreFree(origin.mux, streams)) return refuse('the streams of the request are in use or too many');
-    const { login } = this.#options;
+    if (streams !== null && !streamsAreFree(link.mux, streams)) {
+      return refuse('the streams of the request are in use or too many');
+    }
+    const { durable, nesting, merge, terminal } = spec;
+    const { login, limits } = this.#options;
+    const command = textOf(spec.command);
+    const shown = { command: command.slice(0, SHOWN_COMMAND_CHARS_MAX), cwd, instance: runner.instance };
+    const entry = { job, attempt, from, durable, nesting, grant, ...shown, startedAtMs: Date.now() };
+    // Without it a restart of this daemon would end the command: a foreground job takes that, a durable one is refused.
+    if (!this.#record(startedEntry(entry)) && durable) {
+      this.#options.attempts.book.withdraw({ job, attempt });
+      return refuse('cannot write its journal of jobs, so it takes none that must outlive its daemon');
+    }
     const by = { job, attempt, by: from };
-    this.#options.audit.append({ event: 'start', ...by, command: textOf(spec.command), cwd, user: login.user });
-    this.#running.set(`${job}/${attempt}`, job);
+    this.#options.audit.append({ event: 'start', ...by, command, cwd, user: login.user });
+    this.#running.set(nameOf(by), job);
     const request = {
       job,
       attempt,
@@ -154,34 +261,80 @@ export class ExecutorService {
       cwd,
       env: { ...jobEnvironment(login, spec, job, this.#options.environment), PWD: cwd },
       umask: spec.umask,
-      timeoutMs: shorter(spec.timeout_ms, this.#options.limits.timeoutMsMax),
-      outputBytesMax: this.#options.limits.outputBytesMax,
+      timeoutMs: shorter(spec.timeout_ms, limits.timeoutMsMax),
+      outputBytesMax: limits.outputBytesMax,
       user: this.#options.user,
-      merge: spec.merge,
-      terminal: spec.terminal,
-      durable: spec.durable,
+      merge,
+      terminal,
+      durable,
     };
-    runAttempt(
-      { id: from, mux: origin.mux },
-      runner,
-      request,
-      { streams, window_bytes },
-      {
-        onStarted: () => this.#post({ kind: 'started', job, attempt }),
-        onEnded: (result) => this.#ended(by, result),
-      },
-    );
+    this.#links.run(from, link, runner, request, start, {
+      onStarted: () => this.#post({ kind: 'started', job, attempt }),
+      onEnded: (result) => this.#ended(by, result),
+    });
   }
 
-  #ended(by: { readonly job: JobId; readonly attempt: number; readonly by: NodeId }, result: RunResult): void {
-    this.#running.delete(`${by.job}/${by.attempt}`);
+  #attach(effect: Extract<ExecutorEffect, { kind: 'attach' }>, triesLeft: number): void {
+    const { job, attempt } = effect.attach;
+    const link = this.#options.origin(effect.from);
+    if (link === null) return;
+    const runner = this.#options.runner();
+    if (runner === null && effect.attach.streams !== null && triesLeft > 0) {
+      setTimeout(() => {
+        if (!link.mux.isDead) this.#attach(effect, triesLeft - 1);
+      }, RUNNER_WAIT_MS);
+      return;
+    }
+    const ready = (stdinOffset: number): void => this.#post({ kind: 'attach_ready', job, attempt, stdinOffset });
+    if (this.#links.attach(effect, link, runner, ready)) return;
+    this.#options.log.warn('an origin named streams that are in use', { job, attempt, origin: effect.from });
+    link.send({
+      t: 'job.gone',
+      job,
+      attempt,
+      instance: runner?.instance ?? '',
+      kind: 'unknown',
+      message: 'the streams of the request are in use or too many',
+    });
+  }
+
+  #ended(by: AttemptKey & { readonly by: NodeId }, result: RunResult): void {
+    this.#running.delete(nameOf(by));
     const outcome = JSON.stringify(result.outcome).slice(0, OUTCOME_CHARS_MAX);
     this.#options.audit.append({ event: 'end', ...by, outcome, duration_ms: Math.round(result.durationMs) });
+    const isKept = this.#record(endedEntry(by, result, Date.now()));
+    if (isKept) this.#options.runner()?.acknowledge(keyOf(by));
     this.#post({ kind: 'ended', job: by.job, attempt: by.attempt, result });
+    this.#dropDue();
     if (this.#running.size > 0) return;
     for (const settle of this.#idle.splice(0)) settle();
   }
+
+  /** Removes what is more, older or larger than this node keeps. */
+  #dropDue(): void {
+    const runner = this.#options.runner();
+    if (runner === null) return;
+    for (const due of this.#options.attempts.book.due(Date.now())) {
+      const key = keyOf(due);
+      runner.drop(key);
+      this.#record({ e: 'dropped', ...key, at_ms: Date.now() });
+      this.#post({ kind: 'dropped', ...key });
+    }
+  }
+
+  #record(entry: AttemptEntry): boolean {
+    return this.#options.attempts.record(entry);
+  }
 }
+
+/** The result is on this node's disk, or of no use to it: so is the output. */
+function forgetAt(runner: Runner, key: AttemptKey): void {
+  runner.acknowledge(keyOf(key));
+  runner.drop(keyOf(key));
+}
+
+const nameOf = ({ job, attempt }: AttemptKey): string => `${job}/${attempt}`;
+const keyOf = ({ job, attempt }: AttemptKey): AttemptKey => ({ job, attempt });
 
 const shorter = (a: number | null, b: number | null): number | null =>
   a === null ? b : b === null ? a : Math.min(a, b);

@@ -12,6 +12,8 @@ export interface Home {
   readonly controlSocket: string;
   readonly runnerSocket: string;
   readonly jobs: string;
+  /** What runs and ran here. */
+  readonly executorJournal: string;
   readonly workspaces: string;
   readonly auditLog: string;
   readonly daemonLog: string;
@@ -33,6 +35,7 @@ export function homeAt(path: string): Home {
     controlSocket: at('control.sock'),
     runnerSocket: at('runner.sock'),
     jobs: at('jobs'),
+    executorJournal: at('jobs/executor.journal'),
     workspaces: at('workspaces'),
     auditLog: at('audit.log'),
     daemonLog: at('daemon.log'),

@@ -7,6 +7,7 @@ import { MeshError, messageOf } from '../base/errors.ts';
 import type { LeaseId, NodeId } from '../base/ids.ts';
 import type { Logger } from '../base/log.ts';
 import type { Random } from '../base/random.ts';
+import type { KeepBounds } from '../core/jobs/attempt-book.ts';
 import { Executor } from '../core/jobs/executor.ts';
 import type { ClassLists } from '../core/policy/class-lists.ts';
 import { compatible, pinSatisfied } from '../core/policy/tool-versions.ts';
@@ -16,6 +17,7 @@ import type { DetectedFacts, LoginEnvironment } from '../ports/system.ts';
 import type { Facts, Load } from '../wire/facts.ts';
 import type { JobMessage } from '../wire/jobs.ts';
 import type { StreamMux } from '../wire/stream-mux.ts';
+import { AttemptJournal } from './attempt-journal.ts';
 import type { AuditLog } from './audit-log.ts';
 import { slotCount } from './config.ts';
 import { formatHostPort, type Config } from './config-schema.ts';
@@ -59,6 +61,14 @@ export interface LocalNodeOptions {
   readonly mdnsWorkerUrl: URL;
 }
 
+const DAY_MS = 86_400_000;
+const keepBounds = ({ jobs }: Config): KeepBounds => ({
+  ageMsMax: jobs.keep_days * DAY_MS,
+  bytesMax: jobs.keep_max_bytes,
+  attemptsMax: jobs.keep_max,
+  logBytesMax: jobs.output_max_bytes,
+});
+
 const GOING_DOWN = { ok: false, reasons: [{ code: 'draining', text: 'is going down and takes no new jobs' }] } as const;
 
 /** This node whole: its mesh, its jobs as origin and as executor, its runner, and what the control socket asks of it. */
@@ -70,6 +80,7 @@ export class LocalNode {
   readonly #executor: Executor;
   readonly #origins: OriginService;
   readonly #executors: ExecutorService;
+  readonly #attempts: AttemptJournal;
   readonly #explain: ExplainService;
   readonly #jobs: MeshJobs;
   readonly #loopback = loopbackMuxes();
@@ -124,6 +135,7 @@ export class LocalNode {
     });
     this.#explain = new ExplainService(this.#origin, rules, random, (to, message) => this.#toExecutor(to, message));
     this.#origins = this.#newOriginService();
+    this.#attempts = AttemptJournal.open(options.home.executorJournal, keepBounds(config), log);
     this.#executors = this.#newExecutorService();
     this.#jobs = new MeshJobs({
       log,
@@ -161,6 +173,7 @@ export class LocalNode {
     const { probe } = this.#options;
     const [detected] = await Promise.all([probe.start((facts) => this.#factsChanged(facts)), this.#runner.start()]);
     this.#factsChanged(detected);
+    this.#executors.restore();
     await this.#control.start();
     this.#sample();
     this.#sampler = setInterval(() => this.#sample(), SAMPLE_MS);
@@ -173,6 +186,7 @@ export class LocalNode {
     await this.#runner.stop();
     await this.#control.stop(why);
     this.#loop.stop();
+    await this.#executors.close();
   }
 
   get handlers(): ApiHandlers {
@@ -263,6 +277,12 @@ export class LocalNode {
     const { config, log, audit, login, user, ...tools } = this.#options;
     const check = { ...tools, config, self: () => this.id, trust: () => this.#mesh.trust };
     return new ExecutorService({
+      attempts: this.#attempts,
+      self: () => ({
+        self: this.id,
+        facts: this.#facts(),
+        nameOf: (node) => this.#mesh.member(node)?.facts?.name ?? '',
+      }),
       loop: this.#loop,
       executor: this.#executor,
       log,
@@ -366,8 +386,12 @@ export class LocalNode {
   }
 
   #notices(): string[] {
-    const { login } = this.#options;
-    return login.warning === null ? [] : [`jobs here get a minimal environment: ${login.warning}`];
+    const { warning } = this.#options.login;
+    const { notice } = this.#attempts;
+    return [
+      ...(warning === null ? [] : [`jobs here get a minimal environment: ${warning}`]),
+      ...(notice === null ? [] : [notice]),
+    ];
   }
 
   #settings() {

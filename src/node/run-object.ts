@@ -98,7 +98,8 @@ function endedByNode(place: AttemptPlace): End {
   return { reason: 'lost', returnCode: null, signal: null, error: { code: 'lost', message } };
 }
 
-function endOfOutcome(outcome: Outcome, place: AttemptPlace): End {
+/** What an outcome means to people and scripts. */
+export function endOfOutcome(outcome: Outcome, place: Pick<AttemptPlace, 'name'>): End {
   switch (outcome.kind) {
     case 'exited':
       return { reason: 'exited', returnCode: outcome.code, signal: null };

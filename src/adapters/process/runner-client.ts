@@ -235,7 +235,7 @@ class RunnerClient implements RunnerProcess {
   }
 
   detach(): void {
-    throw new MeshError('later_stage', 'not in this release');
+    // Nothing outlives this connection in this release.
   }
 
   park(): void {
@@ -247,15 +247,15 @@ class RunnerClient implements RunnerProcess {
   }
 
   resize(): void {
-    throw new MeshError('later_stage', 'not in this release');
+    // Nothing outlives this connection in this release.
   }
 
   acknowledge(): void {
-    throw new MeshError('later_stage', 'not in this release');
+    // Nothing outlives this connection in this release.
   }
 
   drop(): void {
-    throw new MeshError('later_stage', 'not in this release');
+    // Nothing outlives this connection in this release.
   }
 
   onDied(callback: (message: string) => void): void {

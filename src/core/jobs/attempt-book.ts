@@ -81,7 +81,8 @@ export class AttemptBook {
         this.#keptBytes += this.#bytesOf(entry.stdout_bytes + entry.stderr_bytes);
         return;
       case 'acked':
-        if (known?.end !== null && known?.end !== undefined) this.#put({ ...known, end: { ...known.end, acked: true } });
+        if (known?.end !== null && known?.end !== undefined)
+          this.#put({ ...known, end: { ...known.end, acked: true } });
         return;
       case 'dropped':
         this.#drop(entry, known);
@@ -91,11 +92,19 @@ export class AttemptBook {
     }
   }
 
+  /** It was not given to the runner after all, and its start is in no file. */
+  withdraw(key: AttemptKey): void {
+    this.#running.delete(textOf(key));
+  }
+
   /** All of it as entries, for a journal that is written anew. */
   entries(): AttemptEntry[] {
-    const dropped = [...this.#dropped].map(
-      ([job, { attempt, atMs }]): AttemptEntry => ({ e: 'dropped', job, attempt, at_ms: atMs }),
-    );
+    const dropped = [...this.#dropped].map(([job, { attempt, atMs }]): AttemptEntry => ({
+      e: 'dropped',
+      job,
+      attempt,
+      at_ms: atMs,
+    }));
     return [...dropped, ...[...this.#ended.values(), ...this.#running.values()].flatMap(entriesOf)];
   }
 
