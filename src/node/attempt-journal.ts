@@ -85,12 +85,16 @@ export class AttemptJournal {
     if (journal === null) return;
     // Not again before it has grown, should this fail.
     this.#rewriteAtBytes = Math.max(REWRITE_BYTES_MIN, journal.bytes * GROWTH_MAX);
-    journal.rewrite(this.book.entries()).then(
-      () => {
-        this.#rewriteAtBytes = Math.max(REWRITE_BYTES_MIN, journal.bytes * GROWTH_MAX);
-      },
-      (error: unknown) => this.#log.error('the journal of attempts cannot be rewritten', { error: messageOf(error) }),
-    );
+    void this.#rewriteAll(journal);
+  }
+
+  async #rewriteAll(journal: Journal): Promise<void> {
+    try {
+      await journal.rewrite(this.book.entries());
+      this.#rewriteAtBytes = Math.max(REWRITE_BYTES_MIN, journal.bytes * GROWTH_MAX);
+    } catch (error) {
+      this.#log.error('the journal of attempts cannot be rewritten', { error: messageOf(error) });
+    }
   }
 }
 

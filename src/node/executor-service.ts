@@ -82,6 +82,11 @@ export class ExecutorService implements ExecutorJobs {
     return [...this.#running.values()];
   }
 
+  /** For `status`: what is wrong with its journal. */
+  get notice(): string | null {
+    return this.#options.attempts.notice;
+  }
+
   /** How many jobs a job that runs here is inside of; null where it does not run here. */
   nestingOf(job: JobId): number | null {
     return this.#options.executor.nestingOf(job);

@@ -7,7 +7,6 @@ import { MeshError, messageOf } from '../base/errors.ts';
 import type { LeaseId, NodeId } from '../base/ids.ts';
 import type { Logger } from '../base/log.ts';
 import type { Random } from '../base/random.ts';
-import type { KeepBounds } from '../core/jobs/attempt-book.ts';
 import { Executor } from '../core/jobs/executor.ts';
 import type { ClassLists } from '../core/policy/class-lists.ts';
 import { compatible, pinSatisfied } from '../core/policy/tool-versions.ts';
@@ -17,17 +16,16 @@ import type { DetectedFacts, LoginEnvironment } from '../ports/system.ts';
 import type { Facts, Load } from '../wire/facts.ts';
 import type { JobMessage } from '../wire/jobs.ts';
 import type { StreamMux } from '../wire/stream-mux.ts';
-import { AttemptJournal } from './attempt-journal.ts';
 import type { AuditLog } from './audit-log.ts';
 import { slotCount } from './config.ts';
 import { formatHostPort, type Config } from './config-schema.ts';
 import type { ApiHandlers } from './control-server.ts';
 import { CoreLoop, nowMs } from './core-loop.ts';
-import { ExecutorService } from './executor-service.ts';
+import type { ExecutorService } from './executor-service.ts';
 import { ExplainService } from './explain-service.ts';
 import type { Home } from './home.ts';
-import { checkJob } from './job-check.ts';
 import { prepareJob } from './job-preparation.ts';
+import { localExecutor } from './local-executor.ts';
 import { loopbackMuxes } from './loopback-peer.ts';
 import { Mesh } from './mesh.ts';
 import { MeshControl, type MeshSeed } from './mesh-control.ts';
@@ -61,16 +59,6 @@ export interface LocalNodeOptions {
   readonly mdnsWorkerUrl: URL;
 }
 
-const DAY_MS = 86_400_000;
-const keepBounds = ({ jobs }: Config): KeepBounds => ({
-  ageMsMax: jobs.keep_days * DAY_MS,
-  bytesMax: jobs.keep_max_bytes,
-  attemptsMax: jobs.keep_max,
-  logBytesMax: jobs.output_max_bytes,
-});
-
-const GOING_DOWN = { ok: false, reasons: [{ code: 'draining', text: 'is going down and takes no new jobs' }] } as const;
-
 /** This node whole: its mesh, its jobs as origin and as executor, its runner, and what the control socket asks of it. */
 export class LocalNode {
   readonly #options: LocalNodeOptions;
@@ -80,7 +68,6 @@ export class LocalNode {
   readonly #executor: Executor;
   readonly #origins: OriginService;
   readonly #executors: ExecutorService;
-  readonly #attempts: AttemptJournal;
   readonly #explain: ExplainService;
   readonly #jobs: MeshJobs;
   readonly #loopback = loopbackMuxes();
@@ -135,7 +122,6 @@ export class LocalNode {
     });
     this.#explain = new ExplainService(this.#origin, rules, random, (to, message) => this.#toExecutor(to, message));
     this.#origins = this.#newOriginService();
-    this.#attempts = AttemptJournal.open(options.home.executorJournal, keepBounds(config), log);
     this.#executors = this.#newExecutorService();
     this.#jobs = new MeshJobs({
       log,
@@ -150,7 +136,7 @@ export class LocalNode {
         parentOf: () => null,
         cancel: (job) => this.#origins.cancel(job),
       },
-      executor: { records: () => [], droppedAt: () => null, cancel: () => false },
+      executor: this.#executors,
       runner: () => this.#runner.runner,
     });
   }
@@ -274,30 +260,19 @@ export class LocalNode {
   }
 
   #newExecutorService(): ExecutorService {
-    const { config, log, audit, login, user, ...tools } = this.#options;
-    const check = { ...tools, config, self: () => this.id, trust: () => this.#mesh.trust };
-    return new ExecutorService({
-      attempts: this.#attempts,
-      self: () => ({
+    return localExecutor(this.#options, {
+      loop: this.#loop,
+      executor: this.#executor,
+      origin: (node) => this.#originEnd(node),
+      runner: () => this.#runner.runner,
+      self: () => this.id,
+      trust: () => this.#mesh.trust,
+      isDraining: () => this.#draining,
+      told: () => ({
         self: this.id,
         facts: this.#facts(),
         nameOf: (node) => this.#mesh.member(node)?.facts?.name ?? '',
       }),
-      loop: this.#loop,
-      executor: this.#executor,
-      log,
-      audit,
-      origin: (node) => this.#originEnd(node),
-      runner: () => this.#runner.runner,
-      check: async (from, reserve) =>
-        this.#draining && from !== this.id ? GOING_DOWN : checkJob(check, from, reserve),
-      login,
-      user,
-      limits: {
-        timeoutMsMax: config.exec.timeout_max_s === 0 ? null : config.exec.timeout_max_s * 1000,
-        outputBytesMax: config.exec.output_max_bytes === 0 ? null : config.exec.output_max_bytes,
-      },
-      environment: { commandsOnly: config.exec.mode === 'commands', allow: config.exec.env_allow },
     });
   }
 
@@ -387,7 +362,7 @@ export class LocalNode {
 
   #notices(): string[] {
     const { warning } = this.#options.login;
-    const { notice } = this.#attempts;
+    const { notice } = this.#executors;
     return [
       ...(warning === null ? [] : [`jobs here get a minimal environment: ${warning}`]),
       ...(notice === null ? [] : [notice]),
