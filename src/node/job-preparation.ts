@@ -92,6 +92,7 @@ export async function prepareJob(job: JobId, spec: JobSpec, context: Preparation
     tools,
     toolsHere: await toolsHere(context.probe, [...tools, ...requiredTools(requires)]),
     pins: mayLeave && tools.length > 0 ? projectPins(await readPins(spec.cwd)) : {},
+    ...(spec.avoid.length > 0 ? { avoid: spec.avoid } : {}),
   };
   // What proves that a directory elsewhere is the same one costs milliseconds: only where it can be asked for.
   return { job, command, cwd: await context.directories.evidence(spec.cwd, { git: mayLeave }), placement };

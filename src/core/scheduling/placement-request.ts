@@ -1,3 +1,4 @@
+import type { NodeId } from '../../base/ids.ts';
 import type { Requirements, Target } from '../../wire/job-spec.ts';
 
 export type JobClass = 'bound' | 'heavy' | 'other' | 'light';
@@ -15,7 +16,19 @@ export interface PlacementRequest {
   readonly toolsHere: readonly string[];
   /** Tool → version prefix that the project pins (`.nvmrc`, `rust-toolchain.toml`). */
   readonly pins: Readonly<Record<string, string>>;
+  /** Nodes that automatic routing leaves out: where another copy of the job runs. None where nothing is said. */
+  readonly avoid?: readonly NodeId[];
 }
+
+/** What earlier runs tell of a job: src/core/history. */
+export interface JobHistory {
+  /** How long it takes here, seconds; null where nobody knows. */
+  readonly durationS: number | null;
+  /** How many times longer commands take there than here; null where too little is known. */
+  readonly slownessOf: (node: NodeId) => number | null;
+}
+
+export const NO_HISTORY: JobHistory = { durationS: null, slownessOf: () => null };
 
 /** What is known of tools; the first two are core/policy/tool-versions.ts. */
 export interface ToolRules {

@@ -4,14 +4,19 @@ import type { NodeId } from '../../base/ids.ts';
 import type { Random } from '../../base/random.ts';
 import type { Reason } from '../../wire/jobs.ts';
 import { freeSlots, type Candidate, type Rejection } from './candidate.ts';
+import { formatDuration, MS_PER_SECOND } from '../../base/units.ts';
 import { lookupNode } from './node-lookup.ts';
-import type { PlacementRequest, ToolRules } from './placement-request.ts';
+import { passedOver, type Backlog, type PassedOver } from './patience.ts';
+import { NO_HISTORY, type JobHistory, type PlacementRequest, type ToolRules } from './placement-request.ts';
 import { missingToolReasons, platformReasons, toolDifferences } from './platform.ts';
-import { rank } from './ranking.ts';
+import { rank, type Scored } from './ranking.ts';
 import { reasonOf } from './reason.ts';
 import { requirementReasons } from './requirements.ts';
 import { impossibleMessage, routeNotes } from './route.ts';
-import type { ScoreTerms } from './score.ts';
+import { expectationOf, type Expectation, type ScoreTerms } from './score.ts';
+
+/** A command known to take less here is not worth sending away: the way there and back costs about as much. */
+const SHORT_S = 1;
 
 export interface PlacementContext {
   /** Every node, this one included. */
@@ -20,6 +25,10 @@ export interface PlacementContext {
   readonly random: Random;
   /** What executors already answered to this job, for good. */
   readonly refusals?: ReadonlyMap<NodeId, readonly Reason[]>;
+  /** Of this job. */
+  readonly history?: JobHistory;
+  /** Of a job that waits for a slot; without it no node is passed over for being slow. */
+  readonly backlog?: Backlog;
 }
 
 export interface RankedCandidate {
@@ -45,6 +54,9 @@ export type Placement =
       readonly route: string;
       /** False where the user named the node. */
       readonly automatic: boolean;
+      readonly expected: Expectation;
+      /** Nodes with a free slot that are not among `ordered`, since waiting for a faster one ends sooner. */
+      readonly passedOver: readonly PassedOver[];
     }
   | {
       readonly kind: 'impossible';
@@ -118,13 +130,23 @@ function placeOn(
       rejected: [refused, ...others],
     };
   }
-  const ordered = [ranked(rank(request.jobClass, [node], context.random), self, request, why)].flat();
-  return { kind: 'candidates', ordered, rejected: others, route: routeOf(ordered), automatic: false };
+  const expected = expectedOf(self, request, context);
+  const ordered = ranked(rank(request.jobClass, [node], expected, context.random), self, request, why);
+  return {
+    kind: 'candidates',
+    ordered,
+    rejected: others,
+    route: routeOf(ordered),
+    automatic: false,
+    expected,
+    passedOver: [],
+  };
 }
 
 function placeAutomatically(self: Candidate, request: PlacementRequest, context: PlacementContext): Placement {
   const judged = context.nodes.map((node) => judge(node, self, request, context));
-  const choice = choose(judged, self, request);
+  const expected = expectedOf(self, request, context);
+  const choice = choose(judged, self, request, expected);
   const chosen = new Set(choice.nodes.map((node) => node.id));
   const rejected = judged
     .filter(({ node }) => !chosen.has(node.id))
@@ -135,11 +157,28 @@ function placeAutomatically(self: Candidate, request: PlacementRequest, context:
     return { kind: 'impossible', code, message: impossibleMessage(rejected, self.id), rejected };
   }
   const notes = choice.othersStayOut === null ? routeNotes(rejected, context.refusals) : '';
-  const ordered = ranked(rank(request.jobClass, choice.nodes, context.random), self, request, choice.why + notes);
-  return { kind: 'candidates', ordered, rejected, route: routeOf(ordered), automatic: true };
+  const scored = rank(request.jobClass, choice.nodes, expected, context.random);
+  const slow = context.backlog === undefined ? [] : passedOver(scored, context.backlog);
+  const taken = scored.filter(({ node }) => !slow.some((item) => item.node.id === node.id));
+  const ordered = ranked(taken, self, request, choice.why + notes);
+  const left = [...rejected, ...slow.map(slowRejection)];
+  return {
+    kind: 'candidates',
+    ordered,
+    rejected: left,
+    route: routeOf(ordered),
+    automatic: true,
+    expected,
+    passedOver: slow,
+  };
 }
 
-function choose(judged: readonly Judged[], self: Candidate, request: PlacementRequest): Choice {
+function expectedOf(self: Candidate, { jobClass }: PlacementRequest, context: PlacementContext): Expectation {
+  const { durationS, slownessOf } = context.history ?? NO_HISTORY;
+  return expectationOf(jobClass, self.facts.cores, durationS, slownessOf);
+}
+
+function choose(judged: readonly Judged[], self: Candidate, request: PlacementRequest, expected: Expectation): Choice {
   const label = request.classReason;
   const here = judged.find((item) => item.node.isSelf);
   const hereMeets = here !== undefined && here.hard.length === 0;
@@ -155,10 +194,18 @@ function choose(judged: readonly Judged[], self: Candidate, request: PlacementRe
     const only = request.jobClass === 'light' ? 'light commands stay here' : 'only heavy commands leave a calm node';
     return { nodes: [self], why: `${label}, so it stays here`, othersStayOut: only };
   }
+  const took = expected.source === 'history' ? formatDuration(expected.hereS * MS_PER_SECOND) : null;
+  const isShort = took !== null && expected.hereS < SHORT_S;
+  if (request.target.kind === 'bash' && isShort && isCalm(self) && hereCapable) {
+    const why = `${label}, but took ${took} here before, so it stays here`;
+    const limit = formatDuration(SHORT_S * MS_PER_SECOND);
+    return { nodes: [self], why, othersStayOut: `commands known to take less than ${limit} stay here` };
+  }
   const capable = judged.filter((item) => reasonsOf(item).length === 0).map((item) => item.node);
   if (capable.length > 0) {
     const among = capable.length === 1 ? 'the only capable node' : `estimated best of ${capable.length} capable nodes`;
-    return { nodes: capable, why: `${label}; ${among}`, othersStayOut: null };
+    const known = took === null || capable.length === 1 ? '' : ` (takes about ${took} here)`;
+    return { nodes: capable, why: `${label}; ${among}${known}`, othersStayOut: null };
   }
   // Only its own executable is missing, everywhere: here the shell says 127, as it would without meshwork.
   const missing = here?.tools.map((reason) => reason.text).join('; ') ?? '';
@@ -171,9 +218,14 @@ function choose(judged: readonly Judged[], self: Candidate, request: PlacementRe
   return { nodes: [], why: label, othersStayOut: null };
 }
 
+const isCalm = (node: Candidate): boolean => node.load?.overloaded !== true && freeSlots(node) > 0;
+
 function judge(node: Candidate, self: Candidate, request: PlacementRequest, context: PlacementContext): Judged {
   const hasTool = toolCheck(node, request, context);
   const stated = [...stateReasons(node), ...requirementReasons(request.requires, node.facts, node.load, hasTool)];
+  if (isAutomatic(request) && request.avoid?.includes(node.id) === true) {
+    stated.push(reasonOf('other', 'is to be avoided: another copy runs there'));
+  }
   const tools = missingToolReasons(request, hasTool);
   // What the facts say already, an executor that was asked says again.
   const known = new Set([...stated, ...tools].map(({ text }) => text));
@@ -201,6 +253,14 @@ function toolCheck(node: Candidate, request: PlacementRequest, context: Placemen
 const lists = (node: Candidate, tool: string): boolean => Object.hasOwn(node.facts.tools, tool);
 
 const reasonsOf = (item: Judged): Reason[] => [...item.hard, ...item.tools, ...item.platform];
+
+const isAutomatic = ({ target }: PlacementRequest): boolean => target.kind === 'bash' || target.kind === 'any';
+
+function slowRejection({ node, faster, thereS, fasterS }: PassedOver): Rejection {
+  const [there, sooner] = [thereS, fasterS].map((seconds) => formatDuration(seconds * MS_PER_SECOND));
+  const text = `is slow: about ${there} there, ${sooner} with the wait for ${faster.name}`;
+  return { id: node.id, name: node.name, reasons: [reasonOf('other', text)], relaxable: false, passing: true };
+}
 
 function rejection(item: Judged, stayOut: string | null): Rejection {
   const reasons = reasonsOf(item);
@@ -240,12 +300,7 @@ function stateReasons(node: Candidate): Reason[] {
   return reasons;
 }
 
-function ranked(
-  scored: ReturnType<typeof rank>,
-  self: Candidate,
-  request: PlacementRequest,
-  why: string,
-): RankedCandidate[] {
+function ranked(scored: readonly Scored[], self: Candidate, request: PlacementRequest, why: string): RankedCandidate[] {
   return scored.map(({ node, score }) => ({
     id: node.id,
     name: node.name,

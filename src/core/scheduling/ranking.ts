@@ -1,6 +1,6 @@
 import { pick, type Random } from '../../base/random.ts';
 import { committedSlots, freeSlots, type Candidate } from './candidate.ts';
-import { scoreOf, type ScoreTerms } from './score.ts';
+import { scoreOf, type Expectation, type ScoreTerms } from './score.ts';
 import type { JobClass } from './placement-request.ts';
 
 export interface Scored {
@@ -18,8 +18,8 @@ const TIE_PLACES_MAX = 8;
  * has no free slot comes last, since it would refuse. Within that, the estimated finish time decides, near ties the
  * share of slots taken, then chance.
  */
-export function rank(jobClass: JobClass, nodes: readonly Candidate[], random: Random): Scored[] {
-  const scored = nodes.map((node) => ({ node, score: scoreOf(jobClass, node) }));
+export function rank(jobClass: JobClass, nodes: readonly Candidate[], expected: Expectation, random: Random): Scored[] {
+  const scored = nodes.map((node) => ({ node, score: scoreOf(jobClass, node, expected) }));
   return [0, 1, 2].flatMap((tier) =>
     order(
       scored.filter(({ node }) => tierOf(node) === tier),

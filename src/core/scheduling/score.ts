@@ -1,3 +1,4 @@
+import type { NodeId } from '../../base/ids.ts';
 import { MS_PER_SECOND } from '../../base/units.ts';
 import { committedSlots, freeSlots, type Candidate } from './candidate.ts';
 
@@ -11,6 +12,20 @@ export interface ScoreTerms {
   readonly rttS: number;
   /** Cores that the job would have for itself. */
   readonly idleCores: number;
+  /** How many times longer it takes there than here, both idle. */
+  readonly slowness: number;
+  /** What `slowness` is known from: earlier runs, or the number of cores. */
+  readonly slownessSource: 'history' | 'cores';
+}
+
+/** What is expected of a job before it is known where it runs. */
+export interface Expectation {
+  /** On this node, idle. */
+  readonly hereS: number;
+  readonly source: 'history' | 'class';
+  readonly coresHere: number;
+  /** As of earlier runs; null where too little is known. */
+  readonly slownessOf: (node: NodeId) => number | null;
 }
 
 /** What is assumed of a job whose history nobody knows: how long on one idle core, how many cores it can use. */
@@ -25,22 +40,43 @@ const PROFILES = {
 const IDLE_SHARE_MIN = 0.02;
 
 /**
+ * @param knownS how long the command took here before, seconds; null where nobody knows
+ * @param slownessOf how many times longer commands took there than here; null where too little is known
+ */
+export function expectationOf(
+  jobClass: keyof typeof PROFILES,
+  coresHere: number,
+  knownS: number | null,
+  slownessOf: (node: NodeId) => number | null,
+): Expectation {
+  const { durationS, parallelShare } = PROFILES[jobClass];
+  const hereS = knownS ?? durationS / speedup(coresHere, parallelShare);
+  return { hereS, source: knownS === null ? 'class' : 'history', coresHere, slownessOf };
+}
+
+/**
  * DESIGN: queue wait + duration / (speed × idle share) + sync + round trip. Every job that a node has, or that we are
  * sending it, takes its share of the idle cores, so each further job raises the score a little and equal nodes with
- * equally many jobs score the same. Speed-up by cores is Amdahl's law (1967).
+ * equally many jobs score the same. Speed-up by cores is Amdahl's law (1967); what earlier runs say of a node is
+ * believed rather than its number of cores.
  */
-export function scoreOf(jobClass: keyof typeof PROFILES, node: Candidate): ScoreTerms {
-  const profile = PROFILES[jobClass];
+export function scoreOf(jobClass: keyof typeof PROFILES, node: Candidate, expected: Expectation): ScoreTerms {
+  const { coresUsed, parallelShare } = PROFILES[jobClass];
   const cores = node.facts.cores;
   const idleShare = Math.max(IDLE_SHARE_MIN, 1 - (node.load?.cpu_percent ?? 0) / 100);
-  const contention = 1 + committedSlots(node) * Math.min(1, profile.coresUsed / cores);
+  const contention = 1 + committedSlots(node) * Math.min(1, coresUsed / cores);
   const idleCores = (cores * idleShare) / contention;
-  const runS = profile.durationS / speedup(idleCores, profile.parallelShare);
+  const known = expected.slownessOf(node.id);
+  const slowness = known ?? speedup(expected.coresHere, parallelShare) / speedup(cores, parallelShare);
+  const idleS = expected.hereS * slowness;
+  const runS = (idleS * speedup(cores, parallelShare)) / speedup(idleCores, parallelShare);
   const free = freeSlots(node);
-  const queueWaitS = free > 0 ? 0 : (profile.durationS * (1 - free)) / Math.max(1, node.facts.slots);
+  const queueWaitS = free > 0 ? 0 : (idleS * (1 - free)) / Math.max(1, node.facts.slots);
   const rttS = node.rttMs / MS_PER_SECOND;
   const syncS = 0;
-  return { finishS: queueWaitS + runS + syncS + rttS, queueWaitS, runS, syncS, rttS, idleCores };
+  const slownessSource = known === null ? 'cores' : 'history';
+  const finishS = queueWaitS + runS + syncS + rttS;
+  return { finishS, queueWaitS, runS, syncS, rttS, idleCores, slowness, slownessSource };
 }
 
 /** Relative to one core; below one core the job gets just that part of it. */

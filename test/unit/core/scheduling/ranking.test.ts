@@ -2,11 +2,13 @@ import { describe, expect, test } from 'vitest';
 import { seededRandom } from '../../../../src/base/random.ts';
 import type { Candidate } from '../../../../src/core/scheduling/candidate.ts';
 import { rank } from '../../../../src/core/scheduling/ranking.ts';
-import { scoreOf } from '../../../../src/core/scheduling/score.ts';
+import { expectationOf, scoreOf } from '../../../../src/core/scheduling/score.ts';
 import { candidate } from './nodes.ts';
 
+const expected = (jobClass: 'heavy' | 'other') => expectationOf(jobClass, 4, null, () => null);
+const score = (jobClass: 'heavy' | 'other', node: Candidate) => scoreOf(jobClass, node, expected(jobClass));
 const order = (nodes: readonly Candidate[], seed = 1): string[] =>
-  rank('heavy', nodes, seededRandom(seed)).map(({ node }) => node.name);
+  rank('heavy', nodes, expected('heavy'), seededRandom(seed)).map(({ node }) => node.name);
 
 describe('the score', () => {
   test('each further job raises it, whether running, leased or asked for', () => {
@@ -16,7 +18,7 @@ describe('the score', () => {
         const running = Math.floor(jobs / 2);
         const load = { jobs_running: running, slots_free: 8 - Math.min(8, running) };
         const node = candidate('a', { facts: { cores, slots: 8 }, load, node: { inFlight: jobs - running } });
-        const { finishS } = scoreOf('heavy', node);
+        const { finishS } = score('heavy', node);
         expect(finishS, `${cores} cores, ${jobs} jobs`).toBeGreaterThan(before);
         before = finishS;
       }
@@ -25,18 +27,18 @@ describe('the score', () => {
 
   test('is the sum of its named terms', () => {
     const node = candidate('a', { load: { slots_free: 0, jobs_running: 4, cpu_percent: 50 }, node: { rttMs: 500 } });
-    const { finishS, queueWaitS, runS, syncS, rttS } = scoreOf('other', node);
+    const { finishS, queueWaitS, runS, syncS, rttS } = score('other', node);
     expect(finishS).toBe(queueWaitS + runS + syncS + rttS);
     expect(queueWaitS).toBeGreaterThan(0);
     expect(rttS).toBe(0.5);
   });
 
   test('a busy node is slower, more cores help heavy work', () => {
-    const idle = scoreOf('heavy', candidate('a')).finishS;
-    expect(scoreOf('heavy', candidate('a', { load: { cpu_percent: 95 } })).finishS).toBeGreaterThan(5 * idle);
-    expect(scoreOf('heavy', candidate('a', { facts: { cores: 32 } })).finishS).toBeLessThan(idle * 0.7);
-    expect(scoreOf('other', candidate('a', { facts: { cores: 32 } })).finishS).toBeCloseTo(
-      scoreOf('other', candidate('a')).finishS,
+    const idle = score('heavy', candidate('a')).finishS;
+    expect(score('heavy', candidate('a', { load: { cpu_percent: 95 } })).finishS).toBeGreaterThan(5 * idle);
+    expect(score('heavy', candidate('a', { facts: { cores: 32 } })).finishS).toBeLessThan(idle * 0.7);
+    expect(score('other', candidate('a', { facts: { cores: 32 } })).finishS).toBeCloseTo(
+      score('other', candidate('a')).finishS,
     );
   });
 });
