@@ -15,6 +15,7 @@ import { loadConfig, nodeName, type ConfigFlags } from './config.ts';
 import { serveControl } from './control-server.ts';
 import { connectDaemon } from './api-client.ts';
 import { openDaemonLog } from './daemon-log.ts';
+import { HistoryStore } from './history-store.ts';
 import { ensureHome, type Home } from './home.ts';
 import { acquireLock } from './lock.ts';
 import { LocalNode } from './local-node.ts';
@@ -81,11 +82,8 @@ async function runLocked(options: DaemonOptions): Promise<number> {
     alsoStderr: !flags.detached,
   });
   for (const folder of [home.jobs, home.workspaces]) mkdirSync(folder, { recursive: true, mode: 0o700 });
-  const audit = openAuditLog(
-    home.auditLog,
-    { bytesMax: config.audit.bytes_max, segmentsMax: config.audit.segments },
-    log,
-  );
+  const { bytes_max: bytesMax, segments: segmentsMax } = config.audit;
+  const audit = openAuditLog(home.auditLog, { bytesMax, segmentsMax }, log);
   for (const warning of warnings) log.warn(warning);
   logCrashes(log);
   const user = await resolveExecUser(config.exec.user, process.env);
@@ -99,6 +97,7 @@ async function runLocked(options: DaemonOptions): Promise<number> {
     factsFile: process.env['MESHWORK_FACTS_FILE'] ?? null,
     log,
   });
+  const history = await HistoryStore.open(home.history, () => node.id, log);
   const node = new LocalNode({
     home,
     config,
@@ -116,6 +115,7 @@ async function runLocked(options: DaemonOptions): Promise<number> {
     identity: await loadOrCreateIdentity(home.identity, Date.now()),
     name: nodeName(config),
     random: seededRandom(randomInt(2 ** 32)),
+    history,
     newLeaseId: () => base32(randomBytes(16)) as LeaseId,
     runnerPath: options.runnerPath,
     mdnsWorkerUrl: options.mdnsWorkerUrl,
@@ -136,6 +136,7 @@ async function runLocked(options: DaemonOptions): Promise<number> {
     await node.stop('could not start');
     throw error;
   } finally {
+    await history.close();
     audit.close();
     closeLog();
   }

@@ -3,7 +3,7 @@ import type { Random } from '../base/random.ts';
 import type { Origin } from '../core/scheduling/origin.ts';
 import type { Submission } from '../core/scheduling/origin-job.ts';
 import { place, type Placement, type RankedCandidate } from '../core/scheduling/placement.ts';
-import type { ToolRules } from '../core/scheduling/placement-request.ts';
+import type { JobHistory, ToolRules } from '../core/scheduling/placement-request.ts';
 import { reserveMessage } from '../core/scheduling/reserve-message.ts';
 import type { ExplainReport } from '../wire/api.ts';
 import type { JobMessage, Reason } from '../wire/jobs.ts';
@@ -21,13 +21,21 @@ export class ExplainService {
   readonly #origin: Origin;
   readonly #rules: ToolRules;
   readonly #random: Random;
+  readonly #historyOf: (submission: Submission) => JobHistory;
   readonly #send: (to: NodeId, message: JobMessage) => boolean;
   readonly #asked = new Map<string, (reasons: readonly Reason[]) => void>();
 
-  constructor(origin: Origin, rules: ToolRules, random: Random, send: (to: NodeId, message: JobMessage) => boolean) {
+  constructor(
+    origin: Origin,
+    rules: ToolRules,
+    random: Random,
+    historyOf: (submission: Submission) => JobHistory,
+    send: (to: NodeId, message: JobMessage) => boolean,
+  ) {
     this.#origin = origin;
     this.#rules = rules;
     this.#random = random;
+    this.#historyOf = historyOf;
     this.#send = send;
   }
 
@@ -42,8 +50,9 @@ export class ExplainService {
 
   async explain(submission: Submission): Promise<ExplainReport> {
     const request = submission.placement;
+    const [rules, random, history] = [this.#rules, this.#random, this.#historyOf(submission)];
     const decide = (refusals: ReadonlyMap<NodeId, readonly Reason[]>): Placement =>
-      place(request, { nodes: this.#origin.candidates(), rules: this.#rules, random: this.#random, refusals });
+      place(request, { nodes: this.#origin.candidates(), rules, random, refusals, history });
     const first = decide(new Map());
     const refusals = new Map<NodeId, readonly Reason[]>();
     const keep = (id: NodeId, reasons: readonly Reason[]): void => {
@@ -105,18 +114,24 @@ function reportOf(submission: Submission, placement: Placement): ExplainReport {
     would_run_on_id: chosen?.id ?? null,
     route: placement.kind === 'candidates' ? placement.route : '',
     candidates: placement.kind === 'candidates' ? placement.ordered.map((one) => candidateOf(one, one === chosen)) : [],
+    expected:
+      placement.kind === 'candidates'
+        ? { seconds_here: placement.expected.hereS, source: placement.expected.source }
+        : null,
     rejected: placement.rejected.map(({ id, name, reasons }) => ({ id, name, reasons })),
     ...(placement.kind === 'impossible' ? { error: { code: placement.code, message: placement.message } } : {}),
   };
 }
 
 function candidateOf(candidate: RankedCandidate, chosen: boolean): ExplainReport['candidates'][number] {
-  const { finishS, queueWaitS, runS, syncS, rttS } = candidate.score;
+  const { finishS, queueWaitS, runS, syncS, rttS, slowness, slownessSource } = candidate.score;
   return {
     id: candidate.id,
     name: candidate.name,
     score_s: finishS,
     terms: { queue_wait: queueWaitS, run: runS, sync: syncS, rtt: rttS },
+    slowness,
+    slowness_source: slownessSource,
     chosen,
   };
 }

@@ -2,8 +2,10 @@ import { messageOf } from '../base/errors.ts';
 import type { NodeId } from '../base/ids.ts';
 import type { Logger } from '../base/log.ts';
 import { MS_PER_SECOND } from '../base/units.ts';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { commandKey, type CommandKey } from '../core/history/command-key.ts';
 import { DurationHistory } from '../core/history/duration-history.ts';
+import type { JobHistory } from '../core/scheduling/placement-request.ts';
 import type { JobRecord } from '../wire/job-record.ts';
 import type { Command, JobSpec } from '../wire/job-spec.ts';
 import { readHistory, writeHistory } from './history-file.ts';
@@ -11,6 +13,8 @@ import { ProjectPlaces } from './project-place.ts';
 
 /** News are written so long after the first of them. */
 const WRITE_DELAY_MS = 10_000;
+/** Estimates made before others have a turn. */
+const ESTIMATES_A_TURN = 500;
 
 /** What is asked of a job's history: any `Submission` is one. */
 export interface Timed {
@@ -24,7 +28,7 @@ export interface Timed {
  */
 export class HistoryStore {
   readonly #path: string;
-  readonly #self: NodeId;
+  readonly #self: () => NodeId;
   readonly #log: Logger;
   readonly #history: DurationHistory;
   readonly #places = new ProjectPlaces();
@@ -33,15 +37,18 @@ export class HistoryStore {
   #writing: Promise<void> = Promise.resolve();
   #isFailing = false;
 
-  private constructor(path: string, self: NodeId, log: Logger, history: DurationHistory) {
+  private constructor(path: string, self: () => NodeId, log: Logger, history: DurationHistory) {
     this.#path = path;
     this.#self = self;
     this.#log = log;
     this.#history = history;
   }
 
-  /** @param path of history.json, whose folder exists; what cannot be used is made anew, with a line in the log */
-  static async open(path: string, self: NodeId, log: Logger): Promise<HistoryStore> {
+  /**
+   * @param path of history.json, whose folder exists; what cannot be used is made anew, with a line in the log
+   * @param self this node, which may get another id with another mesh; not asked while this opens
+   */
+  static async open(path: string, self: () => NodeId, log: Logger): Promise<HistoryStore> {
     const read = await readHistory(path);
     if (!read.ok) log.warn('the history of durations cannot be used and begins anew', { path, error: read.error });
     const snapshot = read.ok ? read.value : null;
@@ -66,19 +73,29 @@ export class HistoryStore {
     return this.#here(this.#keyOf(cwd, command));
   }
 
-  /** Of a job; cheap when asked again for the same object. */
-  durationOf(job: Timed): number | null {
-    const key = this.#keys.get(job) ?? this.#keyOf(job.cwd.path, job.command);
-    this.#keys.set(job, key);
-    return this.#here(key);
+  /** Of many commands in one directory, seconds each; null where nobody knows. */
+  async estimates(cwd: string, commands: readonly string[]): Promise<(number | null)[]> {
+    const found: (number | null)[] = [];
+    for (const line of commands) {
+      found.push(this.estimate(cwd, { kind: 'line', line }));
+      if (found.length % ESTIMATES_A_TURN === 0) await nextTurn();
+    }
+    return found;
   }
 
+  /** What placement asks of a job; cheap when asked again for the same object. */
+  readonly of = (job: Timed): JobHistory => {
+    const key = this.#keys.get(job) ?? this.#keyOf(job.cwd.path, job.command);
+    this.#keys.set(job, key);
+    return { durationS: this.#here(key), slownessOf: this.#slownessOf };
+  };
+
   /** How many times longer commands take there than here; null where too little is known. */
-  slownessOf(node: NodeId): number | null {
-    if (node === this.#self) return 1;
+  readonly #slownessOf = (node: NodeId): number | null => {
+    if (node === this.#self()) return 1;
     const there = this.#history.slownessOf(node);
-    return there === null ? null : there / (this.#history.slownessOf(this.#self) ?? 1);
-  }
+    return there === null ? null : there / (this.#history.slownessOf(this.#self()) ?? 1);
+  };
 
   /** Writes what is new. */
   async close(): Promise<void> {
@@ -92,7 +109,7 @@ export class HistoryStore {
 
   #here(key: CommandKey): number | null {
     const seconds = this.#history.estimate(key);
-    return seconds === null ? null : seconds * (this.#history.slownessOf(this.#self) ?? 1);
+    return seconds === null ? null : seconds * (this.#history.slownessOf(this.#self()) ?? 1);
   }
 
   #write(): Promise<void> {

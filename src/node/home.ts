@@ -14,6 +14,7 @@ export interface Home {
   readonly jobs: string;
   /** What runs and ran here. */
   readonly executorJournal: string;
+  readonly history: string;
   readonly workspaces: string;
   readonly auditLog: string;
   readonly daemonLog: string;
@@ -36,6 +37,7 @@ export function homeAt(path: string): Home {
     runnerSocket: at('runner.sock'),
     jobs: at('jobs'),
     executorJournal: at('jobs/executor.journal'),
+    history: at('jobs/history.json'),
     workspaces: at('workspaces'),
     auditLog: at('audit.log'),
     daemonLog: at('daemon.log'),

@@ -23,6 +23,7 @@ import type { ApiHandlers } from './control-server.ts';
 import { CoreLoop, nowMs } from './core-loop.ts';
 import type { ExecutorService } from './executor-service.ts';
 import { ExplainService } from './explain-service.ts';
+import type { HistoryStore } from './history-store.ts';
 import type { Home } from './home.ts';
 import { prepareJob } from './job-preparation.ts';
 import { localExecutor } from './local-executor.ts';
@@ -54,6 +55,7 @@ export interface LocalNodeOptions {
   readonly identity: LoadedIdentity;
   readonly name: string;
   readonly random: Random;
+  readonly history: HistoryStore;
   readonly newLeaseId: () => LeaseId;
   readonly runnerPath: string;
   readonly mdnsWorkerUrl: URL;
@@ -120,7 +122,9 @@ export class LocalNode {
       // Origins do not take up again what they lost sight of yet.
       originGraceMs: 0,
     });
-    this.#explain = new ExplainService(this.#origin, rules, random, (to, message) => this.#toExecutor(to, message));
+    this.#explain = new ExplainService(this.#origin, rules, random, options.history.of, (to, message) =>
+      this.#toExecutor(to, message),
+    );
     this.#origins = this.#newOriginService();
     this.#executors = this.#newExecutorService();
     this.#jobs = new MeshJobs({

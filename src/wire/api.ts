@@ -224,6 +224,9 @@ export interface ExplainCandidate {
   readonly score_s: number;
   /** What the score is made of, seconds each. */
   readonly terms: Readonly<Record<string, number>>;
+  /** How many times longer it takes there than here, both idle, and from what that is known. */
+  readonly slowness: number;
+  readonly slowness_source: 'history' | 'cores';
   readonly chosen: boolean;
 }
 
@@ -236,6 +239,8 @@ export interface ExplainReport {
   readonly would_run_on: string | null;
   readonly would_run_on_id: string | null;
   readonly route: string;
+  /** How long it is taken to run on this node, idle, from earlier runs or for its class; null where nothing can run it. */
+  readonly expected: { readonly seconds_here: number; readonly source: 'history' | 'class' } | null;
   readonly candidates: readonly ExplainCandidate[];
   /** Every other node with all the reasons against it. */
   readonly rejected: readonly { readonly id: string; readonly name: string; readonly reasons: readonly Reason[] }[];

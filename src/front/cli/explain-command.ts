@@ -36,11 +36,18 @@ export function explainView(report: ExplainReport): string {
     const [what = ''] = report.error.message.split(/, so nothing ran:\n|\n/);
     lines.push(`runs on   no node: ${escapeControls(what)}`);
   }
+  if (report.expected !== null) {
+    const source = report.expected.source === 'history' ? 'from earlier runs' : `assumed of what is ${report.class}`;
+    lines.push(`takes     about ${round(report.expected.seconds_here)} s here (${source})`);
+  }
   if (report.candidates.length > 0) lines.push('', 'candidates, best first (estimated seconds to finish):');
   for (const candidate of report.candidates) {
     const terms = Object.entries(candidate.terms).map(([name, value]) => `${name} ${round(value)}`);
+    const mark = candidate.chosen ? '>' : ' ';
+    const slow =
+      candidate.slowness_source === 'history' ? `  (takes ${round(candidate.slowness)} × as long as here)` : '';
     lines.push(
-      `  ${candidate.chosen ? '>' : ' '} ${escapeControls(candidate.name)}  ${round(candidate.score_s)} s  = ${terms.join(' + ')}`,
+      `  ${mark} ${escapeControls(candidate.name)}  ${round(candidate.score_s)} s  = ${terms.join(' + ')}${slow}`,
     );
   }
   if (report.rejected.length > 0) lines.push('', 'not considered:');

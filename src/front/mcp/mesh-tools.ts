@@ -70,6 +70,7 @@ const NOTHING_EXPLAINED = {
   would_run_on: null,
   would_run_on_id: null,
   route: '',
+  expected: null,
   candidates: [],
   rejected: [],
 };

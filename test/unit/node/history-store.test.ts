@@ -22,12 +22,12 @@ function logTo(lines: string[]) {
 describe('the history of durations', () => {
   it('is there again after a restart, readable by its owner alone, without a word of a command', async () => {
     const path = join(folder(), 'history.json');
-    const store = await HistoryStore.open(path, SELF, silentLogger);
+    const store = await HistoryStore.open(path, () => SELF, silentLogger);
     store.record('/p', line('login --password hunter2'), SELF, 12.5);
     await store.close();
     expect(readFileSync(path, 'utf8')).not.toContain('hunter2');
     expect(statSync(path).mode & 0o777).toBe(0o600);
-    const again = await HistoryStore.open(path, SELF, silentLogger);
+    const again = await HistoryStore.open(path, () => SELF, silentLogger);
     expect(again.estimate('/p', line('login --password hunter2'))).toBe(12.5);
     expect(again.estimate('/q', line('login --password hunter2'))).toBeNull();
     await again.close();
@@ -39,11 +39,11 @@ describe('the history of durations', () => {
       const path = join(folder(), 'history.json');
       writeFileSync(path, content);
       const lines: string[] = [];
-      const store = await HistoryStore.open(path, SELF, logTo(lines));
+      const store = await HistoryStore.open(path, () => SELF, logTo(lines));
       expect(lines).toEqual([expect.stringContaining('cannot be used and begins anew')]);
       store.record('/p', line('make'), SELF, 1);
       await store.close();
-      expect((await HistoryStore.open(path, SELF, silentLogger)).estimate('/p', line('make'))).toBe(1);
+      expect((await HistoryStore.open(path, () => SELF, silentLogger)).estimate('/p', line('make'))).toBe(1);
     },
   );
 
@@ -52,7 +52,7 @@ describe('the history of durations', () => {
     const path = join(inside, 'gone', 'history.json');
     mkdirSync(join(inside, 'gone'));
     const lines: string[] = [];
-    const store = await HistoryStore.open(path, SELF, logTo(lines));
+    const store = await HistoryStore.open(path, () => SELF, logTo(lines));
     rmSync(join(inside, 'gone'), { recursive: true });
     for (const seconds of [1, 2]) {
       store.record('/p', line('make'), SELF, seconds);
@@ -63,20 +63,22 @@ describe('the history of durations', () => {
   });
 
   it('tells figures as on this node', async () => {
-    const store = await HistoryStore.open(join(folder(), 'history.json'), SELF, silentLogger);
-    expect([store.slownessOf(SELF), store.slownessOf(OTHER)]).toEqual([1, null]);
+    const store = await HistoryStore.open(join(folder(), 'history.json'), () => SELF, silentLogger);
+    const job = { command: line('make new'), cwd: { path: '/p' } };
+    expect([SELF, OTHER].map(store.of(job).slownessOf)).toEqual([1, null]);
     for (let n = 0; n < 9; n += 1) {
       store.record('/p', line(`make c${n}x`), OTHER, 20);
       store.record('/p', line(`make c${n}x`), SELF, 5);
     }
-    expect(store.slownessOf(OTHER)).toBeCloseTo(4, 5);
+    expect(store.of(job).slownessOf(OTHER)).toBeCloseTo(4, 5);
     store.record('/p', line('make new'), OTHER, 40);
     expect(store.estimate('/p', line('make new'))).toBeCloseTo(10, 5);
-    expect(store.durationOf({ command: line('make new'), cwd: { path: '/p' } })).toBeCloseTo(10, 5);
+    expect(store.of(job).durationS).toBeCloseTo(10, 5);
+    expect(await store.estimates('/p', ['make new', 'never'])).toEqual([store.of(job).durationS, null]);
   });
 
   it('counts success only', async () => {
-    const store = await HistoryStore.open(join(folder(), 'history.json'), SELF, silentLogger);
+    const store = await HistoryStore.open(join(folder(), 'history.json'), () => SELF, silentLogger);
     const spec = { cwd: '/p', command: line('make'), terminal: null } as JobSpec;
     const done = { reason: 'exited', return_code: 0, executed_on_id: SELF, duration_ms: 3000 } as JobRecord;
     for (const other of [{ return_code: 1 }, { reason: 'timeout' }, { executed_on_id: null }, { duration_ms: 0 }]) {

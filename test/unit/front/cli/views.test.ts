@@ -95,9 +95,26 @@ describe('the text of explain', () => {
     would_run_on: 'desk',
     would_run_on_id: 'a'.repeat(52),
     route: 'desk: the best of 2',
+    expected: { seconds_here: 12.34, source: 'history' },
     candidates: [
-      { id: 'a'.repeat(52), name: 'desk', score_s: 1.23456, terms: { queue_wait: 0, run: 1.2 }, chosen: true },
-      { id: 'b'.repeat(52), name: 'lap', score_s: 2, terms: { run: 2 }, chosen: false },
+      {
+        id: 'a'.repeat(52),
+        name: 'desk',
+        score_s: 1.23456,
+        terms: { queue_wait: 0, run: 1.2 },
+        slowness: 1,
+        slowness_source: 'cores',
+        chosen: true,
+      },
+      {
+        id: 'b'.repeat(52),
+        name: 'lap',
+        score_s: 2,
+        terms: { run: 2 },
+        slowness: 5,
+        slowness_source: 'history',
+        chosen: false,
+      },
     ],
     rejected: [
       {
@@ -115,7 +132,8 @@ describe('the text of explain', () => {
     const view = explainView(report);
     expect(view).toMatch(/^class +heavy \(cargo build\)\ntools +cargo\nruns on +desk\nroute +desk: the best of 2$/m);
     expect(view).toContain('> desk  1.235 s  = queue_wait 0 + run 1.2');
-    expect(view).toContain('  lap  2 s  = run 2');
+    expect(view).toContain('  lap  2 s  = run 2  (takes 5 × as long as here)');
+    expect(view).toContain('\ntakes     about 12.34 s here (from earlier runs)\n');
     expect(view).toMatch(/not considered:\n.*; is full$/m);
     expect(view).not.toMatch(CONTROLS);
   });
@@ -124,6 +142,7 @@ describe('the text of explain', () => {
     const nowhere = {
       ...report,
       would_run_on: null,
+      expected: null,
       candidates: [],
       error: { code: 'no_capable_node', message: 'none has a gpu' },
     };

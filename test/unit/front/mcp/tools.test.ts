@@ -214,6 +214,7 @@ describe('explain_route', () => {
       would_run_on: null,
       would_run_on_id: null,
       route: '',
+      expected: null,
       candidates: [],
       rejected: Array.from({ length: 400 }, (_, id) => ({
         id: node(id).id,
