@@ -56,7 +56,7 @@ export interface ApiHandlers {
   leave(): Promise<ApiResults['leave']>;
   down(params: ApiParams<'down'>): Promise<ApiResults['down']>;
   restart(): Promise<ApiResults['restart']>;
-  estimate(params: ApiParams<'estimate'>): ApiResults['estimate'];
+  estimate(params: ApiParams<'estimate'>): Promise<ApiResults['estimate']>;
   /** Opens the client's streams before it returns, so that no frame of theirs is missed. */
   submit(
     params: ApiParams<'submit'>,

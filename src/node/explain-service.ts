@@ -12,6 +12,13 @@ import type { JobMessage, Reason } from '../wire/jobs.ts';
 const ANSWER_MS_MAX = 2000;
 const ASKED_MAX = 1024;
 
+/** What a placement is decided on beside the nodes. */
+export interface ExplainBasis {
+  readonly rules: ToolRules;
+  readonly random: Random;
+  readonly historyOf: (submission: Submission) => JobHistory;
+}
+
 /**
  * Explains a placement: decides as for a real job, and asks every candidate with a dry run, so that reasons which only
  * an executor knows (its directory, its policy) are in the answer. Nodes that are out already are asked too: all reasons
@@ -19,23 +26,13 @@ const ASKED_MAX = 1024;
  */
 export class ExplainService {
   readonly #origin: Origin;
-  readonly #rules: ToolRules;
-  readonly #random: Random;
-  readonly #historyOf: (submission: Submission) => JobHistory;
+  readonly #basis: ExplainBasis;
   readonly #send: (to: NodeId, message: JobMessage) => boolean;
   readonly #asked = new Map<string, (reasons: readonly Reason[]) => void>();
 
-  constructor(
-    origin: Origin,
-    rules: ToolRules,
-    random: Random,
-    historyOf: (submission: Submission) => JobHistory,
-    send: (to: NodeId, message: JobMessage) => boolean,
-  ) {
+  constructor(origin: Origin, basis: ExplainBasis, send: (to: NodeId, message: JobMessage) => boolean) {
     this.#origin = origin;
-    this.#rules = rules;
-    this.#random = random;
-    this.#historyOf = historyOf;
+    this.#basis = basis;
     this.#send = send;
   }
 
@@ -50,7 +47,8 @@ export class ExplainService {
 
   async explain(submission: Submission): Promise<ExplainReport> {
     const request = submission.placement;
-    const [rules, random, history] = [this.#rules, this.#random, this.#historyOf(submission)];
+    const { rules, random, historyOf } = this.#basis;
+    const history = historyOf(submission);
     const decide = (refusals: ReadonlyMap<NodeId, readonly Reason[]>): Placement =>
       place(request, { nodes: this.#origin.candidates(), rules, random, refusals, history });
     const first = decide(new Map());

@@ -14,6 +14,7 @@ export interface Home {
   readonly jobs: string;
   /** What runs and ran here. */
   readonly executorJournal: string;
+  /** How long commands took. */
   readonly history: string;
   readonly workspaces: string;
   readonly auditLog: string;

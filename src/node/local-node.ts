@@ -86,8 +86,9 @@ export class LocalNode {
   constructor(options: LocalNodeOptions) {
     const { config, log, random } = options;
     this.#options = options;
+    const stackOf = (error: unknown): string => (error instanceof Error ? (error.stack ?? '') : '');
     this.#loop = new CoreLoop((error) =>
-      log.error('a step failed', { error: messageOf(error), stack: error instanceof Error ? error.stack : '' }),
+      log.error('a step failed', { error: messageOf(error), stack: stackOf(error) }),
     );
     this.#down = new Promise((resolve) => {
       this.#settleDown = resolve;
@@ -122,9 +123,8 @@ export class LocalNode {
       // Origins do not take up again what they lost sight of yet.
       originGraceMs: 0,
     });
-    this.#explain = new ExplainService(this.#origin, rules, random, options.history.of, (to, message) =>
-      this.#toExecutor(to, message),
-    );
+    const basis = { rules, random, historyOf: options.history.of };
+    this.#explain = new ExplainService(this.#origin, basis, (to, message) => this.#toExecutor(to, message));
     this.#origins = this.#newOriginService();
     this.#executors = this.#newExecutorService();
     this.#jobs = new MeshJobs({
@@ -207,7 +207,7 @@ export class LocalNode {
         throw new MeshError('later_stage', 'detach comes in a later release; nothing was done');
       },
       resize: () => false,
-      estimate: ({ commands }) => ({ seconds: commands.map(() => null) }),
+      estimate: async ({ cwd, commands }) => ({ seconds: await this.#options.history.estimates(cwd, commands) }),
       restart: () => {
         throw new MeshError('later_stage', 'restart comes in a later release; nothing was done');
       },

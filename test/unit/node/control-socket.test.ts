@@ -88,7 +88,7 @@ class FakeDaemon {
     job: () => Promise.reject(new MeshError('job_unknown', 'no such job')),
     wait: () => Promise.reject(new MeshError('job_unknown', 'no such job')),
     logs: () => Promise.reject(new MeshError('job_unknown', 'no such job')),
-    estimate: ({ commands }) => ({ seconds: commands.map(() => null) }),
+    estimate: async ({ commands }) => ({ seconds: commands.map(() => null) }),
     restart: () => Promise.resolve({ jobs_running: 0, flags: [], detached: true }),
     nesting: {
       depthOf: (job) => (job === this.running ? this.depth : null),
