@@ -1,7 +1,6 @@
 import { createDiscovery } from '../adapters/mdns/discovery.ts';
 import type { LocalDirectories } from '../adapters/os/directories.ts';
 import type { NodeProbe } from '../adapters/os/system-probe.ts';
-import { KNOWN_TOOLS } from '../adapters/os/tool-list.ts';
 import type { LoadedIdentity } from '../adapters/tls/identity.ts';
 import { MeshError, messageOf } from '../base/errors.ts';
 import type { LeaseId, NodeId } from '../base/ids.ts';
@@ -9,7 +8,6 @@ import type { Logger } from '../base/log.ts';
 import type { Random } from '../base/random.ts';
 import { Executor } from '../core/jobs/executor.ts';
 import type { ClassLists } from '../core/policy/class-lists.ts';
-import { compatible, pinSatisfied } from '../core/policy/tool-versions.ts';
 import { Origin } from '../core/scheduling/origin.ts';
 import type { RunRequest } from '../ports/runner.ts';
 import type { DetectedFacts, LoginEnvironment } from '../ports/system.ts';
@@ -34,6 +32,7 @@ import { MeshJobs } from './mesh-jobs.ts';
 import { nodeViews, statusReport } from './node-views.ts';
 import { newJobId, OriginService } from './origin-service.ts';
 import { RunnerHost } from './runner-host.ts';
+import { TOOL_RULES } from './tool-rules.ts';
 import { VERSION } from './version.ts';
 
 const SAMPLE_MS = 1000;
@@ -93,7 +92,6 @@ export class LocalNode {
     this.#down = new Promise((resolve) => {
       this.#settleDown = resolve;
     });
-    const rules = { compatible, pinSatisfied, isCatalogued: (tool: string) => KNOWN_TOOLS.has(tool) };
     this.#control = new MeshControl({
       home: options.home,
       identity: options.identity,
@@ -111,7 +109,7 @@ export class LocalNode {
       log,
       onLost: (message) => this.#executors.runnerLost(message),
     });
-    this.#origin = new Origin({ nodes: () => this.#views(), rules, random });
+    this.#origin = new Origin({ nodes: () => this.#views(), rules: TOOL_RULES, random });
     this.#executor = new Executor({
       slots: 0,
       facts: () => this.#facts(),
@@ -123,7 +121,7 @@ export class LocalNode {
       // Origins do not take up again what they lost sight of yet.
       originGraceMs: 0,
     });
-    const basis = { rules, random, historyOf: options.history.of };
+    const basis = { rules: TOOL_RULES, random, historyOf: options.history.of };
     this.#explain = new ExplainService(this.#origin, basis, (to, message) => this.#toExecutor(to, message));
     this.#origins = this.#newOriginService();
     this.#executors = this.#newExecutorService();
