@@ -41,7 +41,7 @@ async function runBuild(mesh, mcp) {
   const job = await buildJob(mesh.folder);
   heading(`cluster_bash: ${job.title}`);
   console.log(`$ ${job.command}`);
-  const build = await mcp.call('cluster_bash', { command: job.command, cwd: job.cwd, timeout_s: 240 });
+  const build = await mcp.call('cluster_bash', { command: job.command, cwd: job.cwd, timeout_s: 240, wait_s: 270 });
   ran.push({ tool: 'cluster_bash', label: job.title, run: build });
   check(build.return_code === 0, `the build ended with ${build.return_code}: ${build.stdout}${build.stderr}`);
   console.log(`ran on ${build.executed_on} (${build.route}), exit ${build.return_code}, ${seconds(build.duration_ms)}`);
@@ -61,7 +61,7 @@ async function runTests(mcp) {
     .sort();
   heading(`parallel_execute: ${files.length} of this project's test files, one command each`);
   const commands = files.map((file) => `npx vitest run --project unit ${file}`);
-  const batch = await mcp.call('parallel_execute', { commands, cwd: CHECKOUT, timeout_s: 120 });
+  const batch = await mcp.call('parallel_execute', { commands, cwd: CHECKOUT, timeout_s: 120, wait_s: 270 });
   for (const [index, run] of batch.results.entries()) {
     ran.push({ tool: 'parallel_execute', label: files[index], run });
   }

@@ -1,9 +1,9 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { MeshError } from '../../base/errors.ts';
+import { MeshError, messageOf } from '../../base/errors.ts';
 import type { ApiClient } from '../../node/api-client.ts';
 
 /** What the tools use of the daemon: a part of ApiClient, so that tests can stand in for it. */
-export type DaemonApi = Pick<ApiClient, 'call' | 'submit' | 'logs' | 'closed' | 'close'>;
+export type DaemonApi = Pick<ApiClient, 'call' | 'submit' | 'logs' | 'closed' | 'whenClosed' | 'close'>;
 
 /** `[mcp]` of the daemon's settings. */
 export interface DaemonSettings {
@@ -22,16 +22,29 @@ export interface Daemon {
 const TRIES_MAX = 5;
 const TRY_AGAIN_MS = 200;
 
+/**
+ * A daemon that crashed below calls that wait for it is started again after so long: not at once, since who restarts it
+ * (`meshwork restart`) gives it the flags that it had.
+ */
+const START_AFTER_MS = 4000;
+
 /** The one connection of this server, made when it is first needed and again after it was lost. */
 export class DaemonConnection {
   readonly #open: () => Promise<DaemonApi>;
+  readonly #warn: (text: string) => void;
+  readonly #startAfterMs: number;
   #current: Promise<Daemon> | null = null;
   #api: DaemonApi | null = null;
   #ended = false;
 
   /** @param open connects, and starts the daemon where none runs */
-  constructor(open: () => Promise<DaemonApi>) {
+  constructor(
+    open: () => Promise<DaemonApi>,
+    options: { readonly warn?: (text: string) => void; readonly startAfterMs?: number } = {},
+  ) {
     this.#open = open;
+    this.#warn = options.warn ?? (() => undefined);
+    this.#startAfterMs = options.startAfterMs ?? START_AFTER_MS;
   }
 
   /** @throws MeshError where the daemon cannot be reached or started; the next call tries again */
@@ -67,6 +80,7 @@ export class DaemonConnection {
         }
         const { mcp } = await api.call('settings', {});
         this.#api = api;
+        void this.#watch(api);
         return {
           api,
           settings: { timeoutS: mcp.timeout_s, waitS: mcp.wait_s > 0 ? mcp.wait_s : null, roots: mcp.roots },
@@ -76,6 +90,25 @@ export class DaemonConnection {
         if (!goingDown || tries >= TRIES_MAX) throw error;
         await delay(TRY_AGAIN_MS);
       }
+    }
+  }
+
+  /** Jobs and logs on a connection wait for their daemon to come back (ApiClient): somebody has to start it. */
+  async #watch(api: DaemonApi): Promise<void> {
+    for (;;) {
+      const lost = api.whenClosed;
+      await lost;
+      await delay(this.#startAfterMs);
+      if (this.#ended || api.closed) return;
+      // Another one is there by now: that one is watched.
+      if (api.whenClosed !== lost) continue;
+      try {
+        (await this.#open()).close();
+      } catch (error) {
+        this.#warn(`the daemon went away and could not be started again: ${messageOf(error)}`);
+        return;
+      }
+      await delay(this.#startAfterMs);
     }
   }
 }

@@ -1,8 +1,9 @@
+import { MeshError } from '../../base/errors.ts';
 import { MS_PER_SECOND } from '../../base/units.ts';
 import type { JobRecord, LogStream } from '../../node/api-types.ts';
 import type { DaemonApi } from './daemon-connection.ts';
 import { jobFacts, jobNotices } from './job-facts.ts';
-import { LOOK_AGAIN_MS, Reading, readOutput, type Piece } from './job-reading.ts';
+import { readOutput, type Piece, type Reading } from './job-reading.ts';
 import { RESULT_CHARS_MAX } from './run-report.ts';
 import { jsonChars, shown } from './shown-text.ts';
 import type { JsonDocument } from './tool.ts';
@@ -11,6 +12,9 @@ import type { JsonDocument } from './tool.ts';
 const END_WAIT_MS_MAX = 2000;
 /** The longest notices and `next` that are added to a document whose room was shared out. */
 const SLACK_CHARS = 1500;
+
+/** What the node that kept the output is asked in vain for. */
+const WITHOUT_OUTPUT: ReadonlySet<string> = new Set(['job_unknown', 'job_expired', 'job_unreachable', 'io']);
 
 export interface OutputWish {
   readonly job: string;
@@ -29,11 +33,8 @@ export interface OutputWish {
  * @throws MeshError `job_unknown`, `job_ambiguous`, `job_expired`, `job_unreachable`, `offset_out_of_range`
  */
 export async function outputDocument(api: DaemonApi, wish: OutputWish): Promise<JsonDocument> {
-  const deadlineMs = performance.now() + wish.waitS * MS_PER_SECOND;
-  const { job, attempts } = await startedOrDue(api, wish, deadlineMs);
-  const waitMs = Math.max(0, deadlineMs - performance.now());
-  const reading = attempts === 0 ? new Reading(0) : await readOutput(api, { ...wish, job, waitMs });
-  const record = await recordAfter(api, job, reading.hasEnded);
+  const reading = await readOutput(api, { ...wish, waitMs: wish.waitS * MS_PER_SECOND });
+  const record = await recordAfter(api, reading);
   const facts = jobFacts(record);
   const room = RESULT_CHARS_MAX - jsonChars(facts) - jsonChars(jobNotices(record)) - SLACK_CHARS;
   const piece = reading.piece(wish.bytesMax, room);
@@ -50,17 +51,34 @@ export async function outputDocument(api: DaemonApi, wish: OutputWish): Promise<
   };
 }
 
-/** A job that waits for a slot has no output yet: the wait for its start counts. */
-async function startedOrDue(api: DaemonApi, wish: OutputWish, deadlineMs: number): Promise<JobRecord> {
-  let record = await api.call('job', { job: wish.job });
-  for (;;) {
-    const leftMs = deadlineMs - performance.now();
-    if (record.attempts > 0 || record.state === 'finished' || leftMs <= 0 || wish.signal.aborted) return record;
-    record = await api.call('wait', { job: record.job, wait_ms: Math.ceil(Math.min(LOOK_AGAIN_MS, leftMs)) });
+/**
+ * The document of a job whose output cannot be read, where the job itself is known.
+ *
+ * @param why what reading it was refused with
+ * @throws what it was given where nothing is known of the job
+ */
+export async function outputless(api: DaemonApi, wish: OutputWish, why: unknown): Promise<JsonDocument> {
+  if (!(why instanceof MeshError) || !WITHOUT_OUTPUT.has(why.code)) throw why;
+  let record: JobRecord;
+  try {
+    record = await api.call('job', { job: wish.job });
+  } catch (error) {
+    // The same is not known twice: the first answer is about what was asked for.
+    throw error instanceof MeshError && error.code === 'lost' ? error : why;
   }
+  return {
+    notices: jobNotices(record),
+    stream: wish.stream,
+    offset: wish.offset,
+    next_offset: wish.offset,
+    at_end: false,
+    output: '',
+    ...jobFacts(record),
+    error: { code: why.code, message: shown(why.message) },
+  };
 }
 
-async function recordAfter(api: DaemonApi, job: string, hasEnded: boolean): Promise<JobRecord> {
+function recordAfter(api: DaemonApi, { job, hasEnded }: Reading): Promise<JobRecord> {
   return hasEnded ? api.call('wait', { job, wait_ms: END_WAIT_MS_MAX }) : api.call('job', { job });
 }
 

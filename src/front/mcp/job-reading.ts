@@ -6,10 +6,10 @@ import { bytesOfText, CHARACTER_BYTES_MAX, textSlice } from './utf8-slice.ts';
 /** After the first new bytes a little more is waited for: a call for each line of a build would be many. */
 const GATHER_MS = 1000;
 /** A job that waits for a slot has no output to follow: it is looked at again after so long. */
-export const LOOK_AGAIN_MS = 1000;
+const LOOK_AGAIN_MS = 1000;
 
 export interface ReadWish {
-  /** A whole id. */
+  /** An id, or the beginning of one. */
   readonly job: string;
   readonly stream: LogStream;
   readonly offset: number;
@@ -51,7 +51,7 @@ export async function readOutput(api: DaemonApi, wish: ReadWish): Promise<Readin
     reading = await readOnce(api, wish, leftMs());
     if (reading.saysAnything || leftMs() === 0) break;
     // It has no output that could be followed: it waits for a slot, or for its node.
-    await api.call('wait', { job: wish.job, wait_ms: Math.ceil(Math.min(LOOK_AGAIN_MS, leftMs())) });
+    await api.call('wait', { job: reading.job, wait_ms: Math.ceil(Math.min(LOOK_AGAIN_MS, leftMs())) });
   }
   return reading;
 }
@@ -100,6 +100,7 @@ export class Reading {
   #behindGap: number | null = null;
   #ended = false;
   #attempt = 1;
+  #job = '';
 
   constructor(offset: number) {
     this.#offset = offset;
@@ -135,7 +136,13 @@ export class Reading {
     else this.#behindGap = to;
   }
 
-  finish(answer: { readonly ended: boolean; readonly attempt: number }): void {
+  /** The whole id, once the read is over. */
+  get job(): string {
+    return this.#job;
+  }
+
+  finish(answer: { readonly job: string; readonly ended: boolean; readonly attempt: number }): void {
+    this.#job = answer.job;
     this.#ended = answer.ended && this.runAgain === null;
     this.#attempt = answer.attempt;
   }

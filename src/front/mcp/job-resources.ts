@@ -74,7 +74,7 @@ export const jobResource = (job: string): Resource => ({
 async function resourceDocument(api: DaemonApi, name: string): Promise<JsonDocument> {
   const record = await api.call('job', { job: name });
   const facts = { notices: jobNotices(record), ...jobFacts(record) };
-  if (record.attempts === 0) return { ...facts, output: '' };
+  if (record.executed_on_id === null) return { ...facts, output: '' };
   const offset = Math.max(0, record.stdout_bytes + record.stderr_bytes - TAIL_BYTES_MAX);
   const reading = await readOutput(api, {
     job: record.job,

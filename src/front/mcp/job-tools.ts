@@ -2,7 +2,7 @@ import type { JobRecord } from '../../node/api-types.ts';
 import type { DaemonApi } from './daemon-connection.ts';
 import { askDaemon, failed } from './daemon-question.ts';
 import { jobFacts, jobNameOf, jobNotices, listedJob } from './job-facts.ts';
-import { outputDocument } from './job-output.ts';
+import { outputDocument, outputless } from './job-output.ts';
 import { asManyAsFit } from './listed.ts';
 import { jobListSchema, jobOutputSchema, jobSchema } from './result-schemas.ts';
 import { briefNotices, RESULT_CHARS_MAX } from './run-report.ts';
@@ -45,7 +45,11 @@ When the job has ended, state is "finished" and return_code, success and reason 
       return askDaemon(parts, none, async ({ api, settings }) => {
         const { usualS } = waitOf(undefined, settings, client);
         const wish = { job: jobNameOf(job_id), offset, stream, waitS: wait_s, bytesMax: max_bytes, usualS, signal };
-        return { document: await outputDocument(api, wish), isError: false };
+        try {
+          return { document: await outputDocument(api, wish), isError: false };
+        } catch (error) {
+          return { document: await outputless(api, wish, error), isError: true };
+        }
       });
     },
   };

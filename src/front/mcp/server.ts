@@ -38,10 +38,13 @@ export async function runMcpServer(options: McpServerOptions): Promise<number> {
     process.stderr.write(`meshwork: ${text}\n`);
   };
   const ended = endOfClient();
-  const connection = new DaemonConnection(async () => {
-    const { api } = await ensureDaemon(options.home, 'mcp', { cliPath: options.cliPath, flags: [] });
-    return api;
-  });
+  const connection = new DaemonConnection(
+    async () => {
+      const { api } = await ensureDaemon(options.home, 'mcp', { cliPath: options.cliPath, flags: [] });
+      return api;
+    },
+    { warn },
+  );
   const parts: ToolParts = {
     connection,
     directory: new WorkingDirectory(projectDirectory()),

@@ -33,6 +33,7 @@ type Submitted = (spec: JobSpec, io: JobIo) => Promise<RunObject>;
 /** A daemon that answers as it is told; every submitted job is handed to `onSubmit`. */
 export class FakeDaemon implements DaemonApi {
   closed = false;
+  whenClosed: Promise<string> = new Promise(() => undefined);
   readonly specs: JobSpec[] = [];
   readonly calls: { readonly method: string; readonly params: unknown }[] = [];
   readonly #onSubmit: Submitted;

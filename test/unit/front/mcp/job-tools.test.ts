@@ -87,24 +87,19 @@ describe('job_output', () => {
     expect(await call).toMatchObject({ document: { output: '' } });
   });
 
-  it('waits for the start of a job that is queued, and for the record of the end of one that ended', async () => {
-    const records = [
-      recordOf({ state: 'queued', attempts: 0, detail: 'waits for a slot: 2nd of 5', queue_position: 2 }),
-      recordOf(),
-      recordOf(FINISHED),
-    ];
-    const next = () => records.shift() ?? recordOf(FINISHED);
-    const daemon = new FakeDaemon(undefined, { job: next, wait: next });
+  it('waits for the record of the end of a job whose output has ended', async () => {
+    const daemon = daemonWith(recordOf(), recordOf(FINISHED));
     daemon.onLogs = logOf(Buffer.from('out\n'), { ended: true });
     const { document } = await jobOutput(of(daemon)).run({ job_id: ID, wait_s: 60 }, quiet());
     expect(document).toMatchObject({ output: 'out\n', at_end: true, state: 'finished', return_code: 3 });
-    expect(daemon.calls.map(({ method }) => method)).toEqual(['settings', 'job', 'wait', 'wait']);
+    expect(daemon.calls.map(({ method }) => method)).toEqual(['settings', 'wait']);
   });
 
-  it('says where a job stands in the queue, and why one was refused, without asking for its output', async () => {
+  it('says where a job stands in the queue, and why one was refused', async () => {
     const queued = daemonWith(
       recordOf({ state: 'queued', attempts: 0, detail: 'all 3 nodes are full', queue_position: 2 }),
     );
+    queued.onLogs = logOf(Buffer.from(''), { ended: false });
     expect((await jobOutput(of(queued)).run({ job_id: ID }, quiet())).document).toMatchObject({
       state: 'queued',
       queue_position: 2,
@@ -113,10 +108,19 @@ describe('job_output', () => {
     });
     const error = { code: 'no_capable_node', message: 'none has docker' };
     const refused = daemonWith(recordOf({ state: 'finished', reason: 'refused', attempts: 0, error }));
+    refused.onLogs = logOf(Buffer.from(''), { ended: true });
     const { document } = await jobOutput(of(refused)).run({ job_id: ID }, quiet());
     expect(document).toMatchObject({ state: 'finished', reason: 'refused', success: false, error });
     expect(document['next']).toBeUndefined();
-    expect([queued.reads, refused.reads]).toEqual([[], []]);
+  });
+
+  it('still says how a job ended whose output is out of reach', async () => {
+    const daemon = daemonWith(recordOf(FINISHED));
+    daemon.onLogs = () => Promise.reject(new MeshError('job_unreachable', 'tower is away'));
+    expect(await jobOutput(of(daemon)).run({ job_id: ID }, quiet())).toMatchObject({
+      isError: true,
+      document: { state: 'finished', return_code: 3, output: '', error: { code: 'job_unreachable' } },
+    });
   });
 
   it('tells what was dropped, before and behind', async () => {
@@ -158,7 +162,7 @@ describe('job_output', () => {
   it.each(['job_unknown', 'job_ambiguous', 'job_expired', 'offset_out_of_range'] as const)(
     'answers %s',
     async (code) => {
-      const daemon = daemonWith();
+      const daemon = new FakeDaemon(undefined, { job: () => Promise.reject(new MeshError('job_unknown', 'no')) });
       daemon.onLogs = () => Promise.reject(new MeshError(code, 'why, and what to do'));
       expect(await jobOutput(of(daemon)).run({ job_id: 'JJ', offset: -1 }, quiet())).toMatchObject({
         isError: true,
@@ -171,7 +175,7 @@ describe('job_output', () => {
     const daemon = daemonWith();
     daemon.onLogs = logOf(Buffer.from(''), { ended: true });
     await jobOutput(of(daemon)).run({ job_id: `meshwork://jobs/${ID}` }, quiet());
-    expect(daemon.calls).toContainEqual({ method: 'job', params: { job: ID } });
+    expect(daemon.reads[0]?.job).toBe(ID);
     for (const args of [{}, { job_id: '' }, { job_id: ID, offset: 1.5 }, { job_id: ID, stream: 'both' }]) {
       expect(await jobOutput(of(daemon)).run(args, quiet())).toMatchObject({
         isError: true,
