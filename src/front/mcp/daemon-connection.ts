@@ -23,10 +23,10 @@ const TRIES_MAX = 5;
 const TRY_AGAIN_MS = 200;
 
 /**
- * A daemon that crashed below calls that wait for it is started again after so long: not at once, since who restarts it
- * (`meshwork restart`) gives it the flags that it had.
+ * A daemon that crashed below calls that wait for it is started again after so long: not at once, since whoever else starts
+ * it (a person, a service manager, `meshwork restart`) gives it the flags that it had. Short of ApiClient's COME_BACK_MS.
  */
-const START_AFTER_MS = 4000;
+const START_AFTER_MS = 9000;
 
 /** The one connection of this server, made when it is first needed and again after it was lost. */
 export class DaemonConnection {
