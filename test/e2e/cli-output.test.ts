@@ -257,7 +257,8 @@ describe('explain', () => {
 });
 
 describe('help', () => {
-  const COMMANDS = ['up', 'down', 'invite', 'join', 'leave', 'status', 'run', 'map', 'explain', 'mcp'];
+  const NODE_COMMANDS = ['up', 'down', 'restart', 'invite', 'join', 'leave', 'status', 'explain', 'mcp'];
+  const COMMANDS = [...NODE_COMMANDS, 'run', 'map', 'jobs', 'logs', 'wait', 'cancel'];
 
   it.each(COMMANDS)('%s --help has an example and exits 0', async (command) => {
     const ran = await run('/nowhere', [command, '--help']);

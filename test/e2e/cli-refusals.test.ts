@@ -272,13 +272,7 @@ describe('what a later stage brings', () => {
   );
 
   it.each([
-    ['jobs'],
-    ['jobs', '--all'],
-    ['logs', '-f', 'X'],
-    ['wait', 'X'],
-    ['cancel', 'X'],
     ['apply', 'X'],
-    ['restart'],
     ['drain', 'peer'],
     ['undrain', 'peer'],
     ['revoke', 'peer'],

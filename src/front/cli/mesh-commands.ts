@@ -36,7 +36,7 @@ async function withDaemon<T>(context: CliContext, use: (api: ApiClient) => Promi
 }
 
 /** Prints the one JSON document of `--json`, or the person's lines. */
-function print(context: CliContext, document: object, lines: readonly string[]): void {
+export function print(context: CliContext, document: object, lines: readonly string[]): void {
   if (context.json) printJson(document);
   // Names and notices may come from other nodes.
   else for (const line of lines) printLine(escapeControls(line));
@@ -109,7 +109,7 @@ async function bringDown(api: ApiClient, drain: boolean): Promise<number> {
   }
 }
 
-async function processGone(pid: number): Promise<void> {
+export async function processGone(pid: number): Promise<void> {
   const deadlineMs = performance.now() + DOWN_TIMEOUT_MS;
   while (isRunning(pid)) {
     if (performance.now() > deadlineMs) throw new MeshError('timeout', `the daemon (pid ${pid}) is still going down`);

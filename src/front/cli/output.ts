@@ -91,3 +91,4 @@ export function withOutput(result: RunObject, stdout: JsonOutput, stderr: JsonOu
 }
 
 export const colourWanted = (): boolean => process.stdout.isTTY && (process.env['NO_COLOR'] ?? '') === '';
+export const stderrColourWanted = (): boolean => process.stderr.isTTY && (process.env['NO_COLOR'] ?? '') === '';

@@ -4,6 +4,8 @@ import { resolveHome, type Home } from '../../node/api-daemon.ts';
 import { EXIT_MESHWORK } from './exit-code.ts';
 import { explainCommand } from './explain-command.ts';
 import { addJobOptions, laterStage, type JobOptions } from './job-options.ts';
+import { cancelCommand, jobsCommand, waitCommand } from './jobs-command.ts';
+import { logsCommand, type LogsOptions } from './logs-command.ts';
 import { mapCommand, type MapOptions } from './map-command.ts';
 import {
   connect,
@@ -16,7 +18,9 @@ import {
   type CliContext,
 } from './mesh-commands.ts';
 import { printText } from './output.ts';
-import { reportFailure, runCommand } from './run-command.ts';
+import { restartCommand } from './restart-command.ts';
+import { runCommand } from './run-command.ts';
+import { reportFailure } from './run-report.ts';
 import type { UpOptions } from './up-flags.ts';
 
 /** What the composition root hands to the CLI, so that this front knows neither the daemon's inside nor the other. */
@@ -30,21 +34,7 @@ export interface CliParts {
   readonly runMcp: (home: Home, cliPath: string) => Promise<number>;
 }
 
-const LATER_COMMANDS = [
-  'jobs',
-  'logs',
-  'wait',
-  'cancel',
-  'apply',
-  'restart',
-  'drain',
-  'undrain',
-  'revoke',
-  'doctor',
-  'audit',
-  'workspaces',
-  'secrets',
-] as const;
+const LATER_COMMANDS = ['apply', 'drain', 'undrain', 'revoke', 'doctor', 'audit', 'workspaces', 'secrets'] as const;
 
 const repeat = (value: string, previous: readonly string[] | undefined): readonly string[] => [
   ...(previous ?? []),
@@ -83,6 +73,7 @@ export async function runCli(argv: readonly string[], parts: CliParts): Promise<
     .addHelpText('after', '\nExample:\n  $ meshwork up && meshwork run -- make -j8');
   addMeshCommands(program, { context, act, parts });
   addJobCommands(program, { context, act, words });
+  addKeptJobCommands(program, { context, act });
   for (const name of LATER_COMMANDS) {
     program
       .command(name, { hidden: true })
@@ -192,6 +183,47 @@ function addMeshCommands(program: Command, wiring: Wiring & { readonly parts: Cl
   ).action(act(() => parts.runMcp(context().home, parts.cliPath)));
 }
 
+/** Commands for jobs that were submitted before, on any node of the mesh. */
+function addKeptJobCommands(program: Command, { context, act }: Wiring): void {
+  const open = () => connect(context());
+  const example = (command: Command, text: string): Command => command.addHelpText('after', `\nExample:\n  $ ${text}`);
+  const jobId = 'its id, or the beginning of it';
+  example(
+    program
+      .command('jobs')
+      .description('jobs of the whole mesh: those that have not ended, and the last few that have')
+      .option('--all', 'all that are kept'),
+    'meshwork jobs --all',
+  ).action(act((options: { all?: boolean }) => jobsCommand(open, options.all === true, context().json)));
+  example(
+    program
+      .command('logs')
+      .argument('<job>', jobId)
+      .description('output of a job, byte for byte; Ctrl-C leaves the job alone')
+      .option('-f, --follow', 'go on until the job has ended')
+      .option('--since-offset <n>', 'begin at this byte; each stream, and both together, count their own')
+      .option('--stream <name>', 'stdout or stderr alone; without it both, in the order written'),
+    'meshwork logs -f 01JD8Z3K',
+  ).action(act((job: string, options: LogsOptions) => logsCommand(open, job, options, context().json)));
+  example(
+    program
+      .command('wait')
+      .argument('<job>', jobId)
+      .description('wait for the end of a job, with its exit code as `run` gives it; Ctrl-C leaves the job alone'),
+    'meshwork wait 01JD8Z3K',
+  ).action(act((job: string) => waitCommand(open, job, context().json)));
+  example(
+    program.command('cancel').argument('<job>', jobId).description('end a job; returns once its process tree is gone'),
+    'meshwork cancel 01JD8Z3K',
+  ).action(act((job: string) => cancelCommand(open, job, context().json)));
+  example(
+    program
+      .command('restart')
+      .description("start this node's daemon anew, with the flags it had; jobs run on meanwhile"),
+    'npm install -g ./meshwork-0.1.0.tgz && meshwork restart',
+  ).action(act(() => restartCommand(context())));
+}
+
 function addJobCommands(program: Command, wiring: Wiring & { readonly words: readonly string[] }): void {
   const { context, act, words } = wiring;
   const open = () => connect(context());
@@ -203,7 +235,7 @@ function addJobCommands(program: Command, wiring: Wiring & { readonly words: rea
     .description('run one command on the best node; one argument is a shell line, several are an argv without a shell')
     .addHelpText(
       'after',
-      "\nExamples:\n  $ meshwork run -- 'npm test'\n  $ meshwork run --on desk --timeout 10m -- cargo build --release",
+      "\nExamples:\n  $ meshwork run -- 'npm test'\n  $ meshwork run --on desk --timeout 10m -- cargo build --release\n  $ job=$(meshwork run --background -- ./train.sh) && meshwork logs -f $job",
     );
   addJobOptions(run, 'run').action(
     act((before: string[], options: JobOptions) => runCommand(open, commandWords(before), options, context().json)),

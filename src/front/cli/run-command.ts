@@ -2,15 +2,20 @@ import { fstatSync } from 'node:fs';
 import { MeshError } from '../../base/errors.ts';
 import type { ApiClient, JobHandle } from '../../node/api-client.ts';
 import { refusalReport } from '../../node/api-refusal.ts';
-import type { RunObject } from '../../node/api-types.ts';
-import { EXIT_MESHWORK, exitCodeOf, signalExitCode } from './exit-code.ts';
+import type { JobSpec } from '../../node/api-types.ts';
+import { exitCodeOf, signalExitCode } from './exit-code.ts';
 import { jobSpecOf, type JobOptions } from './job-options.ts';
-import { JsonOutput, printError, printJson, withOutput, writeTo } from './output.ts';
+import { commandText } from './map-arguments.ts';
+import { JsonOutput, printJson, printLine, withOutput, writeTo } from './output.ts';
+import { reportEnd, reportFailure } from './run-report.ts';
+import { expectationOf, printSummary } from './run-summary.ts';
+import { LentTerminal } from './terminal.ts';
 
 const CANCEL_SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 
 /**
- * `run`: streams the command's bytes as they come and ends with its exit code. Ctrl-C ends the remote tree first.
+ * `run`: streams the command's bytes as they come and ends with its exit code. Ctrl-C ends the remote tree first. With
+ * `--background` it ends as soon as the job is accepted, and prints its id.
  *
  * @returns the exit code
  */
@@ -21,11 +26,40 @@ export async function runCommand(
   json: boolean,
 ): Promise<number> {
   try {
+    checkTogether(options, json);
+    if (options.background === true) return await runInBackground(connect, words, options, json);
     return await runJob(connect, words, options, json);
   } catch (error) {
     // What never ran has a run object as well: a script reads one shape, whatever happened.
     if (json) printJson(refusalReport(error, options.cwd ?? process.cwd()));
     return reportFailure(error, false);
+  }
+}
+
+function checkTogether(options: JobOptions, json: boolean): void {
+  if (options.tty !== true) return;
+  const other = options.background === true ? '--background' : json ? '--json' : null;
+  if (other !== null) throw new MeshError('bad_argument', `--tty and ${other} exclude each other; nothing was run`);
+}
+
+/** Its stdin is empty, as of a shell's `command &`: nobody stays to pass one on. */
+async function runInBackground(
+  connect: () => Promise<ApiClient>,
+  words: readonly string[],
+  options: JobOptions,
+  json: boolean,
+): Promise<number> {
+  const spec = jobSpecOf(words, options, false);
+  const api = await connect();
+  try {
+    const ignore = (): void => undefined;
+    const result = await api.submit(spec, { stdin: null, onStdout: ignore, onStderr: ignore }).result;
+    if (json) printJson(result);
+    else if (result.error === undefined) printLine(result.job_id);
+    if (!json) reportEnd(result);
+    return result.error === undefined ? 0 : exitCodeOf(result);
+  } finally {
+    api.close();
   }
 }
 
@@ -35,46 +69,70 @@ async function runJob(
   options: JobOptions,
   json: boolean,
 ): Promise<number> {
-  const stdin = stdinToPassOn();
-  const spec = jobSpecOf(words, options, stdin !== null);
+  const terminal = options.tty === true ? LentTerminal.open() : null;
+  const stdin = terminal === null ? stdinToPassOn() : process.stdin;
+  const spec: JobSpec = { ...jobSpecOf(words, options, stdin !== null), terminal: terminal?.size ?? null };
   const api = await connect();
   const stdout = new JsonOutput();
   const stderr = new JsonOutput();
-  let readerGone = false;
-  let handle: JobHandle | null = null;
-  const deliver =
-    (stream: NodeJS.WriteStream) =>
-    async (bytes: Uint8Array): Promise<void> => {
-      if (readerGone) return;
-      try {
-        await writeTo(stream, bytes.slice());
-      } catch {
-        // Whoever read our output is gone, as in `run … | head`: end the command as SIGPIPE would.
-        readerGone = true;
-        handle?.cancel();
-      }
-    };
-  for (const stream of [process.stdout, process.stderr]) {
-    stream.on('error', () => {
-      readerGone = true;
-    });
-  }
+  const reader = new Reader();
   const job = api.submit(spec, {
     stdin,
-    onStdout: json ? (bytes) => stdout.push(bytes) : deliver(process.stdout),
-    onStderr: json ? (bytes) => stderr.push(bytes) : deliver(process.stderr),
+    onStdout: json ? (bytes) => stdout.push(bytes) : reader.writer(process.stdout),
+    onStderr: json ? (bytes) => stderr.push(bytes) : reader.writer(process.stderr),
+    onEvent: (event) => terminal?.onEvent(event),
   });
-  handle = job;
+  reader.onGone(() => job.cancel());
   const interrupted = cancelOnSignal(job);
+  terminal?.lendTo(job);
+  const expected = json || !process.stderr.isTTY ? null : expectationOf(api, spec.cwd, commandText(words));
   try {
     const result = await job.result;
+    terminal?.takeBack();
     if (json) printJson(withOutput(result, stdout, stderr));
-    else report(result);
-    if (readerGone && result.reason === 'cancelled') return signalExitCode('SIGPIPE');
+    else reportEnd(result);
+    if (expected !== null) printSummary(result, await expected);
+    if (reader.isGone && result.reason === 'cancelled') return signalExitCode('SIGPIPE');
     const signal = interrupted();
     return signal !== null && result.reason === 'cancelled' ? signalExitCode(signal) : exitCodeOf(result);
   } finally {
+    terminal?.takeBack();
     api.close();
+  }
+}
+
+/** Whoever reads our output. */
+class Reader {
+  #isGone = false;
+  #onGone: () => void = () => undefined;
+
+  constructor() {
+    for (const stream of [process.stdout, process.stderr]) {
+      stream.on('error', () => {
+        this.#isGone = true;
+      });
+    }
+  }
+
+  get isGone(): boolean {
+    return this.#isGone;
+  }
+
+  onGone(act: () => void): void {
+    this.#onGone = act;
+  }
+
+  writer(stream: NodeJS.WriteStream): (bytes: Uint8Array) => Promise<void> {
+    return async (bytes) => {
+      if (this.#isGone) return;
+      try {
+        await writeTo(stream, bytes.slice());
+      } catch {
+        // As in `run … | head`: the command ends as SIGPIPE would end it.
+        this.#isGone = true;
+        this.#onGone();
+      }
+    };
   }
 }
 
@@ -90,14 +148,6 @@ function stdinToPassOn(): NodeJS.ReadStream | null {
   return process.stdin;
 }
 
-/** What went wrong, or could mislead, goes to stderr, which is otherwise the command's own. */
-function report(result: RunObject): void {
-  for (const notice of result.notices) printError(notice);
-  if (result.error !== undefined) printError(`${result.error.message} [${result.error.code}]`);
-  else if (result.reason === 'timeout')
-    printError(`the command was ended after its time limit on ${result.executed_on}`);
-}
-
 function cancelOnSignal(job: JobHandle): () => string | null {
   let first: string | null = null;
   for (const signal of CANCEL_SIGNALS) {
@@ -111,15 +161,4 @@ function cancelOnSignal(job: JobHandle): () => string | null {
     });
   }
   return () => first;
-}
-
-/** Every failure of meshwork itself ends here: its message on stderr (JSON on stdout with `--json`), exit 125. */
-export function reportFailure(error: unknown, json: boolean): number {
-  const code = error instanceof MeshError ? error.code : 'internal';
-  const message = error instanceof Error ? error.message : String(error);
-  if (json) printJson({ error: { code, message } });
-  printError(`${message} [${code}]`);
-  if (code === 'internal' && error instanceof Error && process.env['MESHWORK_DEBUG'] === '1')
-    printError(error.stack ?? '');
-  return EXIT_MESHWORK;
 }

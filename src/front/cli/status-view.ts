@@ -1,24 +1,9 @@
 import { escapeControls } from '../../base/escape.ts';
 import type { NodeReport, StatusReport } from '../../node/api-types.ts';
+import { painter, textTable, type Cell } from './text-table.ts';
 
-const RESET = '\u001B[0m';
-const COLOURS = {
-  dim: '\u001B[2m',
-  bold: '\u001B[1m',
-  red: '\u001B[31m',
-  yellow: '\u001B[33m',
-  green: '\u001B[32m',
-} as const;
 const LABELS_SHOWN_MAX = 4;
 const NEARBY_SHOWN_MAX = 20;
-
-type Paint = (colour: keyof typeof COLOURS, text: string) => string;
-
-interface Cell {
-  readonly text: string;
-  readonly colour?: keyof typeof COLOURS;
-  readonly right?: boolean;
-}
 
 const HEADERS = ['NODE', 'STATE', 'CPU', 'MEM', '1M', 'JOBS', 'PLATFORM', 'ID', 'ADDRESS', 'NOTES'] as const;
 const HEADERS_RIGHT: readonly string[] = ['CPU', 'MEM', '1M', 'JOBS'];
@@ -30,7 +15,7 @@ const DEFAULT_PORT = ':47470';
  * @param colour whether escape sequences may be used
  */
 export function statusView(status: StatusReport, colour: boolean): string {
-  const paint: Paint = (name, text) => (colour ? `${COLOURS[name]}${text}${RESET}` : text);
+  const paint = painter(colour);
   const nodes = [...status.nodes].sort(
     (a, b) => Number(b.id === status.local_node) - Number(a.id === status.local_node) || a.name.localeCompare(b.name),
   );
@@ -42,7 +27,7 @@ export function statusView(status: StatusReport, colour: boolean): string {
     })),
     ...nodes.map((node) => cellsOf(node, node.id === status.local_node)),
   ];
-  const lines = [table(rows, paint)];
+  const lines = [textTable(rows, paint)];
   for (const notice of status.notices) lines.push(paint('yellow', `! ${escapeControls(notice)}`));
   if (status.nearby.length > 0) {
     lines.push(
@@ -103,20 +88,4 @@ function notesOf(node: NodeReport, isLocal: boolean): string {
     ...labels,
   ];
   return escapeControls(notes.join(', '));
-}
-
-function table(rows: readonly (readonly Cell[])[], paint: Paint): string {
-  const widths = HEADERS.map((_, column) => Math.max(...rows.map((row) => row[column]?.text.length ?? 0)));
-  return rows
-    .map((row) =>
-      row
-        .map((cell, column) => {
-          const width = widths[column] ?? 0;
-          const padded = cell.right === true ? cell.text.padStart(width) : cell.text.padEnd(width);
-          return cell.colour === undefined ? padded : paint(cell.colour, padded);
-        })
-        .join('  ')
-        .trimEnd(),
-    )
-    .join('\n');
 }
