@@ -90,7 +90,7 @@ export class JobDirectory {
     if (found === undefined) throw notFound(prefix, asking);
     if (others.length > 0) throw ambiguous(prefix, [found, ...others]);
     this.#remember(found.record);
-    return found.record.origin_id === found.by ? found : { ...found, record: secondHand(found.record) };
+    return found;
   }
 
   /**
@@ -186,7 +186,7 @@ export class JobDirectory {
     const take = (id: NodeId, name: string, answer: JobAnswer): void => {
       if (answer.kind !== 'records') {
         const why = answer.kind === 'error' ? answer.message : 'it answered something else';
-        if (id !== self) silent.push(why.includes(name) ? why : `${name}: ${why}`);
+        if (id !== self) silent.push(why.startsWith(name) ? why : `${name}: ${why}`);
         return;
       }
       told.push(...toldBy(id, answer.records));
@@ -270,11 +270,6 @@ export function errorOf(answer: Extract<JobAnswer, { kind: 'error' }>): MeshErro
 function whereOf({ job, origin, executed_on: executor }: JobRecord): string {
   const nodes = executor === null || executor === origin ? `${origin} is` : `${origin} and ${executor} are`;
   return `job ${job} was submitted at ${origin}${executor === null ? '' : ` and ran on ${executor}`}: ${nodes} out of reach`;
-}
-
-function secondHand(record: JobRecord): JobRecord {
-  const text = `${record.origin}, where it was submitted, is out of reach: this is what the node that runs it knows`;
-  return { ...record, notices: [...record.notices.slice(0, 31), text] };
 }
 
 /** Settles early where the signal is aborted. */
