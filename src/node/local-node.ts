@@ -11,12 +11,11 @@ import type { ClassLists } from '../core/policy/class-lists.ts';
 import { Origin } from '../core/scheduling/origin.ts';
 import type { RunRequest } from '../ports/runner.ts';
 import type { DetectedFacts, LoginEnvironment } from '../ports/system.ts';
-import type { Facts, Load } from '../wire/facts.ts';
 import type { JobMessage } from '../wire/jobs.ts';
 import type { StreamMux } from '../wire/stream-mux.ts';
 import type { AuditLog } from './audit-log.ts';
 import { slotCount } from './config.ts';
-import { formatHostPort, type Config } from './config-schema.ts';
+import type { Config } from './config-schema.ts';
 import type { ApiHandlers } from './control-server.ts';
 import { CoreLoop, nowMs } from './core-loop.ts';
 import type { ExecutorService } from './executor-service.ts';
@@ -31,15 +30,11 @@ import { MeshControl, type MeshSeed } from './mesh-control.ts';
 import { MeshJobs } from './mesh-jobs.ts';
 import { nodeViews, statusReport } from './node-views.ts';
 import { newJobId, OriginService } from './origin-service.ts';
+import { OwnState } from './own-state.ts';
 import { RunnerHost } from './runner-host.ts';
+import { Sampler } from './sampler.ts';
 import { TOOL_RULES } from './tool-rules.ts';
 import { VERSION } from './version.ts';
-
-const SAMPLE_MS = 1000;
-/** Samples between two looks at this machine's own addresses. */
-const ADDRESSES_EVERY = 5;
-/** A clock that jumps by more than this between two samples means that the machine slept. */
-const SLEPT_MS = 10_000;
 
 export interface LocalNodeOptions {
   readonly home: Home;
@@ -64,6 +59,8 @@ export interface LocalNodeOptions {
 export class LocalNode {
   readonly #options: LocalNodeOptions;
   readonly #loop: CoreLoop;
+  readonly #state: OwnState;
+  readonly #sampler: Sampler;
   readonly #runner: RunnerHost;
   readonly #origin: Origin;
   readonly #executor: Executor;
@@ -75,11 +72,6 @@ export class LocalNode {
   readonly #control: MeshControl;
   readonly #down: Promise<string>;
   #settleDown: (why: string) => void = () => undefined;
-  #detected: DetectedFacts | null = null;
-  #sampler: NodeJS.Timeout | null = null;
-  #sampledWallMs = Date.now();
-  #sampledMs = nowMs();
-  #samples = 0;
   #draining = false;
 
   constructor(options: LocalNodeOptions) {
@@ -91,6 +83,19 @@ export class LocalNode {
     );
     this.#down = new Promise((resolve) => {
       this.#settleDown = resolve;
+    });
+    this.#state = new OwnState({
+      ...options,
+      jobs: () => ({
+        running: this.#executor.jobsRunning,
+        queued: this.#origin.jobsQueued,
+        slotsFree: this.#executor.slotsFree,
+      }),
+    });
+    this.#sampler = new Sampler({
+      onSlept: (gapMs) => this.#mesh.woke(gapMs),
+      onSample: () => this.#mesh.loadSampled(this.#state.load()),
+      onAddressesDue: () => this.#mesh.lookAtAddresses(),
     });
     this.#control = new MeshControl({
       home: options.home,
@@ -112,8 +117,8 @@ export class LocalNode {
     this.#origin = new Origin({ nodes: () => this.#views(), rules: TOOL_RULES, random });
     this.#executor = new Executor({
       slots: 0,
-      facts: () => this.#facts(),
-      load: () => this.#load(),
+      facts: () => this.#state.facts(),
+      load: () => this.#state.load(),
       self: () => this.id,
       instance: () => this.#runner.runner?.instance ?? 'none',
       newLeaseId: options.newLeaseId,
@@ -125,22 +130,7 @@ export class LocalNode {
     this.#explain = new ExplainService(this.#origin, basis, (to, message) => this.#toExecutor(to, message));
     this.#origins = this.#newOriginService();
     this.#executors = this.#newExecutorService();
-    this.#jobs = new MeshJobs({
-      log,
-      self: () => this.id,
-      nodeName: options.name,
-      mesh: () => this.#mesh,
-      origin: {
-        records: () => [],
-        find: () => [],
-        droppedAt: () => null,
-        wait: () => Promise.resolve(null),
-        parentOf: () => null,
-        cancel: (job) => this.#origins.cancel(job),
-      },
-      executor: this.#executors,
-      runner: () => this.#runner.runner,
-    });
+    this.#jobs = this.#newMeshJobs();
   }
 
   get id(): NodeId {
@@ -163,12 +153,11 @@ export class LocalNode {
     this.#factsChanged(detected);
     this.#executors.restore();
     await this.#control.start();
-    this.#sample();
-    this.#sampler = setInterval(() => this.#sample(), SAMPLE_MS);
+    this.#sampler.start();
   }
 
   async stop(why: string): Promise<void> {
-    if (this.#sampler !== null) clearInterval(this.#sampler);
+    this.#sampler.stop();
     this.#options.probe.stop();
     this.#origins.cancelAll();
     await this.#runner.stop();
@@ -181,8 +170,14 @@ export class LocalNode {
     const control = this.#control;
     return {
       status: async () =>
-        statusReport(this.#mesh, this.id, { facts: this.#facts(), load: this.#load() }, this.#notices(), nowMs()),
-      settings: () => this.#settings(),
+        statusReport(
+          this.#mesh,
+          this.id,
+          { facts: this.#state.facts(), load: this.#state.load() },
+          this.#notices(),
+          nowMs(),
+        ),
+      settings: () => this.#state.settings(),
       explain: async ({ spec }) => this.#explain.explain(await prepareJob(newJobId(), spec, this.#options)),
       invite: async ({ ttl_ms: ttlMs, admin }) => control.invite(ttlMs, admin),
       join: (params) => control.join(params, this.#jobsOpen),
@@ -244,8 +239,8 @@ export class LocalNode {
         },
         onChanged: () => this.#origins.nodesChanged(),
       },
-      this.#facts(),
-      this.#load(),
+      this.#state.facts(),
+      this.#state.load(),
     );
   }
 
@@ -256,7 +251,7 @@ export class LocalNode {
       origin: this.#origin,
       log,
       executor: (node) => this.#executorEnd(node),
-      factsOf: (node) => (node === this.id ? this.#facts() : (this.#mesh.member(node)?.facts ?? null)),
+      factsOf: (node) => (node === this.id ? this.#state.facts() : (this.#mesh.member(node)?.facts ?? null)),
       prepare: (job, spec) => prepareJob(job, spec, this.#options),
     });
   }
@@ -272,9 +267,28 @@ export class LocalNode {
       isDraining: () => this.#draining,
       told: () => ({
         self: this.id,
-        facts: this.#facts(),
+        facts: this.#state.facts(),
         nameOf: (node) => this.#mesh.member(node)?.facts?.name ?? '',
       }),
+    });
+  }
+
+  #newMeshJobs(): MeshJobs {
+    return new MeshJobs({
+      log: this.#options.log,
+      self: () => this.id,
+      nodeName: this.#options.name,
+      mesh: () => this.#mesh,
+      origin: {
+        records: () => [],
+        find: () => [],
+        droppedAt: () => null,
+        wait: () => Promise.resolve(null),
+        parentOf: () => null,
+        cancel: (job) => this.#origins.cancel(job),
+      },
+      executor: this.#executors,
+      runner: () => this.#runner.runner,
     });
   }
 
@@ -317,49 +331,15 @@ export class LocalNode {
     };
   }
 
-  #facts(): Facts {
-    const { config, name } = this.#options;
-    const detected = this.#detected;
-    if (detected === null) throw new MeshError('internal', 'facts are read before the node has started');
-    return { ...detected, name, version: VERSION, slots: slotCount(config, detected.cores) };
-  }
-
-  #load(): Load {
-    const { probe, config } = this.#options;
-    const measured = probe.sampleLoad();
-    const { cpu_percent: cpu, load_per_core: perCore, memory_percent: memory } = config.overloaded;
-    const cores = this.#detected?.cores ?? 1;
-    return {
-      ...measured,
-      jobs_running: this.#executor.jobsRunning,
-      jobs_queued: this.#origin.jobsQueued,
-      slots_free: this.#executor.slotsFree,
-      overloaded:
-        measured.cpu_percent >= cpu || measured.load_1m / cores >= perCore || measured.memory_percent >= memory,
-    };
-  }
-
   #views() {
-    return nodeViews(this.#mesh, this.id, this.#facts(), this.#load(), nowMs());
+    return nodeViews(this.#mesh, this.id, this.#state.facts(), this.#state.load(), nowMs());
   }
 
   #factsChanged(detected: DetectedFacts): void {
-    this.#detected = detected;
+    this.#state.detected(detected);
     this.#executors.slotsChanged(slotCount(this.#options.config, detected.cores));
-    this.#control.factsChanged(this.#facts());
+    this.#control.factsChanged(this.#state.facts());
     this.#origins.nodesChanged();
-  }
-
-  #sample(): void {
-    const [wall, monotonic] = [Date.now(), nowMs()];
-    // The monotonic clock of some systems stands still during sleep, that of others does not: a gap in either counts.
-    const gapMs = Math.max(wall - this.#sampledWallMs, monotonic - this.#sampledMs) - SAMPLE_MS;
-    this.#sampledWallMs = wall;
-    this.#sampledMs = monotonic;
-    if (gapMs > SLEPT_MS) this.#mesh.woke(gapMs);
-    this.#mesh.loadSampled(this.#load());
-    this.#samples += 1;
-    if (this.#samples % ADDRESSES_EVERY === 0) this.#mesh.lookAtAddresses();
   }
 
   #notices(): string[] {
@@ -369,19 +349,6 @@ export class LocalNode {
       ...(warning === null ? [] : [`jobs here get a minimal environment: ${warning}`]),
       ...(notice === null ? [] : [notice]),
     ];
-  }
-
-  #settings() {
-    const { config, name } = this.#options;
-    return {
-      name,
-      listen: formatHostPort(config.listen),
-      peers: config.peers.map(formatHostPort),
-      mdns: config.mdns,
-      slots: this.#facts().slots,
-      labels: config.labels,
-      mcp: { timeout_s: config.mcp.timeout_s, wait_s: config.mcp.wait_s, roots: config.mcp.roots },
-    };
   }
 
   /** Submitted here or running here; a job may be both. */
