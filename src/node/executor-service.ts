@@ -143,7 +143,7 @@ export class ExecutorService implements ExecutorJobs {
       kind: 'restored',
       attempts: restored.attempts,
       given: restored.given,
-      isWhole: attempts.isWhole,
+      isWhole: attempts.isWhole && restored.isWhole,
     });
     if (runner === null) return;
     for (const attempt of restored.strangers) {

@@ -36,6 +36,8 @@ export interface Restored {
   readonly attempts: readonly RestoredAttempt[];
   /** Given to a runner and over. */
   readonly given: readonly AttemptKey[];
+  /** False where some that were given to a runner are forgotten. */
+  readonly isWhole: boolean;
   /** To be written: what ended while no daemon was there. */
   readonly entries: readonly AttemptEntry[];
   /** The runner has them and this node knows nothing of them: to be ended and removed. */
@@ -156,10 +158,18 @@ export class AttemptBook {
           return [{ ...givenOf(attempt), kind: 'ended' as const, result: attempt.end.result }];
         }),
       ],
-      given: [...ended.filter(({ end }) => end?.acked === true), ...strangers].map(keyOf),
+      given: [...ended.filter(({ end }) => end?.acked === true), ...strangers, ...this.#droppedAttempts()].map(keyOf),
+      isWhole: this.#dropped.size < DROPPED_MAX,
       entries,
       strangers,
     };
+  }
+
+  /** What is told of a dropped job is its last attempt; those before it may have been given to the runner too. */
+  #droppedAttempts(): AttemptKey[] {
+    return [...this.#dropped].flatMap(([job, { attempt: last }]) =>
+      Array.from({ length: last }, (_, index) => ({ job, attempt: index + 1 })),
+    );
   }
 
   #put(attempt: AttemptFacts): void {
