@@ -61,6 +61,18 @@ export class Batch {
     return this.#entries.sort((a, b) => a.index - b.index);
   }
 
+  /** Commands that failed before any halt. */
+  get failures(): number {
+    return this.#failed;
+  }
+
+  /** Ids of the commands that go on after `run`. */
+  get unfinished(): string[] {
+    return this.#entries.flatMap(({ outcome: { run } }) =>
+      run.state === 'finished' || run.job_id === null ? [] : [run.job_id],
+    );
+  }
+
   async #lane(): Promise<void> {
     const { order, commands } = this.#request;
     for (;;) {

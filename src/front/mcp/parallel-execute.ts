@@ -1,4 +1,4 @@
-import { MeshError } from '../../base/errors.ts';
+import { MeshError, messageOf } from '../../base/errors.ts';
 import { Batch } from './batch.ts';
 import { estimates, startOrder } from './batch-order.ts';
 import { batchDocument } from './batch-report.ts';
@@ -6,9 +6,10 @@ import type { DaemonApi } from './daemon-connection.ts';
 import { refusalReport } from '../../node/api-refusal.ts';
 import { closeOutcome, meshworkFailed } from './job-run.ts';
 import { jobTemplateOf } from './job-request.ts';
+import { keepHalt } from './halt-watch.ts';
 import { batchSchema } from './result-schemas.ts';
 import { boundedRun } from './run-report.ts';
-import { batchArguments, haltOf, jsonSchemaOf, LATER, parseArguments } from './tool-arguments.ts';
+import { batchArguments, haltOf, jsonSchemaOf, LATER, parseArguments, type Halt } from './tool-arguments.ts';
 import type { ToolParts } from './tool-parts.ts';
 import type { Tool, ToolContext, ToolResult } from './tool.ts';
 import { HandOut, waitOf } from './wait-time.ts';
@@ -52,8 +53,7 @@ async function execute(parts: ToolParts, args: unknown, context: ToolContext): P
     try {
       const wallMs = performance.now() - startedMs;
       const openFile = () => parts.files.create(`batch-${Date.now().toString(36)}-${process.pid}-${nextBatch()}.jsonl`);
-      const unfinished = entries.some(({ outcome }) => outcome.run.state !== 'finished');
-      const notices = unfinished && haltText !== undefined ? [HALT_IS_OVER] : [];
+      const notices = haltOnwards(parts, daemon.api, batch, request.halt);
       const nothingRan = entries.every(({ outcome }) => meshworkFailed(outcome.run));
       return { document: batchDocument(entries, { wallMs, openFile, notices, waitS: usualS }), isError: nothingRan };
     } finally {
@@ -64,8 +64,15 @@ async function execute(parts: ToolParts, args: unknown, context: ToolContext): P
   }
 }
 
-const HALT_IS_OVER =
-  'halt counted until this answer: the commands that go on are not ended by failures any more; use job_cancel';
+/** The halt of what goes on. @returns what is to be said of it */
+function haltOnwards(parts: ToolParts, api: DaemonApi, batch: Batch, halt: Halt | null): string[] {
+  const { unfinished: jobs, failures } = batch;
+  if (halt === null || jobs.length === 0) return [];
+  keepHalt(api, { jobs, halt, failures }).catch((error: unknown) =>
+    parts.warn(`the halt of a batch is given up: ${messageOf(error)}`),
+  );
+  return ['halt still counts for the commands that go on, for as long as this client stays'];
+}
 
 /** History only helps: without it the commands start as they were given. */
 async function orderOf(api: DaemonApi, cwd: string, commands: readonly unknown[]): Promise<number[]> {

@@ -50,6 +50,7 @@ export async function runMcpServer(options: McpServerOptions): Promise<number> {
     directory: new WorkingDirectory(projectDirectory()),
     files: new OutputFiles(join(options.home.jobs, 'mcp-output')),
     env: process.env,
+    warn,
   };
   const served = await serveTools(
     [

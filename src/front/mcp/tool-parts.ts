@@ -9,4 +9,6 @@ export interface ToolParts {
   readonly files: OutputFiles;
   /** Environment of this server: what the contract passes on to jobs. */
   readonly env: Readonly<Record<string, string | undefined>>;
+  /** Diagnostics for people, on stderr. */
+  readonly warn: (text: string) => void;
 }

@@ -153,6 +153,7 @@ export function partsOf(open: () => Promise<DaemonApi>): ToolParts {
     directory: new WorkingDirectory(OUTSIDE_GIT, '/nobody'),
     files: new OutputFiles('/nonexistent/never'),
     env: {},
+    warn: () => undefined,
   };
 }
 export const of = (daemon: FakeDaemon): ToolParts => partsOf(() => Promise.resolve(daemon));
