@@ -148,8 +148,11 @@ export class ExecutorService implements ExecutorJobs {
     if (runner === null) return;
     for (const attempt of restored.strangers) {
       log.warn('the runner has an attempt that is not in the journal: it is ended', { ...keyOf(attempt) });
-      if (attempt.kind === 'running') runner.cancel(attempt.job, attempt.attempt);
-      else forgetAt(runner, attempt);
+      if (attempt.kind === 'ended') forgetAt(runner, attempt);
+      else {
+        runner.adopt(keyOf(attempt), { onStarted: () => undefined, onEnded: () => forgetAt(runner, attempt) });
+        runner.cancel(attempt.job, attempt.attempt);
+      }
     }
     for (const attempt of runner.kept) {
       const { job } = attempt;

@@ -55,8 +55,8 @@ export class Admission {
     return Math.max(0, this.#slots - this.#reservations.slotsTaken);
   }
 
-  /** Free slots that this origin may have. */
-  slotsFreeFor(origin: NodeId, nowMs: number): number {
+  /** Free slots that this origin may have; null: any other node. */
+  slotsFreeFor(origin: NodeId | null, nowMs: number): number {
     const self = this.#options.self();
     if (origin === self) return this.slotsFree;
     const left = this.#slotsForOthers(nowMs) - this.#reservations.slotsTakenByOthers(self);

@@ -59,8 +59,8 @@ export class Executor {
     return this.#admission.slotsFree;
   }
 
-  /** Of them, those that this origin may have now. */
-  slotsFreeFor(origin: NodeId, nowMs: number): number {
+  /** Of them, those that this origin may have now; null: any other node. */
+  slotsFreeFor(origin: NodeId | null, nowMs: number): number {
     return this.#admission.slotsFreeFor(origin, nowMs);
   }
 
