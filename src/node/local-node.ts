@@ -94,7 +94,9 @@ export class LocalNode {
     });
     this.#sampler = new Sampler({
       onSlept: (gapMs) => this.#mesh.woke(gapMs),
-      onSample: () => this.#mesh.loadSampled(this.#state.load()),
+      // Others may have fewer slots than this node's own jobs.
+      onSample: () =>
+        this.#mesh.loadSampled({ ...this.#state.load(), slots_free: this.#executor.slotsFreeFor(null, nowMs()) }),
       onAddressesDue: () => this.#mesh.lookAtAddresses(),
     });
     this.#control = new MeshControl({
