@@ -232,7 +232,9 @@ export class Batch {
   #halt(halt: Halt): void {
     const what = halt.when === 'now' ? 'what still ran is ended' : 'what runs still finishes';
     this.#plan.bar?.clear();
-    printError(`--halt: ${this.#failed} of ${this.#clock.finishedCount} jobs failed; no more are started, ${what}`);
+    const isAll = this.#readAll && this.#waiting.size === 0 && this.#running.size === 0;
+    if (!isAll)
+      printError(`--halt: ${this.#failed} of ${this.#clock.finishedCount} jobs failed; no more are started, ${what}`);
     this.#end({ kind: 'halt' }, halt.when === 'now');
   }
 

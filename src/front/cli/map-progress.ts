@@ -29,6 +29,8 @@ export interface Workload {
 }
 
 const FORETOLD_MS_MIN = 1;
+/** Of a job that has run longer than expected nobody knows more than that it takes a while yet: this share of its age. */
+const OVERDUE_SHARE = 0.1;
 
 /** How much longer this batch's jobs take than history says; 1 where none has shown it. */
 export const calibrationOf = (work: Pick<Workload, 'foretoldMs' | 'foretoldTookMs'>): number =>
@@ -47,7 +49,7 @@ export function remainingMs(work: Workload): number | null {
   if (usualMs === null && (work.aheadUnknown > 0 || unknownRuns)) return null;
   const left = work.running.map(({ ranMs, estimateMs }) => {
     const whole = estimateMs === null ? (usualMs ?? 0) : estimateMs * factor;
-    return Math.max(0, whole - ranMs);
+    return Math.max(whole - ranMs, OVERDUE_SHARE * ranMs);
   });
   const ranMs = work.running.reduce((sum, job) => sum + job.ranMs, 0);
   const aheadMs = work.aheadKnownMs * factor + work.aheadUnknown * (usualMs ?? 0);

@@ -31,6 +31,8 @@ export class ProgressBar {
       this.#stream.write(`${CLEAR_LINE}${text}${last ? '\n' : ''}`);
       this.#shown = !last;
     } else {
+      // The end is told once, by the last call.
+      if (!last && share === 1) return;
       const due = nowMs - this.#lastMs >= PLAIN_MS || (share !== null && share - this.#lastShare >= PLAIN_SHARE);
       if (!last && this.#lastMs !== -Infinity && !due) return;
       this.#stream.write(`${line()}\n`);
