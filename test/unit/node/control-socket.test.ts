@@ -4,27 +4,18 @@ import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import { MeshError } from '../../../src/base/errors.ts';
-import type { JobId } from '../../../src/base/ids.ts';
 import { silentLogger } from '../../../src/base/log.ts';
 import { connectDaemon, type ApiClient } from '../../../src/node/api-client.ts';
-import {
-  serveControl,
-  type ApiHandlers,
-  type ControlServer,
-  type ParentJob,
-} from '../../../src/node/control-server.ts';
-import type { ClientStreams } from '../../../src/node/origin-streams.ts';
+import { serveControl, type ControlServer } from '../../../src/node/control-server.ts';
 import type { JobEvent, RunObject, StatusReport } from '../../../src/wire/api.ts';
 import type { JobSpec } from '../../../src/wire/job-spec.ts';
 import { CHANNEL_CONTROL, encodeFramePrefix, FrameDecoder } from '../../../src/wire/framing.ts';
-import type { OutgoingStream } from '../../../src/wire/stream-mux.ts';
 import { PROTOCOL_VERSION } from '../../../src/wire/version.ts';
+import { FakeDaemon, JOB } from '../../fixtures/fake-daemon.ts';
 import { temporaryFolders } from '../../fixtures/temporary-folder.ts';
 import { PLAIN_JOB } from '../../fixtures/plain-spec.ts';
 
 const folder = temporaryFolders();
-const JOB = '01ARZ3NDEKZZZZZZZZZZZZZZZZ' as JobId;
 const SPEC: JobSpec = {
   command: { kind: 'line', line: 'true' },
   cwd: '/',
@@ -37,73 +28,6 @@ const SPEC: JobSpec = {
   ...PLAIN_JOB,
 };
 const RESULT = { state: 'finished', return_code: 0 } as RunObject;
-
-interface Submitted {
-  readonly job: JobId;
-  readonly parent: ParentJob | null;
-  readonly streams: ClientStreams;
-  readonly onEvent: (event: JobEvent) => void;
-  readonly resolve: (result: RunObject) => void;
-  readonly reject: (error: Error) => void;
-}
-
-/** A daemon whose jobs end when the test says so. */
-class FakeDaemon {
-  readonly jobs: Submitted[] = [];
-  readonly cancelled: string[] = [];
-  running = '';
-  /** Of the running job. */
-  depth = 0;
-  statusReport: () => Promise<StatusReport> = () => Promise.resolve({ mesh_id: 'm' } as StatusReport);
-
-  readonly handlers: ApiHandlers = {
-    status: () => this.statusReport(),
-    settings: () => {
-      throw new MeshError('not_permitted', 'no settings today');
-    },
-    explain: () => Promise.reject(new Error('a bug')),
-    invite: () => new Promise(() => undefined),
-    join: () => Promise.reject(new MeshError('bad_token', 'no')),
-    leave: () => Promise.resolve({ left_mesh_id: '', mesh_id: '', notices: [] }),
-    down: ({ drain }) => Promise.resolve({ jobs_ended: drain ? 1 : 0 }),
-    submit: (_params, streams, onEvent, parent) => {
-      const job = `${JOB.slice(0, 22)}${String(this.jobs.length).padStart(4, '0')}` as JobId;
-      const result = new Promise<RunObject>((resolve, reject) => {
-        this.jobs.push({ job, parent, streams, onEvent, resolve, reject });
-      });
-      onEvent({ kind: 'accepted', job });
-      return { job, result };
-    },
-    attach: () => {
-      throw new MeshError('job_unknown', 'no such job');
-    },
-    clientGone: (job) => void this.cancelled.push(job),
-    cancel: ({ job }) => {
-      this.cancelled.push(job);
-      return Promise.resolve({ cancelled: this.jobs.some((one) => one.job === job), job });
-    },
-    detach: () => true,
-    resize: () => true,
-    jobs: () => Promise.resolve({ notices: [], jobs: [], more: 0 }),
-    job: () => Promise.reject(new MeshError('job_unknown', 'no such job')),
-    wait: () => Promise.reject(new MeshError('job_unknown', 'no such job')),
-    logs: () => Promise.reject(new MeshError('job_unknown', 'no such job')),
-    estimate: async ({ commands }) => ({ seconds: commands.map(() => null) }),
-    restart: () => Promise.resolve({ jobs_running: 0, flags: [], detached: true }),
-    nesting: {
-      depthOf: (job) => (job === this.running ? this.depth : null),
-      isWithin: (name, parent) => parent === this.running && this.jobs.some(({ job }) => job === name),
-    },
-  };
-
-  /** The daemon's ends of a job's outputs. */
-  outputs(index: number): { readonly stdout: OutgoingStream; readonly stderr: OutgoingStream } {
-    const streams = this.jobs[index]?.streams;
-    if (streams === undefined) throw new Error(`no job ${index}`);
-    const open = (id: number): OutgoingStream => streams.mux.openOutgoing(id, streams.windowBytes, {});
-    return { stdout: open(streams.stdout), stderr: open(streams.stderr) };
-  }
-}
 
 let daemon: FakeDaemon;
 let path: string;
