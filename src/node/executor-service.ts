@@ -59,6 +59,8 @@ export class ExecutorService implements ExecutorJobs {
   readonly #links: AttemptLinks;
   readonly #refusals: RefusalTrail;
   #idle: (() => void)[] = [];
+  /** The runner whose kept attempts were taken up. */
+  #takenUp: string | null = null;
   readonly #post: (input: ExecutorInput) => void;
   readonly #retention: NodeJS.Timeout;
 
@@ -135,7 +137,7 @@ export class ExecutorService implements ExecutorJobs {
 
   /** Once, with the first runner, before anybody is served: takes up what an earlier daemon left. */
   restore(): void {
-    const { attempts, log } = this.#options;
+    const { attempts } = this.#options;
     const runner = this.#options.runner();
     const restored = attempts.book.restore(runner?.kept ?? [], Date.now());
     for (const entry of restored.entries) this.#record(entry);
@@ -145,30 +147,38 @@ export class ExecutorService implements ExecutorJobs {
       given: restored.given,
       isWhole: attempts.isWhole && restored.isWhole,
     });
-    if (runner === null) return;
-    for (const attempt of restored.strangers) {
-      log.warn('the runner has an attempt that is not in the journal: it is ended', { ...keyOf(attempt) });
-      if (attempt.kind === 'ended') forgetAt(runner, attempt);
-      else {
-        runner.adopt(keyOf(attempt), { onStarted: () => undefined, onEnded: () => forgetAt(runner, attempt) });
-        runner.cancel(attempt.job, attempt.attempt);
-      }
-    }
-    for (const attempt of runner.kept) {
-      const { job } = attempt;
-      const known = attempts.book.get(attempt);
-      if (known === undefined) continue;
-      if (attempt.kind === 'ended') runner.acknowledge(keyOf(attempt));
-      else {
-        this.#running.set(nameOf(attempt), job);
-        const by = { ...keyOf(attempt), by: known.from };
-        runner.adopt(keyOf(attempt), {
-          onStarted: () => undefined,
-          onEnded: (result) => this.#ended(by, result),
-        });
-      }
-    }
+    if (runner !== null) this.#takeUp(runner);
     this.#dropDue();
+  }
+
+  /** What a runner had when it was found: once for each. */
+  #takeUp(runner: Runner): void {
+    this.#takenUp = runner.instance;
+    for (const attempt of runner.kept) {
+      const key = keyOf(attempt);
+      const known = this.#options.attempts.book.get(attempt);
+      if (attempt.kind === 'ended') {
+        runner.acknowledge(key);
+        if (known === undefined) runner.drop(key);
+        continue;
+      }
+      const by = known?.end === null ? { ...key, by: known.from } : null;
+      if (by !== null) this.#running.set(nameOf(key), key.job);
+      runner.adopt(key, {
+        onStarted: () => undefined,
+        onEnded: (result) => (by === null ? forgetAt(runner, key) : this.#ended(by, result)),
+      });
+      if (by !== null) continue;
+      this.#options.log.warn('the runner has an attempt that is not in the journal: it is ended', { ...key });
+      runner.cancel(key.job, key.attempt);
+    }
+  }
+
+  /** Null while it is being started again. */
+  #runner(): Runner | null {
+    const runner = this.#options.runner();
+    if (runner !== null && runner.instance !== this.#takenUp) this.#takeUp(runner);
+    return runner;
   }
 
   async close(): Promise<void> {
@@ -189,16 +199,16 @@ export class ExecutorService implements ExecutorJobs {
         return this.#attach(effect, RUNNER_WAITS_MAX);
       case 'detach':
         this.#record({ e: 'detached', ...keyOf(effect) });
-        this.#options.runner()?.detach(keyOf(effect));
+        this.#runner()?.detach(keyOf(effect));
         return this.#links.close(effect);
       case 'resize':
-        this.#options.runner()?.resize(keyOf(effect), effect.size);
+        this.#runner()?.resize(keyOf(effect), effect.size);
         return;
       case 'acked':
         this.#record({ e: 'acked', ...keyOf(effect) });
         return;
       case 'kill':
-        this.#options.runner()?.cancel(effect.job, effect.attempt);
+        this.#runner()?.cancel(effect.job, effect.attempt);
         return;
       default:
         unreachable(effect);
@@ -243,7 +253,7 @@ export class ExecutorService implements ExecutorJobs {
     const refuse = (text: string): void =>
       this.#post({ kind: 'not_run', job, attempt, reason: { code: 'other', text } });
     const link = this.#options.origin(from);
-    const runner = this.#options.runner();
+    const runner = this.#runner();
     if (link === null) return refuse('the link to the origin is down');
     if (runner === null) return refuse('the runner is starting again');
     if (streams !== null && !streamsAreFree(link.mux, streams)) {
@@ -286,7 +296,7 @@ export class ExecutorService implements ExecutorJobs {
     const { job, attempt } = effect.attach;
     const link = this.#options.origin(effect.from);
     if (link === null) return;
-    const runner = this.#options.runner();
+    const runner = this.#runner();
     if (runner === null && effect.attach.streams !== null && triesLeft > 0) {
       setTimeout(() => {
         if (!link.mux.isDead) this.#attach(effect, triesLeft - 1);
@@ -311,7 +321,7 @@ export class ExecutorService implements ExecutorJobs {
     const outcome = JSON.stringify(result.outcome).slice(0, OUTCOME_CHARS_MAX);
     this.#options.audit.append({ event: 'end', ...by, outcome, duration_ms: Math.round(result.durationMs) });
     const isKept = this.#record(endedEntry(by, result, Date.now()));
-    if (isKept) this.#options.runner()?.acknowledge(keyOf(by));
+    if (isKept) this.#runner()?.acknowledge(keyOf(by));
     this.#post({ kind: 'ended', job: by.job, attempt: by.attempt, result });
     this.#dropDue();
     if (this.#running.size > 0) return;
@@ -320,7 +330,7 @@ export class ExecutorService implements ExecutorJobs {
 
   /** Removes what is more, older or larger than this node keeps. */
   #dropDue(): void {
-    const runner = this.#options.runner();
+    const runner = this.#runner();
     if (runner === null) return;
     for (const due of this.#options.attempts.book.due(Date.now())) {
       const key = keyOf(due);

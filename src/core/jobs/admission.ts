@@ -6,6 +6,7 @@ import { reasonOf } from '../scheduling/reason.ts';
 import { requirementReasons } from '../scheduling/requirements.ts';
 import type { AttemptTable } from './attempt-table.ts';
 import type { AttemptKey, ExecutorInput, Grant } from './executor-state.ts';
+import { LeaseWasters, WASTED_LEASES_MAX } from './lease-wasters.ts';
 import { OwnerShare } from './owner-share.ts';
 import { grantOf, Reservations } from './reservations.ts';
 import type { WaitsFor } from './waiters.ts';
@@ -39,6 +40,7 @@ export class Admission {
   readonly #options: AdmissionOptions;
   readonly #reservations: Reservations;
   readonly #owner = new OwnerShare();
+  readonly #wasters = new LeaseWasters();
   #slots: number;
 
   constructor(options: AdmissionOptions, table: AttemptTable, slots: number) {
@@ -61,6 +63,18 @@ export class Admission {
     if (origin === self) return this.slotsFree;
     const left = this.#slotsForOthers(nowMs) - this.#reservations.slotsTakenByOthers(self);
     return Math.max(0, Math.min(this.slotsFree, left));
+  }
+
+  /** The same for many origins at one moment. */
+  slotsFreeByOrigin(nowMs: number): (origin: NodeId) => number {
+    const [own, others] = [this.slotsFree, this.slotsFreeFor(null, nowMs)];
+    const self = this.#options.self();
+    return (origin) => (origin === self ? own : others);
+  }
+
+  /** This origin let a lease expire. */
+  wasted(origin: NodeId, nowMs: number): void {
+    this.#wasters.note(origin, nowMs);
   }
 
   /** True where others get less than all slots now: that changes without any input. */
@@ -88,6 +102,10 @@ export class Admission {
       return { ok: false, reasons: verdict.ok ? reasons : [...verdict.reasons, ...reasons], waitsFor: null };
     }
     const self = this.#options.self();
+    if (from !== self && this.#wasters.has(from, nowMs) && this.#reservations.hasLease(from)) {
+      const text = `has one slot at a time for a node that let ${WASTED_LEASES_MAX} go unused`;
+      return { ok: false, reasons: [reasonOf('full', text)], waitsFor: 'resources' };
+    }
     const hasSlot = this.slotsFreeFor(from, nowMs) - keptForOthers > 0;
     const shortage = this.#reservations.shortage(reserve, null, facts);
     if (hasSlot && shortage === null) return this.#admit(grantOf(reserve, null));

@@ -1,7 +1,7 @@
 import type { JobId, LeaseId, NodeId } from '../../base/ids.ts';
 import type { JobMessageOf } from '../../wire/jobs.ts';
 import { BoundedKeys } from './bounded-keys.ts';
-import type { AttemptKey, AttemptResult, GivenAttempt, Grant } from './executor-state.ts';
+import type { AttemptKey, AttemptResult, GivenAttempt, Grant, RestoredAttempt } from './executor-state.ts';
 
 /** Ended attempts whose result is kept until it is acknowledged; of more, the oldest is dropped. */
 export const ENDED_ATTEMPTS_MAX = 4096;
@@ -72,6 +72,16 @@ export class AttemptTable {
     if (this.#ended.size <= ENDED_ATTEMPTS_MAX || oldest === undefined) return null;
     this.forgetEnded(oldest);
     return oldest;
+  }
+
+  /** It is of an earlier life of this daemon: its origin has yet to come back. */
+  restore(attempt: RestoredAttempt, nowMs: number): void {
+    const link = 'down' as const;
+    if (attempt.kind === 'ended') this.put({ ...attempt, link });
+    else {
+      const orphanedAtMs = attempt.durable ? null : nowMs;
+      this.put({ ...attempt, isStarted: true, link, orphanedAtMs, killed: false });
+    }
   }
 
   /** It checked or held a lease, and was not started. */

@@ -4,7 +4,7 @@ import type { JobMessage, JobMessageOf, Reason } from '../../wire/jobs.ts';
 import { reasonOf } from '../scheduling/reason.ts';
 import { Admission } from './admission.ts';
 import { AttemptTable, dueMs, type Attempt, type AttemptOf } from './attempt-table.ts';
-import type { AttemptKey, AttemptResult, ExecutorEffect, ExecutorInput, RestoredAttempt } from './executor-state.ts';
+import type { AttemptKey, AttemptResult, ExecutorEffect, ExecutorInput } from './executor-state.ts';
 import { ExecutorAnswers } from './executor-answers.ts';
 import { LEASE_TTL_MS, ORIGIN_GRACE_MS, type ExecutorOptions } from './executor-options.ts';
 import { Waiters } from './waiters.ts';
@@ -106,7 +106,7 @@ export class Executor {
       case 'restored':
         for (const key of input.given) this.#attempts.remember(key);
         if (!input.isWhole) this.#attempts.forgetsSome();
-        for (const attempt of input.attempts) this.#restore(attempt, nowMs);
+        for (const attempt of input.attempts) this.#attempts.restore(attempt, nowMs);
         return;
       case 'cancel':
         for (const attempt of this.#attempts.running()) if (attempt.job === input.job) this.#end(attempt, nowMs);
@@ -115,8 +115,7 @@ export class Executor {
         if (this.#attempts.get(input)?.kind === 'ended') this.#attempts.forgetEnded(input);
         return;
       case 'timer':
-        for (const attempt of this.#attempts.holding())
-          if (dueMs(attempt, this.#originGraceMs) <= nowMs) this.#end(attempt, nowMs);
+        for (const attempt of this.#attempts.holding()) this.#onDue(attempt, nowMs);
         return;
       default:
         unreachable(input);
@@ -342,13 +341,10 @@ export class Executor {
     }
   }
 
-  #restore(attempt: RestoredAttempt, nowMs: number): void {
-    const link = 'down' as const;
-    if (attempt.kind === 'ended') this.#attempts.put({ ...attempt, link });
-    else {
-      const orphanedAtMs = attempt.durable ? null : nowMs;
-      this.#attempts.put({ ...attempt, isStarted: true, link, orphanedAtMs, killed: false });
-    }
+  #onDue(attempt: AttemptOf<'leased'> | AttemptOf<'running'>, nowMs: number): void {
+    if (dueMs(attempt, this.#originGraceMs) > nowMs) return;
+    if (attempt.kind === 'leased') this.#admission.wasted(attempt.from, nowMs);
+    this.#end(attempt, nowMs);
   }
 
   #end(attempt: Attempt, nowMs: number): void {
@@ -382,9 +378,8 @@ export class Executor {
   #tellWaiters(nowMs: number): void {
     this.#ownerLookAtMs = Number.POSITIVE_INFINITY;
     if (this.#waiters.isEmpty) return;
-    for (const origin of this.#waiters.tell((node) => this.slotsFreeFor(node, nowMs), nowMs)) {
-      this.#answers.slotFree(origin, nowMs);
-    }
+    const freeFor = this.#admission.slotsFreeByOrigin(nowMs);
+    for (const origin of this.#waiters.tell(freeFor, nowMs)) this.#answers.slotFree(origin, nowMs);
     const isYielding = !this.#waiters.isEmpty && this.slotsFree > 0 && this.#admission.isYielding(nowMs);
     if (isYielding) this.#ownerLookAtMs = nowMs + OWNER_LOOK_MS;
   }

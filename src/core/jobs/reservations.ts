@@ -35,6 +35,11 @@ export class Reservations {
     return this.#table.holding().filter(({ grant, from }) => grant.lender === null && from !== self).length;
   }
 
+  /** True where that origin has a slot that it has not used yet. */
+  hasLease(origin: NodeId): boolean {
+    return this.#table.leased().some(({ from }) => from === origin);
+  }
+
   /** Cores that jobs here are taken to use: one each, or what they asked for. */
   get coresInUse(): number {
     let cores = 0;

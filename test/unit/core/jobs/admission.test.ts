@@ -2,6 +2,8 @@ import { describe, expect, test } from 'vitest';
 import { base32, makeJobId, type JobId, type LeaseId, type NodeId } from '../../../../src/base/ids.ts';
 import { ENDED_SHOWS_MS, OwnerShare } from '../../../../src/core/jobs/owner-share.ts';
 import { Executor } from '../../../../src/core/jobs/executor.ts';
+import { LEASE_TTL_MS } from '../../../../src/core/jobs/executor-options.ts';
+import { WASTED_FOR_MS } from '../../../../src/core/jobs/lease-wasters.ts';
 import type { ExecutorEffect, ExecutorInput } from '../../../../src/core/jobs/executor-state.ts';
 import type { Facts, Load } from '../../../../src/wire/facts.ts';
 import type { JobMessageOf } from '../../../../src/wire/jobs.ts';
@@ -236,6 +238,22 @@ describe('another attempt of a job that still runs here', () => {
     ]);
     expect(world.end(1)).toEqual([A]);
   });
+});
+
+test('an origin that lets slots go unused gets one at a time for a while, and is not told of free ones meanwhile', () => {
+  const world = new World(4);
+  for (const number of [1, 2, 3]) expect(world.ask(number)).toBe('yes');
+  world.nowMs += LEASE_TTL_MS;
+  world.timer();
+  expect(world.ask(4)).toBe('yes');
+  expect(world.ask(5)).toBe('full: has one slot at a time for a node that let 3 go unused');
+  expect(world.ask(6, { from: B })).toBe('yes');
+  expect(world.ask(7, { from: B })).toBe('yes');
+  expect(world.timer()).toEqual([]);
+  world.nowMs += LEASE_TTL_MS;
+  expect(world.timer()).toEqual([A]);
+  world.nowMs += WASTED_FOR_MS;
+  expect([world.ask(8), world.ask(9)]).toEqual(['yes', 'yes']);
 });
 
 describe('the owner of this machine', () => {
