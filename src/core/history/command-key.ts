@@ -39,7 +39,7 @@ function normalised(command: Command, root: string): string {
   const text = (command.kind === 'line' ? command.line : command.argv.join(' ')).slice(0, CHARS_MAX);
   const here = root === '/' ? text : text.replaceAll(root, '.');
   return here
-    .replace(/['"]/g, '')
+    .replace(/['"\\]/g, '')
     .replace(TEMPORARY, '/tmp/*')
     .replace(UUID, '#')
     .replace(HASH, '#')

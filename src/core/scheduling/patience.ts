@@ -10,9 +10,6 @@ export interface Backlog {
   readonly passedOverMs: number;
 }
 
-/** Waiting must be this much better: estimates are not better than that. */
-const GAIN_SHARE_MIN = 0.1;
-
 /** A node with a free slot that is not taken, and the faster one that is waited for. */
 export interface PassedOver {
   readonly node: Candidate;
@@ -42,7 +39,7 @@ export function passedOver(scored: readonly Scored[], backlog: Backlog): PassedO
     const fasterS = best.score.finishS + (backlog.jobs * best.score.runS) / slots;
     const thereS = item.score.finishS;
     const gainS = thereS - fasterS;
-    const isWorthIt = gainS > thereS * GAIN_SHARE_MIN && backlog.passedOverMs < gainS * MS_PER_SECOND;
+    const isWorthIt = gainS > 0 && backlog.passedOverMs < gainS * MS_PER_SECOND;
     return isWorthIt ? [{ node: item.node, faster: best.node, thereS, fasterS }] : [];
   });
 }
