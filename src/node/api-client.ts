@@ -56,8 +56,17 @@ export class ApiClient {
    * @throws MeshError with the daemon's code
    */
   async call<M extends PlainMethod>(method: M, params: ApiParams<M>): Promise<ApiResults[M]> {
-    const connection = this.#comingBack === null ? this.#connection : await this.#comingBack;
-    return connection.request(method, params, () => undefined) as Promise<ApiResults[M]>;
+    for (;;) {
+      const connection = this.#comingBack === null ? this.#connection : await this.#comingBack;
+      try {
+        return (await connection.request(method, params, () => undefined)) as ApiResults[M];
+      } catch (error) {
+        // Who waits for a job's end, however long it takes, waits on at the next daemon; all else is the caller's to repeat.
+        const waitsForEnd = method === 'wait' && 'wait_ms' in params && params.wait_ms === null;
+        if (!waitsForEnd || !connection.closed || !connection.mayComeBack) throw error;
+        await this.#comeBack();
+      }
+    }
   }
 
   /** Submits one job. Many may be under way at once. */

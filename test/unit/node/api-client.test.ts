@@ -8,6 +8,7 @@ import { serveControl, type ControlServer } from '../../../src/node/control-serv
 import type { JobEvent, RunObject } from '../../../src/wire/api.ts';
 import type { JobSpec } from '../../../src/wire/job-spec.ts';
 import { FakeDaemon, JOB } from '../../fixtures/fake-daemon.ts';
+import { ended, jobRecord } from '../../fixtures/job-record.ts';
 import { PLAIN_JOB } from '../../fixtures/plain-spec.ts';
 import { temporaryFolders } from '../../fixtures/temporary-folder.ts';
 
@@ -189,6 +190,15 @@ describe('a job that runs', () => {
     daemon.jobs[0]?.resolve({ ...RESULT, state: 'running' });
     expect(await job.result).toMatchObject({ state: 'running' });
   });
+});
+
+test('who waits for the end of a job waits on at the next daemon', async () => {
+  const waited = api.call('wait', { job: JOB, wait_ms: null });
+  await vi.waitFor(() => expect(daemon.waits).toHaveLength(1));
+  await restart();
+  await vi.waitFor(() => expect(daemon.waits).toHaveLength(1), { timeout: 5000 });
+  daemon.waits[0]?.(jobRecord(ended));
+  expect(await waited).toMatchObject({ state: 'finished' });
 });
 
 describe('logs', () => {
