@@ -113,6 +113,7 @@ export class LocalNode {
       runnerPath: options.runnerPath,
       socketPath: options.home.runnerSocket,
       logPath: options.home.runnerLog,
+      logBytesMax: config.jobs.output_max_bytes,
       log,
       onLost: (message) => this.#executors.runnerLost(message),
     });

@@ -1,4 +1,5 @@
-import { startRunner, type RunnerProcess } from '../adapters/process/runner-client.ts';
+import type { RunnerProcess } from '../adapters/process/runner-client.ts';
+import { startRunner } from '../adapters/process/runner-start.ts';
 import { messageOf } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import type { Runner } from '../ports/runner.ts';
@@ -13,8 +14,23 @@ export interface RunnerHostOptions {
   readonly socketPath: string;
   readonly logPath: string;
   readonly log: Logger;
+  /** Bound of one attempt's output log. */
+  readonly logBytesMax: number;
+  /**
+   * A runner is there, at the start and after each loss. Adopt or cancel all of its `kept`: those of an earlier daemon, and
+   * after a loss those that this one was told are unknown. Before `start` settles.
+   */
+  readonly onConnected?: (runner: Runner) => void;
   /** The runner died by itself: what ran there has an unknown outcome. */
   readonly onLost: (message: string) => void;
+}
+
+/** What nobody adopts is ended. */
+function endKept(runner: Runner): void {
+  for (const name of runner.kept) {
+    runner.adopt(name, { onStarted: () => undefined, onEnded: () => runner.acknowledge(name) });
+    runner.cancel(name.job, name.attempt);
+  }
 }
 
 /** Keeps one runner running beside the daemon. */
@@ -36,11 +52,12 @@ export class RunnerHost {
 
   /** @throws MeshError where the first runner cannot be started */
   async start(): Promise<void> {
-    const { runnerPath, socketPath, logPath, log } = this.#options;
+    const { log, onConnected } = this.#options;
     const startedMs = performance.now();
-    const runner = await startRunner({ runnerPath, socketPath, logPath, log, nodePath: process.execPath });
+    const runner = await startRunner({ ...this.#options, nodePath: process.execPath });
     if (this.#stopped) return runner.close();
     this.#runner = runner;
+    (onConnected ?? endKept)(runner);
     runner.onDied(() => {
       if (this.#stopped) return;
       this.#runner = null;
@@ -56,6 +73,14 @@ export class RunnerHost {
     this.#stopped = true;
     if (this.#timer !== null) clearTimeout(this.#timer);
     await this.#runner?.close();
+    this.#runner = null;
+  }
+
+  /** Leaves the runner and its attempts to the next daemon. */
+  release(): void {
+    this.#stopped = true;
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#runner?.release();
     this.#runner = null;
   }
 
