@@ -3,6 +3,7 @@ import { startRunner } from '../adapters/process/runner-start.ts';
 import { messageOf } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import type { Runner } from '../ports/runner.ts';
+import type { Home } from './home.ts';
 
 const RESTART_MIN_MS = 200;
 const RESTART_MAX_MS = 10_000;
@@ -11,25 +12,18 @@ const SOUND_MS = 60_000;
 
 export interface RunnerHostOptions {
   readonly runnerPath: string;
-  readonly socketPath: string;
-  readonly logPath: string;
+  readonly home: Home;
   readonly log: Logger;
   /** Bound of one attempt's output log. */
   readonly logBytesMax: number;
-  /**
-   * A runner is there, at the start and after each loss. Adopt or cancel all of its `kept`: those of an earlier daemon, and
-   * after a loss those that this one was told are unknown. Before `start` settles.
-   */
-  readonly onConnected?: (runner: Runner) => void;
   /** The runner died by itself: what ran there has an unknown outcome. */
   readonly onLost: (message: string) => void;
 }
 
-/** What nobody adopts is ended. */
-function endKept(runner: Runner): void {
+/** What a runner found of one that died below this daemon: how that ended has been told already. */
+function forgetKept(runner: Runner): void {
   for (const name of runner.kept) {
     runner.adopt(name, { onStarted: () => undefined, onEnded: () => runner.acknowledge(name) });
-    runner.cancel(name.job, name.attempt);
   }
 }
 
@@ -50,14 +44,25 @@ export class RunnerHost {
     return this.#runner;
   }
 
-  /** @throws MeshError where the first runner cannot be started */
+  /**
+   * Connects to the runner that an earlier daemon left, or starts one. Adopt or cancel all of its `kept` then.
+   *
+   * @throws MeshError where it cannot be started
+   */
   async start(): Promise<void> {
-    const { log, onConnected } = this.#options;
+    await this.#connect();
+  }
+
+  async #connect(): Promise<Runner | null> {
+    const { log, home, runnerPath, logBytesMax } = this.#options;
     const startedMs = performance.now();
-    const runner = await startRunner({ ...this.#options, nodePath: process.execPath });
-    if (this.#stopped) return runner.close();
+    const paths = { runnerPath, socketPath: home.runnerSocket, logPath: home.runnerLog };
+    const runner = await startRunner({ ...paths, log, logBytesMax, nodePath: process.execPath });
+    if (this.#stopped) {
+      await runner.close();
+      return null;
+    }
     this.#runner = runner;
-    (onConnected ?? endKept)(runner);
     runner.onDied(() => {
       if (this.#stopped) return;
       this.#runner = null;
@@ -66,6 +71,7 @@ export class RunnerHost {
       this.#options.onLost('the runner process died');
       this.#restartLater();
     });
+    return runner;
   }
 
   /** Ends every process tree, then the runner. */
@@ -84,14 +90,21 @@ export class RunnerHost {
     this.#runner = null;
   }
 
+  async #reconnect(): Promise<void> {
+    try {
+      const runner = await this.#connect();
+      if (runner !== null) forgetKept(runner);
+    } catch (error) {
+      this.#options.log.error('the runner cannot be started', { error: messageOf(error) });
+      if (!this.#stopped) this.#restartLater();
+    }
+  }
+
   #restartLater(): void {
     const waitMs = Math.min(RESTART_MAX_MS, RESTART_MIN_MS * 2 ** Math.min(this.#failures, 10));
     this.#failures += 1;
     this.#timer = setTimeout(() => {
-      this.start().catch((error: unknown) => {
-        this.#options.log.error('the runner cannot be started', { error: messageOf(error) });
-        if (!this.#stopped) this.#restartLater();
-      });
+      void this.#reconnect();
     }, waitMs);
   }
 }

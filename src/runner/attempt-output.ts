@@ -1,7 +1,7 @@
 import type { Logger } from '../base/log.ts';
 import type { LogStream } from '../wire/job-query.ts';
 import { STREAM_CREDIT_BYTES_MAX } from '../wire/stream-mux.ts';
-import { LogReader, type ReaderEnd, type ReaderTarget } from './log-reader.ts';
+import { LogReader, type ReaderEnd, type ReaderTarget, startReader } from './log-reader.ts';
 import type { Offsets } from './log-segment.ts';
 import { offsetIn, OutputLog, type OutputStream } from './output-log.ts';
 
@@ -73,7 +73,7 @@ export class AttemptOutput {
   ): void {
     const { stream, offset } = options;
     if (!options.holds || this.#durable || this.log.isEnded) {
-      new LogReader(this.log, target, options, { onEnd });
+      startReader(this.log, target, options, { onEnd });
       return;
     }
     const holder = this.#holders.get(stream) ?? { reader: null, offset: 0 };

@@ -8,7 +8,7 @@ import { STREAMS_MAX, type StreamMux } from '../wire/stream-mux.ts';
 import { Attempt, type AttemptResult } from './attempt.ts';
 import { type AttemptJournal, attemptName } from './attempt-journal.ts';
 import { parseResult, unknownResult } from './attempt-result.ts';
-import { LogReader, type ReaderEnd } from './log-reader.ts';
+import { type ReaderEnd, startReader } from './log-reader.ts';
 import { OutputLog, removeLog } from './output-log.ts';
 
 /** Three streams each, with room to spare. */
@@ -133,7 +133,7 @@ export class Attempts {
       if (attempt !== undefined) return attempt.read(mux, order, onEnd);
       const log = this.#ended.get(attemptName(order))?.log ?? this.#loadEnded(attemptName(order));
       if (log !== null) {
-        new LogReader(log, { mux, streamId, windowBytes }, order, { onEnd });
+        startReader(log, { mux, streamId, windowBytes }, order, { onEnd });
         return;
       }
       this.#refuseRead(mux, streamId, { kind: 'unknown', message: 'no output of this attempt is kept here' });

@@ -193,3 +193,8 @@ export class LogReader implements LogFollower {
     this.#handlers.onEnd(end);
   }
 }
+
+/** A reader that nobody keeps: it ends by itself, with its log, its stream or its link. */
+export function startReader(...args: ConstructorParameters<typeof LogReader>): LogReader {
+  return new LogReader(...args);
+}

@@ -174,6 +174,8 @@ export class RunnerClient implements RunnerProcess {
   }
 
   acknowledge(name: AttemptName): void {
+    const open = this.#open.get(keyOf(name));
+    if (open !== undefined && open.result !== null) this.#open.delete(keyOf(name));
     this.#send({ t: 'runner.acknowledge', ...only(name) });
   }
 
