@@ -111,8 +111,8 @@ export class LocalNode {
     });
     this.#runner = new RunnerHost({
       runnerPath: options.runnerPath,
-      home: options.home,
-      logBytesMax: config.jobs.output_max_bytes,
+      socketPath: options.home.runnerSocket,
+      logPath: options.home.runnerLog,
       log,
       onLost: (message) => this.#executors.runnerLost(message),
     });

@@ -98,7 +98,7 @@ export class DaemonConnection {
     for (;;) {
       const lost = api.whenClosed;
       await lost;
-      await delay(this.#startAfterMs);
+      await delay(this.#startAfterMs, undefined, { ref: false });
       if (this.#ended || api.closed) return;
       // Another one is there by now: that one is watched.
       if (api.whenClosed !== lost) continue;
@@ -108,7 +108,7 @@ export class DaemonConnection {
         this.#warn(`the daemon went away and could not be started again: ${messageOf(error)}`);
         return;
       }
-      await delay(this.#startAfterMs);
+      await delay(this.#startAfterMs, undefined, { ref: false });
     }
   }
 }
