@@ -77,3 +77,9 @@ export function formatSize(bytes: number): string {
   }
   return `${bytes} B`;
 }
+
+/** 1st, 2nd, 3rd, 11th. */
+export function ordinal(count: number): string {
+  const isTeen = count % 100 >= 11 && count % 100 <= 13;
+  return `${count}${isTeen ? 'th' : (['th', 'st', 'nd', 'rd'][count % 10] ?? 'th')}`;
+}

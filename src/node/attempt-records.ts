@@ -2,7 +2,7 @@ import type { NodeId } from '../base/ids.ts';
 import type { AttemptFacts } from '../core/jobs/attempt-book.ts';
 import type { Facts } from '../wire/facts.ts';
 import type { JobRecord } from '../wire/job-record.ts';
-import { endOfOutcome } from './run-object.ts';
+import { endOfOutcome } from './job-facts.ts';
 
 export interface RecordContext {
   readonly self: NodeId;

@@ -16,6 +16,8 @@ export interface Home {
   readonly executorJournal: string;
   /** How long commands took. */
   readonly history: string;
+  /** The jobs that were submitted here. */
+  readonly originJournal: string;
   readonly workspaces: string;
   readonly auditLog: string;
   readonly daemonLog: string;
@@ -39,6 +41,7 @@ export function homeAt(path: string): Home {
     jobs: at('jobs'),
     executorJournal: at('jobs/executor.journal'),
     history: at('jobs/history.json'),
+    originJournal: at('jobs/origin.journal'),
     workspaces: at('workspaces'),
     auditLog: at('audit.log'),
     daemonLog: at('daemon.log'),

@@ -3,12 +3,12 @@ import type { LocalDirectories } from '../adapters/os/directories.ts';
 import type { NodeProbe } from '../adapters/os/system-probe.ts';
 import type { LoadedIdentity } from '../adapters/tls/identity.ts';
 import { MeshError, messageOf } from '../base/errors.ts';
-import type { LeaseId, NodeId } from '../base/ids.ts';
+import { isJobId, type LeaseId, type NodeId } from '../base/ids.ts';
 import type { Logger } from '../base/log.ts';
 import type { Random } from '../base/random.ts';
 import { Executor } from '../core/jobs/executor.ts';
 import type { ClassLists } from '../core/policy/class-lists.ts';
-import { Origin } from '../core/scheduling/origin.ts';
+import type { Origin } from '../core/scheduling/origin.ts';
 import type { RunRequest } from '../ports/runner.ts';
 import type { DetectedFacts, LoginEnvironment } from '../ports/system.ts';
 import type { JobMessage } from '../wire/jobs.ts';
@@ -26,10 +26,11 @@ import { prepareJob } from './job-preparation.ts';
 import { localExecutor } from './local-executor.ts';
 import { loopbackMuxes } from './loopback-peer.ts';
 import { Mesh } from './mesh.ts';
+import { localOrigin } from './local-origin.ts';
 import { MeshControl, type MeshSeed } from './mesh-control.ts';
 import { MeshJobs } from './mesh-jobs.ts';
 import { nodeViews, statusReport } from './node-views.ts';
-import { newJobId, OriginService } from './origin-service.ts';
+import { newJobId, type OriginService } from './origin-service.ts';
 import { OwnState } from './own-state.ts';
 import { RunnerHost } from './runner-host.ts';
 import { Sampler } from './sampler.ts';
@@ -116,7 +117,9 @@ export class LocalNode {
       log,
       onLost: (message) => this.#executors.runnerLost(message),
     });
-    this.#origin = new Origin({ nodes: () => this.#views(), rules: TOOL_RULES, random });
+    const { origin, service } = this.#newOrigin();
+    this.#origin = origin;
+    this.#origins = service;
     this.#executor = new Executor({
       slots: 0,
       facts: () => this.#state.facts(),
@@ -125,12 +128,9 @@ export class LocalNode {
       instance: () => this.#runner.runner?.instance ?? 'none',
       newLeaseId: options.newLeaseId,
       share: { onBattery: config.share.on_battery, yieldToOwner: config.share.yield_to_owner },
-      // Origins do not take up again what they lost sight of yet.
-      originGraceMs: 0,
     });
     const basis = { rules: TOOL_RULES, random, historyOf: options.history.of };
     this.#explain = new ExplainService(this.#origin, basis, (to, message) => this.#toExecutor(to, message));
-    this.#origins = this.#newOriginService();
     this.#executors = this.#newExecutorService();
     this.#jobs = this.#newMeshJobs();
   }
@@ -155,6 +155,7 @@ export class LocalNode {
     this.#factsChanged(detected);
     this.#executors.restore();
     await this.#control.start();
+    this.#origins.restore();
     this.#sampler.start();
   }
 
@@ -165,7 +166,7 @@ export class LocalNode {
     await this.#runner.stop();
     await this.#control.stop(why);
     this.#loop.stop();
-    await this.#executors.close();
+    await Promise.all([this.#executors.close(), this.#origins.release()]);
   }
 
   get handlers(): ApiHandlers {
@@ -185,30 +186,28 @@ export class LocalNode {
       join: (params) => control.join(params, this.#jobsOpen),
       leave: () => control.leave(),
       down: ({ drain }) => this.#goDown(drain),
-      submit: ({ spec }, streams, onEvent) => {
+      submit: ({ spec }, streams, onEvent, parent) => {
         if (this.#draining) throw new MeshError('refused', 'this node is going down; nothing was run');
         const { jobs_max: jobsMax } = this.#options.config.queue;
         if (this.#origin.jobsQueued >= jobsMax) {
           throw new MeshError('queue_full', `${jobsMax} jobs wait here already (queue.jobs_max); nothing was run`);
         }
-        return this.#origins.submit(spec, streams, onEvent);
+        const nested = parent === null ? null : { parent: parent.job, nesting: parent.depth };
+        return this.#origins.submit(spec, streams, onEvent, nested);
       },
       ...this.#jobs.handlers,
-      attach: ({ job }) => {
-        throw new MeshError('job_unknown', `job ${job} is not under way here`);
-      },
+      attach: ({ job, stdout_offset: stdout, stderr_offset: stderr }, streams, onEvent) =>
+        this.#origins.attach(job, streams, { stdout, stderr }, onEvent),
       clientGone: (job) => void this.#origins.cancel(job),
-      detach: () => {
-        throw new MeshError('later_stage', 'detach comes in a later release; nothing was done');
-      },
-      resize: () => false,
+      detach: ({ job }) => this.#origins.detach(job),
+      resize: ({ job, size }) => this.#origins.resize(job, size),
       estimate: async ({ cwd, commands }) => ({ seconds: await this.#options.history.estimates(cwd, commands) }),
       restart: () => {
         throw new MeshError('later_stage', 'restart comes in a later release; nothing was done');
       },
       nesting: {
-        depthOf: (job) => (this.#executors.isRunning(job) ? 0 : null),
-        isWithin: () => false,
+        depthOf: (job) => (isJobId(job) ? (this.#executors.nestingOf(job) ?? this.#origins.nestingOf(job)) : null),
+        isWithin: (name, parent) => this.#origins.isWithin(name, parent),
       },
     };
   }
@@ -246,12 +245,13 @@ export class LocalNode {
     );
   }
 
-  #newOriginService(): OriginService {
-    const { log } = this.#options;
-    return new OriginService({
+  #newOrigin() {
+    return localOrigin({
+      ...this.#options,
       loop: this.#loop,
-      origin: this.#origin,
-      log,
+      nodes: () => this.#views(),
+      isMember: (node) => node === this.id || this.#mesh.trust.members.has(node),
+      self: () => ({ id: this.id, name: this.#options.name }),
       executor: (node) => this.#executorEnd(node),
       factsOf: (node) => (node === this.id ? this.#state.facts() : (this.#mesh.member(node)?.facts ?? null)),
       prepare: (job, spec) => prepareJob(job, spec, this.#options),
@@ -281,14 +281,7 @@ export class LocalNode {
       self: () => this.id,
       nodeName: this.#options.name,
       mesh: () => this.#mesh,
-      origin: {
-        records: () => [],
-        find: () => [],
-        droppedAt: () => null,
-        wait: () => Promise.resolve(null),
-        parentOf: () => null,
-        cancel: (job) => this.#origins.cancel(job),
-      },
+      origin: this.#origins,
       executor: this.#executors,
       runner: () => this.#runner.runner,
     });
@@ -350,6 +343,7 @@ export class LocalNode {
     return [
       ...(warning === null ? [] : [`jobs here get a minimal environment: ${warning}`]),
       ...(notice === null ? [] : [notice]),
+      ...this.#origins.notices,
     ];
   }
 

@@ -72,6 +72,8 @@ export class Mesh {
   readonly #removeMembership: () => void;
   readonly #addresses: AddressSaver;
   readonly #refusals = new Map<NodeId, string>();
+  /** Members only: at most one entry each. */
+  readonly #refusedSinceMs = new Map<NodeId, number>();
   #listening: Listening | null = null;
   #discoveryState: DiscoveryState = { kind: 'off' };
   #onLeft: () => void = () => undefined;
@@ -113,7 +115,10 @@ export class Mesh {
       onUp: (peer, instance) => this.#linkUp(peer, instance),
       onDown: (peer) => this.#linkDown(peer),
       onControl: (peer, json) => this.#receive(peer, json),
-      onRefused: (peer) => this.#postMember({ kind: 'dial_refused', peer }),
+      onRefused: (peer) => {
+        if (this.links.get(peer) === null && !this.#refusedSinceMs.has(peer)) this.#refusedSinceMs.set(peer, nowMs());
+        this.#postMember({ kind: 'dial_refused', peer });
+      },
       onAddressBook: () => this.#addresses.changed(),
     });
     const members = options.loop.add<MembershipInput, MembershipEffect>(this.#membership, { kind: 'timer' }, (effect) =>
@@ -161,6 +166,11 @@ export class Mesh {
 
   get members(): readonly Member[] {
     return this.#membership.members();
+  }
+
+  /** Since when nobody listens where that member was, on the monotonic clock; null where that is not so. */
+  refusedSinceMs(id: NodeId): number | null {
+    return this.#refusedSinceMs.get(id) ?? null;
   }
 
   member(id: NodeId): Member | null {
@@ -276,6 +286,7 @@ export class Mesh {
 
   #linkUp(peer: Peer, instance: number): void {
     this.#refusals.delete(peer.id);
+    this.#refusedSinceMs.delete(peer.id);
     this.nearby.forget(peer.id);
     this.#trust.linkUp(peer.id);
     this.#postMember({ kind: 'link_up', peer: peer.id, link: peer.number, instance });
@@ -317,6 +328,7 @@ export class Mesh {
       this.links.close(node, 'no longer trusted');
       this.#transport.closePeer(node, 'no longer trusted');
     }
+    for (const id of this.#refusedSinceMs.keys()) if (!trust.members.has(id)) this.#refusedSinceMs.delete(id);
     this.#postMember({ kind: 'trust_changed', trusted: new Set(trust.members.keys()) });
   }
 

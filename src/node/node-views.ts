@@ -29,6 +29,7 @@ export function nodeViews(mesh: Mesh, self: NodeId, facts: Facts, load: Load, no
       rttMs: 0,
     },
     ...others.map((member): NodeView => ({
+      ...refusedSince(mesh.refusedSinceMs(member.id)),
       id: member.id,
       name: member.facts.name,
       isSelf: false,
@@ -42,6 +43,8 @@ export function nodeViews(mesh: Mesh, self: NodeId, facts: Facts, load: Load, no
     })),
   ];
 }
+
+const refusedSince = (refusedSinceMs: number | null) => (refusedSinceMs === null ? {} : { refusedSinceMs });
 
 /** The status object of the contract. */
 export function statusReport(

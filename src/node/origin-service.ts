@@ -1,64 +1,92 @@
 import { randomBytes } from 'node:crypto';
 import { MeshError, messageOf } from '../base/errors.ts';
-import { makeJobId, type JobId, type NodeId } from '../base/ids.ts';
-import type { Logger } from '../base/log.ts';
-import type { Origin } from '../core/scheduling/origin.ts';
-import type { AttemptPlace, JobResult, OriginEffect, OriginInput, Submission } from '../core/scheduling/origin-job.ts';
-import type { Facts } from '../wire/facts.ts';
+import { isJobId, makeJobId, type JobId, type NodeId } from '../base/ids.ts';
+import type { OriginEffect, OriginInput } from '../core/scheduling/origin-job.ts';
 import type { JobEvent, RunObject } from '../wire/api.ts';
+import type { JobRecord } from '../wire/job-record.ts';
+import type { JobSpec, TerminalSize } from '../wire/job-spec.ts';
 import type { JobMessage } from '../wire/jobs.ts';
-import type { JobSpec } from '../wire/job-spec.ts';
-import { STREAM_WINDOW_BYTES, type StreamMux } from '../wire/stream-mux.ts';
 import type { SubmittedJob } from './control-server.ts';
-import type { CoreLoop } from './core-loop.ts';
-import { OriginStreams, type ClientStreams } from './origin-streams.ts';
+import { nowMs } from './core-loop.ts';
+import { liveRecordOf } from './job-facts.ts';
+import type { OriginJobs } from './job-sources.ts';
+import {
+  NOT_PLACED,
+  openEntryOf,
+  termsOfSpec,
+  type KeptJob,
+  type Nested,
+  type OriginServiceOptions,
+} from './kept-job.ts';
+import { OriginEffects } from './origin-effects.ts';
+import { OriginRestore } from './origin-restore.ts';
+import { OriginStreams, type ClientStreams, type OutputBytes } from './origin-streams.ts';
 import { runObjectOf } from './run-object.ts';
 
-/** How the origin reaches an executor: over its link, or in memory where it is this node itself. */
-export interface ExecutorEnd {
-  readonly mux: StreamMux;
-  send(message: JobMessage): boolean;
-}
+/** What `wait` may hold at once; beyond it the answer is the job as it is. */
+const WAITERS_MAX = 4096;
+const NESTED_KNOWN_MAX = 4096;
 
-export interface OriginServiceOptions {
-  readonly loop: CoreLoop;
-  readonly origin: Origin;
-  readonly log: Logger;
-  /** Null where no link is up. */
-  readonly executor: (node: NodeId) => ExecutorEnd | null;
-  readonly factsOf: (node: NodeId) => Facts | null;
-  /** Reads the project, the directory's evidence and the class. Throws MeshError where the job can't be placed. */
-  readonly prepare: (job: JobId, spec: JobSpec) => Promise<Submission>;
-}
-
-interface Kept {
-  readonly spec: JobSpec;
-  readonly streams: OriginStreams;
-  readonly onEvent: (event: JobEvent) => void;
-  readonly resolve: (result: RunObject) => void;
-  submitted: boolean;
-  cancelled: boolean;
-  /** Whose streams are open: the attempt that was sent last. */
-  sent: { readonly node: NodeId; readonly attempt: number } | null;
-}
-
-/** Carries out the origin's effects: messages, streams, events for the front, the run object at the end. */
-export class OriginService {
+/**
+ * The jobs that were submitted at this node: from the front's request to the record that is kept. What the scheduler
+ * wants done is in `origin-effects.ts`, what an earlier daemon left in `origin-restore.ts`.
+ */
+export class OriginService implements OriginJobs {
   readonly #options: OriginServiceOptions;
-  readonly #jobs = new Map<JobId, Kept>();
+  readonly #jobs = new Map<JobId, KeptJob>();
+  readonly #waiters = new Map<JobId, Set<() => void>>();
+  /** Nested jobs, finished ones too, and the jobs that they were submitted from. */
+  readonly #within = new Map<JobId, JobId>();
   readonly #post: (input: OriginInput) => void;
+  readonly #effects: OriginEffects;
+  readonly #restore: OriginRestore;
+  #waiting = 0;
+  #released = false;
   #idle: (() => void)[] = [];
 
   constructor(options: OriginServiceOptions) {
     this.#options = options;
     const { post } = options.loop.add<OriginInput, OriginEffect>(options.origin, { kind: 'timer' }, (effect) =>
-      this.#carryOut(effect),
+      this.#effects.carryOut(effect),
     );
-    this.#post = post;
+    this.#post = (input) => {
+      if (!this.#released) post(input);
+    };
+    this.#effects = new OriginEffects({
+      ...options,
+      jobs: this.#jobs,
+      post: this.#post,
+      onGone: (record, kept) => this.#gone(record, kept),
+    });
+    this.#restore = new OriginRestore({
+      ...options,
+      jobs: this.#jobs,
+      post: this.#post,
+      finish: (job, result) => this.#effects.finish(job, result),
+    });
+  }
+
+  /** For `status`. */
+  get notices(): readonly string[] {
+    return this.#options.book.notices;
   }
 
   get openJobs(): readonly JobId[] {
     return [...this.#jobs.keys()];
+  }
+
+  /** What a node may rerun; see `OriginOptions.rerunObstacle`. */
+  rerunObstacle(job: JobId): string | null {
+    const streams = this.#jobs.get(job)?.streams ?? null;
+    return streams === null || streams.canRestart ? null : 'part of its stdin is used up';
+  }
+
+  /**
+   * Takes up what an earlier daemon left. Call once, when this node's own executor knows what runs here; links may come
+   * before or after.
+   */
+  restore(): void {
+    this.#restore.begin();
   }
 
   /** Settles when no job of this origin is under way. */
@@ -67,22 +95,100 @@ export class OriginService {
     return new Promise((resolve) => this.#idle.push(resolve));
   }
 
-  /** Opens the front's streams at once; placement follows when the project has been read. */
-  submit(spec: JobSpec, client: ClientStreams, onEvent: (event: JobEvent) => void): SubmittedJob {
+  /**
+   * Opens the front's streams at once; placement follows when the project has been read. The result of a durable job
+   * comes as soon as its submission is on the disk: unfinished, unless it was refused at once.
+   */
+  submit(
+    spec: JobSpec,
+    client: ClientStreams,
+    onEvent: (event: JobEvent) => void,
+    nested: Nested | null = null,
+  ): SubmittedJob {
     const job = newJobId();
-    const streams = new OriginStreams(client);
-    const result = new Promise<RunObject>((resolve) => {
-      this.#jobs.set(job, { spec, streams, onEvent, resolve, submitted: false, cancelled: false, sent: null });
-    });
-    onEvent({ kind: 'accepted', job });
-    void this.#prepare(job, spec);
+    if (spec.durable && spec.stdin) {
+      throw new MeshError('bad_argument', 'a job in the background has no stdin; nothing was run');
+    }
+    const submittedMs = Date.now();
+    const { kept, result } = this.#keep(job, spec, nested, submittedMs, onEvent);
+    kept.streams = this.#effects.streamsOf(kept, client);
+    const entry = openEntryOf(job, spec, nested, submittedMs);
+    if (spec.durable) void this.#submitDurable(kept, entry);
+    else {
+      onEvent({ kind: 'accepted', job });
+      this.#options.book.note(entry);
+      void this.#prepare(kept);
+    }
     return { job, result };
+  }
+
+  /**
+   * A client that lost its connection, with this daemon's restart, goes on reading.
+   *
+   * @param received what it has of both outputs
+   * @throws MeshError `job_unknown`
+   */
+  attach(
+    job: JobId,
+    client: Omit<ClientStreams, 'stdin'>,
+    received: OutputBytes,
+    onEvent: (event: JobEvent) => void,
+  ): SubmittedJob {
+    const waiting = this.#restore.take(job);
+    if (waiting === null) return { job, result: Promise.resolve(this.#attachLate(job, client, received)) };
+    const { kept, result } = this.#keep(
+      job,
+      waiting.spec,
+      waiting.nested,
+      waiting.submittedMs,
+      onEvent,
+      waiting.stdinBytes,
+    );
+    const { before } = waiting;
+    const ofThis = (all: number, earlier: number): number => Math.max(0, all - earlier);
+    const have = {
+      stdout: ofThis(received.stdout, before.stdout),
+      stderr: ofThis(received.stderr, before.stderr),
+    };
+    kept.streams = new OriginStreams({ ...client, stdin: null }, undefined, have, before);
+    this.#restore.resume(kept, waiting);
+    return { job, result };
+  }
+
+  /**
+   * The client reads no more: the job goes on as a durable one, and its `submit` is answered unfinished.
+   *
+   * @returns false where it is unknown or has finished
+   * @throws MeshError `io`: it is a foreground job still
+   */
+  async detach(job: JobId): Promise<boolean> {
+    const kept = this.#jobs.get(job);
+    if (kept === undefined) return false;
+    if (kept.spec.durable) return true;
+    await this.#options.book.noteDurably({ e: 'detached', job });
+    if (this.#jobs.get(job) !== kept) return false;
+    kept.spec = { ...kept.spec, durable: true };
+    this.#effects.detach(kept);
+    this.#answerUnfinished(kept);
+    return true;
+  }
+
+  /** The terminal of the submitter has another size. @returns false where no attempt of it is out */
+  resize(job: JobId, size: TerminalSize): boolean {
+    const kept = this.#jobs.get(job);
+    if (kept === undefined || kept.spec.terminal === null) return false;
+    kept.spec = { ...kept.spec, terminal: size };
+    if (kept.sent === null) return false;
+    const { node, attempt } = kept.sent;
+    return this.#options.executor(node)?.send({ t: 'job.resize', job, attempt, size }) ?? false;
   }
 
   /** @returns false where no such job is under way */
   cancel(job: JobId): boolean {
     const kept = this.#jobs.get(job);
-    if (kept === undefined) return false;
+    if (this.#released) return false;
+    if (kept === undefined) return this.#restore.cancel(job);
+    if (!kept.cancelled) this.#options.book.note({ e: 'cancel', job });
     kept.cancelled = true;
     if (kept.submitted) this.#post({ kind: 'cancel', job });
     return true;
@@ -90,25 +196,79 @@ export class OriginService {
 
   /** Ends every job of this origin, as `down` does. */
   cancelAll(): void {
-    for (const job of this.#jobs.keys()) this.cancel(job);
+    for (const job of [...this.#jobs.keys(), ...this.#restore.waiting]) this.cancel(job);
   }
 
-  /** Messages from executors. The result of an attempt waits until its last output byte is here. */
-  receive(from: NodeId, message: JobMessage): void {
-    const kept = 'job' in message ? this.#ownerOf(from, message) : undefined;
-    if (message.t === 'job.ended' && kept !== undefined) {
-      kept.streams.whenOutputsClosed(() => this.#post({ kind: 'message', from, message }));
-      return;
+  /** This daemon ends and another takes its jobs over: nothing is cancelled or written any more. */
+  async release(): Promise<void> {
+    this.#released = true;
+    await this.#options.book.close();
+  }
+
+  /** Newest first. */
+  records(): readonly JobRecord[] {
+    return [...this.#all()].sort((a, b) => (a.job < b.job ? 1 : -1));
+  }
+
+  find(prefix: string): readonly JobRecord[] {
+    if (isJobId(prefix)) {
+      const record = this.record(prefix);
+      return record === null ? [] : [record];
     }
-    if (message.t === 'job.started') kept?.streams.started();
-    if (message.t === 'job.not_started') kept?.streams.dropAttempt();
-    this.#post({ kind: 'message', from, message });
+    const { finished, open } = this.#options.book;
+    const ids = [...open.keys(), ...finished.keys()].filter((job) => job.startsWith(prefix));
+    return ids.flatMap((job) => this.record(job) ?? []);
   }
 
-  /** The job whose open streams such news is about: not that of another node, nor of an attempt that is past. */
-  #ownerOf(from: NodeId, { job, attempt }: { readonly job: JobId; readonly attempt: number }): Kept | undefined {
+  droppedAt(prefix: string): number | null {
+    for (const [job, atMs] of this.#options.book.dropped) if (job.startsWith(prefix)) return atMs;
+    return null;
+  }
+
+  parentOf(job: JobId): JobId | null {
+    return this.#within.get(job) ?? null;
+  }
+
+  /** How deep an unfinished job is inside others; null where it is unknown or has finished. */
+  nestingOf(job: JobId): number | null {
+    return this.#options.book.open.get(job)?.nesting ?? null;
+  }
+
+  /** True where `name`, an id or the beginning of one, means a job that was submitted from within `parent`. */
+  isWithin(name: string, parent: string): boolean {
+    for (const [job, within] of this.#within) if (within === parent && job.startsWith(name.toUpperCase())) return true;
+    return false;
+  }
+
+  record(job: JobId): JobRecord | null {
     const kept = this.#jobs.get(job);
-    return kept?.sent?.node === from && kept.sent.attempt === attempt ? kept : undefined;
+    if (kept !== undefined) return this.#liveRecord(kept);
+    return this.#options.book.finished.get(job) ?? this.#restore.record(job);
+  }
+
+  wait(job: JobId, waitMs: number): Promise<JobRecord | null> {
+    const record = this.record(job);
+    if (record === null || record.state === 'finished' || waitMs <= 0) return Promise.resolve(record);
+    if (this.#waiting >= WAITERS_MAX) return Promise.resolve(record);
+    return new Promise((resolve) => {
+      const waiters = this.#waiters.get(job) ?? new Set();
+      this.#waiters.set(job, waiters);
+      const settle = (): void => {
+        clearTimeout(timer);
+        this.#waiting -= 1;
+        waiters.delete(settle);
+        if (waiters.size === 0) this.#waiters.delete(job);
+        resolve(this.record(job));
+      };
+      const timer = setTimeout(settle, waitMs);
+      this.#waiting += 1;
+      waiters.add(settle);
+    });
+  }
+
+  /** Messages from executors. */
+  receive(from: NodeId, message: JobMessage): void {
+    this.#effects.receive(from, message);
   }
 
   linkUp(node: NodeId): void {
@@ -123,81 +283,108 @@ export class OriginService {
     this.#post({ kind: 'nodes_changed' });
   }
 
-  async #prepare(job: JobId, spec: JobSpec): Promise<void> {
+  #keep(
+    job: JobId,
+    spec: JobSpec,
+    nested: Nested | null,
+    submittedMs: number,
+    onEvent: (event: JobEvent) => void,
+    stdinBytes: number | null = null,
+  ): { readonly kept: KeptJob; readonly result: Promise<RunObject> } {
+    let resolve: (result: RunObject) => void = () => undefined;
+    const result = new Promise<RunObject>((settle) => {
+      resolve = settle;
+    });
+    const fresh = { submitted: false, cancelled: false, lostBecause: null, sent: null, toldDetached: false };
+    const given = { job, spec, nested, submittedMs, onEvent, stdinBytes };
+    const kept: KeptJob = { ...given, ...fresh, streams: null, notices: [], resolve };
+    this.#jobs.set(job, kept);
+    if (nested !== null) this.#noteNested(job, nested);
+    return { kept, result };
+  }
+
+  #noteNested(job: JobId, { parent }: Nested): void {
+    this.#within.set(job, parent);
+    const [oldest] = this.#within.keys();
+    if (this.#within.size > NESTED_KNOWN_MAX && oldest !== undefined) this.#within.delete(oldest);
+  }
+
+  async #submitDurable(kept: KeptJob, entry: ReturnType<typeof openEntryOf>): Promise<void> {
+    const { job } = kept;
+    // Nobody reads along: the output is in the executor's log.
+    this.#effects.letReaderGo(kept);
+    try {
+      await this.#options.book.noteDurably(entry);
+    } catch (error) {
+      const message = `the job could not be written to the disk (${messageOf(error)}); nothing was run`;
+      this.#effects.finish(job, { kind: 'refused', code: 'io', message, rejected: [], ...NOT_PLACED });
+      this.#options.book.forget(job);
+      return;
+    }
+    kept.onEvent({ kind: 'accepted', job });
+    await this.#prepare(kept);
+    // What no node takes was refused in that step.
+    if (this.#jobs.get(job) === kept) this.#answerUnfinished(kept);
+  }
+
+  async #prepare(kept: KeptJob): Promise<void> {
+    const { job, spec, nested } = kept;
     try {
       const submission = await this.#options.prepare(job, spec);
-      const kept = this.#jobs.get(job);
-      if (kept === undefined) return;
-      if (kept.cancelled) return this.#finish(job, { kind: 'cancelled', ...NOT_PLACED });
+      if (this.#jobs.get(job) !== kept) return;
+      if (kept.cancelled) return this.#effects.finish(job, { kind: 'cancelled', ...NOT_PLACED });
       kept.submitted = true;
-      this.#post({ kind: 'submit', submission });
+      this.#post({ kind: 'submit', submission: { ...submission, terms: termsOfSpec(spec, nested) } });
     } catch (error) {
       const code = error instanceof MeshError ? error.code : 'internal';
       if (!(error instanceof MeshError))
         this.#options.log.error('a job could not be prepared', { job, error: messageOf(error) });
-      this.#finish(job, { kind: 'refused', code, message: messageOf(error), rejected: [], ...NOT_PLACED });
+      this.#effects.finish(job, { kind: 'refused', code, message: messageOf(error), rejected: [], ...NOT_PLACED });
     }
   }
 
-  #carryOut(effect: OriginEffect): void {
-    switch (effect.kind) {
-      case 'send': {
-        const sent = this.#options.executor(effect.to)?.send(effect.message) ?? false;
-        // Nothing is lost silently: the link's end comes as its own input, and reservations have a deadline.
-        if (!sent) this.#options.log.debug('not sent: no link', { to: effect.to, message: effect.message.t });
-        return;
-      }
-      case 'start':
-        return this.#start(effect.job, effect.attempt, effect.place);
-      case 'state': {
-        const state = effect.state === 'running' || effect.state === 'cancelling' ? 'running' : 'queued';
-        this.#jobs.get(effect.job)?.onEvent({ kind: 'state', state, node: null, detail: effect.detail });
-        return;
-      }
-      case 'finish':
-        return this.#finish(effect.job, effect.result);
+  /** The client of a job that is no foreground job any more. */
+  #attachLate(job: JobId, client: Omit<ClientStreams, 'stdin'>, received: OutputBytes): RunObject {
+    new OriginStreams({ ...client, stdin: null }).finish();
+    const record = this.record(job);
+    if (record === null) {
+      throw new MeshError('job_unknown', `no job ${job} was under way here; what became of it is not known`);
     }
+    const object = runObjectOf(record);
+    const missing = record.stdout_bytes - received.stdout + (record.stderr_bytes - received.stderr);
+    if (record.state !== 'finished' || missing <= 0) return object;
+    const notice = `${missing} bytes of output came while nobody read: \`meshwork logs ${job}\` has them`;
+    return { ...object, notices: [...object.notices, notice] };
   }
 
-  #start(job: JobId, attempt: number, place: AttemptPlace): void {
-    const kept = this.#jobs.get(job);
-    const executor = this.#options.executor(place.node);
-    const notWritten = (reason: string): void => this.#post({ kind: 'start_not_written', job, attempt, reason });
-    if (kept === undefined) return notWritten('the job is gone');
-    if (executor === null) return notWritten('the link is down');
-    const streams = kept.streams.open(executor.mux);
-    kept.sent = { node: place.node, attempt };
-    const { command, env, umask, timeout_ms, merge, terminal, durable } = kept.spec;
-    const way = { merge, terminal, durable, nesting: 0 };
-    const sent = executor.send({
-      t: 'job.start',
-      job,
-      attempt,
-      lease: place.lease,
-      spec: { command, env, umask, timeout_ms, stdin: streams.stdin !== null, ...way },
-      cwd: place.cwd,
-      streams,
-      window_bytes: STREAM_WINDOW_BYTES,
-    });
-    if (sent) return;
-    kept.streams.dropAttempt();
-    notWritten('the link is down');
+  #answerUnfinished(kept: KeptJob): void {
+    kept.resolve(runObjectOf(this.#liveRecord(kept)));
+    kept.onEvent = () => undefined;
   }
 
-  #finish(job: JobId, result: JobResult): void {
-    const kept = this.#jobs.get(job);
-    if (kept === undefined) return;
-    this.#jobs.delete(job);
-    const { stdoutBytes, stderrBytes } = kept.streams;
-    const { factsOf } = this.#options;
-    const context = { job, factsOf, stdoutBytes, stderrBytes, cancelAsked: kept.cancelled, notices: [] };
-    kept.streams.finish();
-    kept.resolve(runObjectOf(result, context));
+  #liveRecord(kept: KeptJob): JobRecord {
+    const atMs = nowMs();
+    const { job, spec, submittedMs, notices, streams } = kept;
+    const { origin, factsOf, self } = this.#options;
+    const received = streams?.received ?? null;
+    const facts = { job, spec, submittedMs, notices, received, factsOf, origin: self() };
+    return liveRecordOf(kept.submitted ? origin.view(job, atMs) : null, facts, atMs);
+  }
+
+  *#all(): Iterable<JobRecord> {
+    for (const kept of this.#jobs.values()) yield this.#liveRecord(kept);
+    for (const job of this.#restore.waiting) {
+      const record = this.#restore.record(job);
+      if (record !== null) yield record;
+    }
+    yield* this.#options.book.finished.values();
+  }
+
+  #gone(record: JobRecord, kept: KeptJob): void {
+    this.#options.onFinished?.(record, kept.spec);
+    this.#waiters.get(record.job)?.forEach((settle) => settle());
     if (this.#jobs.size === 0) for (const settle of this.#idle.splice(0)) settle();
   }
 }
-
-/** What a job has to show that never came to be placed. */
-const NOT_PLACED = { attempts: 0, queueMs: 0, dispatchMs: 0, route: '', automatic: false } as const;
 
 export const newJobId = (): JobId => makeJobId(Date.now(), randomBytes(16));

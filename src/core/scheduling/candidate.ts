@@ -15,6 +15,8 @@ export interface NodeView {
   readonly state: 'alive' | 'suspect' | 'dead' | 'left';
   /** True where a link is up; always true for this node itself. */
   readonly reachable: boolean;
+  /** Since when every known address of it refuses connections: nobody listens there. Left out where that is not so. */
+  readonly refusedSinceMs?: number;
   /** False where our roles, or the node's, do not let it take our jobs. */
   readonly acceptsOurs: boolean;
   readonly rttMs: number;

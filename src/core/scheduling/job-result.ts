@@ -4,7 +4,10 @@ import type { JobResult } from './origin-job.ts';
 type DistributiveOmit<T, K extends PropertyKey> = T extends unknown ? Omit<T, K> : never;
 
 /** How a job ended, without what its record tells. */
-export type JobEnd = DistributiveOmit<JobResult, 'attempts' | 'queueMs' | 'dispatchMs' | 'route' | 'automatic'>;
+export type JobEnd = DistributiveOmit<
+  JobResult,
+  'attempts' | 'queueMs' | 'dispatchMs' | 'route' | 'automatic' | 'reruns'
+>;
 
 export function resultOf(job: OriginJob, end: JobEnd, nowMs: number): JobResult {
   const { state } = job;
@@ -13,9 +16,10 @@ export function resultOf(job: OriginJob, end: JobEnd, nowMs: number): JobResult 
   return {
     ...end,
     attempts: at === null ? job.attempt - 1 : job.attempt,
-    queueMs: (at === null ? nowMs : at.reservedAtMs) - job.submittedAtMs,
-    dispatchMs: at === null || startedAtMs === null ? 0 : startedAtMs - at.reservedAtMs,
+    queueMs: Math.max(0, (at === null ? nowMs : at.reservedAtMs) - job.submittedAtMs),
+    dispatchMs: at === null || startedAtMs === null ? 0 : Math.max(0, startedAtMs - at.reservedAtMs),
     route: job.route,
     automatic: job.automatic,
+    reruns: job.reruns,
   };
 }

@@ -1,7 +1,8 @@
 import { assert } from '../../base/assert.ts';
 import type { JobId, NodeId } from '../../base/ids.ts';
 import type { Reason } from '../../wire/jobs.ts';
-import type { OriginJobState, Submission } from './origin-job.ts';
+import { JobQueue, type Waiting } from './job-queue.ts';
+import { PLAIN_TERMS, type AttemptPlace, type OriginJobState, type Submission } from './origin-job.ts';
 
 export interface OriginJob {
   readonly submission: Submission;
@@ -11,13 +12,23 @@ export interface OriginJob {
   /** Jobs with the same are equal to placement, refusals included. */
   readonly signature: string;
   readonly state: OriginJobState;
-  /** Counts `job.start`s: rises when an executor says that it did not start. */
+  /** Counts `job.start`s: rises when an executor says that it did not start, and with each re-run. */
   readonly attempt: number;
   /** What executors answered, for good. */
   readonly refusals: ReadonlyMap<NodeId, readonly Reason[]>;
+  /** Nodes that an attempt was lost at: not asked while another could take it. */
+  readonly avoided: readonly NodeId[];
+  /** What is told of each attempt that was lost and followed by another; their number counts against the retries. */
+  readonly reruns: readonly string[];
+  /** Where the last of those was, else null: what a job ends as that cannot be placed again. */
+  readonly lostAt: AttemptPlace | null;
+  /** No lack of nodes ends it before: this node started a moment ago and has yet to find them. */
+  readonly patientUntilMs: number;
   /** Since when no node could take it, though one could before; null while one can. */
   readonly impossibleSinceMs: number | null;
   readonly wasPlaceable: boolean;
+  /** Since when it has waited for a faster node although a slow one is free; null where it has not. */
+  readonly passedOverSinceMs: number | null;
   readonly route: string;
   readonly automatic: boolean;
 }
@@ -25,10 +36,24 @@ export interface OriginJob {
 /** The job with a node's final answer. */
 export function withRefusal(job: OriginJob, node: NodeId, reasons: readonly Reason[]): OriginJob {
   if (job.refusals.has(node)) return job;
-  const refusals = new Map(job.refusals).set(node, reasons);
-  const signature = JSON.stringify([job.submission.placement, [...refusals.keys()].sort()]);
-  return { ...job, refusals, signature };
+  return signed({ ...job, refusals: new Map(job.refusals).set(node, reasons) });
 }
+
+/** The job, not to be placed at that node again while another can take it. */
+export function avoiding(job: OriginJob, node: NodeId): OriginJob {
+  return job.avoided.includes(node) ? job : signed({ ...job, avoided: [...job.avoided, node] });
+}
+
+export function signed(job: Omit<OriginJob, 'signature'>): OriginJob {
+  const { submission, refusals, avoided } = job;
+  const isPlain = refusals.size === 0 && avoided.length === 0;
+  const signature = isPlain
+    ? JSON.stringify(submission.placement)
+    : JSON.stringify([submission.placement, [...refusals.keys()].sort(), [...avoided].sort()]);
+  return { ...job, signature };
+}
+
+export const termsOf = (job: OriginJob) => job.submission.terms ?? PLAIN_TERMS;
 
 /**
  * The origin's unfinished jobs and what is derived from their states. `put` is the only way to change one, so that the
@@ -36,17 +61,23 @@ export function withRefusal(job: OriginJob, node: NodeId, reasons: readonly Reas
  */
 export class JobTable {
   readonly #jobs = new Map<JobId, OriginJob>();
-  /** By sequence. */
-  readonly #queue: OriginJob[] = [];
+  readonly #queue = new JobQueue();
+  /** Queued ones that another job submitted. */
+  readonly #nested = new Set<JobId>();
   readonly #reservations = new Map<NodeId, number>();
   readonly #deadlines = new Map<JobId, number>();
+  #detached = 0;
 
   get size(): number {
     return this.#jobs.size;
   }
 
   get queuedCount(): number {
-    return this.#queue.length;
+    return this.#queue.size;
+  }
+
+  get detachedCount(): number {
+    return this.#detached;
   }
 
   /** Reservations under way at each node. */
@@ -61,24 +92,47 @@ export class JobTable {
   put(job: OriginJob): void {
     const id = job.submission.job;
     const before = this.#jobs.get(id);
+    const { state } = job;
+    if (before?.state.kind === 'queued' && state.kind === 'reserving') this.#queue.take(waitingOf(before));
+    else if (before?.state.kind === 'queued') this.#queue.remove(waitingOf(before));
     if (before !== undefined) this.#unindex(before);
     this.#jobs.set(id, job);
-    const { state } = job;
-    if (state.kind === 'queued') this.#queue.splice(this.#positionOf(job.sequence), 0, job);
+    if (state.kind === 'queued') {
+      this.#queue.put(waitingOf(job));
+      if (termsOf(job).parent !== null) this.#nested.add(id);
+    } else if (state.kind !== 'reserving') this.#queue.settled(id);
     if (state.kind === 'reserving') this.#countReservation(state.node, 1);
-    if (state.kind === 'reserving' || state.kind === 'cancelling') this.#deadlines.set(id, state.deadlineMs);
+    if (state.kind === 'detached') this.#detached += 1;
+    if ('deadlineMs' in state) this.#deadlines.set(id, state.deadlineMs);
   }
 
   remove(job: OriginJob): void {
     const stored = this.#jobs.get(job.submission.job);
     assert(stored !== undefined, 'a job ended twice');
+    if (stored.state.kind === 'queued') this.#queue.remove(waitingOf(stored));
+    this.#queue.settled(stored.submission.job);
     this.#unindex(stored);
     this.#jobs.delete(job.submission.job);
   }
 
   /** The first in the queue, in order. */
-  queued(countMax: number): OriginJob[] {
-    return this.#queue.slice(0, countMax);
+  queued(nowMs: number, countMax: number): OriginJob[] {
+    return this.#queue.inOrder(nowMs, countMax).flatMap(({ job }) => this.#jobs.get(job) ?? []);
+  }
+
+  /** Queued jobs that another job submitted, in no order. */
+  nestedQueued(): OriginJob[] {
+    return [...this.#nested].flatMap((job) => this.#jobs.get(job) ?? []);
+  }
+
+  /** All that wait, in no order. */
+  everyQueued(): OriginJob[] {
+    return [...this.#jobs.values()].filter(({ state }) => state.kind === 'queued');
+  }
+
+  everyDetached(): OriginJob[] {
+    if (this.#detached === 0) return [];
+    return [...this.#jobs.values()].filter(({ state }) => state.kind === 'detached');
   }
 
   due(nowMs: number): OriginJob[] {
@@ -86,7 +140,9 @@ export class JobTable {
   }
 
   nextDeadlineMs(): number {
-    return Math.min(...this.#deadlines.values());
+    let nextMs = Number.POSITIVE_INFINITY;
+    for (const deadlineMs of this.#deadlines.values()) nextMs = Math.min(nextMs, deadlineMs);
+    return nextMs;
   }
 
   /** Jobs that have something to do with a node: asked there, or sent there. */
@@ -96,12 +152,9 @@ export class JobTable {
 
   #unindex(job: OriginJob): void {
     const { state } = job;
-    if (state.kind === 'queued') {
-      const position = this.#positionOf(job.sequence);
-      assert(this.#queue[position]?.sequence === job.sequence, 'a queued job is not in the queue');
-      this.#queue.splice(position, 1);
-    }
     if (state.kind === 'reserving') this.#countReservation(state.node, -1);
+    if (state.kind === 'detached') this.#detached -= 1;
+    this.#nested.delete(job.submission.job);
     this.#deadlines.delete(job.submission.job);
   }
 
@@ -111,18 +164,11 @@ export class JobTable {
     if (count === 0) this.#reservations.delete(node);
     else this.#reservations.set(node, count);
   }
+}
 
-  /** The first place in the queue whose job is not older. */
-  #positionOf(sequence: number): number {
-    let low = 0;
-    let high = this.#queue.length;
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      if ((this.#queue[middle]?.sequence ?? 0) < sequence) low = middle + 1;
-      else high = middle;
-    }
-    return low;
-  }
+function waitingOf(job: OriginJob): Waiting {
+  const { priority, submitter } = termsOf(job);
+  return { job: job.submission.job, sequence: job.sequence, priority, submitter, sinceMs: job.submittedAtMs };
 }
 
 function nodeOf(state: OriginJobState): NodeId | null {

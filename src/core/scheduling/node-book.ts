@@ -1,9 +1,13 @@
-import type { NodeId } from '../../base/ids.ts';
+import type { JobId, NodeId } from '../../base/ids.ts';
 import type { Load } from '../../wire/facts.ts';
 import { freeSlots, type Candidate, type NodeView } from './candidate.ts';
 
 /** A node that refused for want of a slot is asked again without its hint only where a report newer than this shows one. */
 const ASK_AGAIN_MS = 250;
+/** A nested job that could not borrow its parent's slot asks for it again after this. */
+const LEND_AGAIN_MS = 500;
+/** Nested jobs whose last request to borrow is remembered. */
+const LENDS_KEPT_MAX = 1024;
 
 /**
  * What an origin learned of nodes from their replies: fresher than heartbeats. Both maps hold at most one entry for
@@ -13,6 +17,8 @@ export class NodeBook {
   readonly #loads = new Map<NodeId, { readonly load: Load; readonly atMs: number }>();
   /** Nodes that will send `job.slot_free`, by when they refused; oldest first. */
   readonly #waitingAt = new Map<NodeId, number>();
+  /** When a nested job last asked for its parent's slot. */
+  readonly #lendAskedAt = new Map<JobId, number>();
 
   /** Views with the freshest load and our own reservations under way. */
   candidates(views: readonly NodeView[], inFlight: ReadonlyMap<NodeId, number>): Candidate[] {
@@ -56,6 +62,19 @@ export class NodeBook {
       load: { ...load, jobs_running: jobsRunning, slots_free: load.slots_free + 1 },
       atMs: known.atMs,
     });
+  }
+
+  /** May a nested job ask its own node for its parent's slot, though that node is full? */
+  mayLend(job: JobId, nowMs: number): boolean {
+    const askedAtMs = this.#lendAskedAt.get(job);
+    return askedAtMs === undefined || nowMs - askedAtMs >= LEND_AGAIN_MS;
+  }
+
+  noteLendAsked(job: JobId, nowMs: number): void {
+    this.#lendAskedAt.delete(job);
+    this.#lendAskedAt.set(job, nowMs);
+    const [oldest] = this.#lendAskedAt.keys();
+    if (this.#lendAskedAt.size > LENDS_KEPT_MAX && oldest !== undefined) this.#lendAskedAt.delete(oldest);
   }
 
   forget(node: NodeId): void {

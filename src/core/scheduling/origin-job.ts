@@ -6,12 +6,28 @@ import type { JobMessage } from '../../wire/jobs.ts';
 import type { Rejection } from './candidate.ts';
 import type { PlacementRequest } from './placement-request.ts';
 
+/** What the queue and the rules of re-running need to know of a job. */
+export interface JobTerms {
+  /** How often it may be placed again after an attempt whose outcome is unknown. */
+  readonly retries: number;
+  /** A higher one goes first. */
+  readonly priority: number;
+  /** Those of one submitter share its turn in the queue. */
+  readonly submitter: string;
+  /** The job that it was submitted from; that one runs at this node and may lend its slot. */
+  readonly parent: JobId | null;
+}
+
+export const PLAIN_TERMS: JobTerms = { retries: 0, priority: 0, submitter: '', parent: null };
+
 /** A job as its origin's scheduler sees it; environment, streams and time limit stay with the runtime. */
 export interface Submission {
   readonly job: JobId;
   readonly command: Command;
   readonly cwd: CwdEvidence;
   readonly placement: PlacementRequest;
+  /** PLAIN_TERMS where nothing is said. */
+  readonly terms?: JobTerms;
 }
 
 /** Where an attempt is. */
@@ -39,8 +55,10 @@ export type OriginJobState =
       readonly askedAtMs: number;
       readonly deadlineMs: number;
     }
-  | { readonly kind: 'starting'; readonly place: AttemptPlace }
+  /** `deadlineMs`: the executor is asked what became of it. */
+  | { readonly kind: 'starting'; readonly place: AttemptPlace; readonly deadlineMs: number }
   | { readonly kind: 'running'; readonly place: AttemptPlace; readonly startedAtMs: number }
+  | DetachedState
   | {
       readonly kind: 'cancelling';
       readonly place: AttemptPlace;
@@ -48,9 +66,49 @@ export type OriginJobState =
       readonly deadlineMs: number;
     };
 
+/** Sent there, and what became of it is not known now. */
+export interface DetachedState {
+  readonly kind: 'detached';
+  readonly place: AttemptPlace;
+  readonly startedAtMs: number | null;
+  /** Since when. */
+  readonly sinceMs: number;
+  /** `job.attach` was sent over the link that stands. */
+  readonly asked: boolean;
+  /** Its end was asked for: when the client is told that nobody knows whether it came. */
+  readonly cancelDeadlineMs: number | null;
+  readonly deadlineMs: number;
+}
+
+/** An attempt whose end is unknown and whose job goes on without it, or is finished. */
+export interface LooseAttempt {
+  readonly job: JobId;
+  readonly attempt: number;
+  readonly place: AttemptPlace;
+  /** Its job was placed again, or its end was asked for: it is ended when its node is back. */
+  readonly unwanted: boolean;
+}
+
+/** A job of an earlier run of this daemon. */
+export interface RestoredJob {
+  readonly submission: Submission;
+  readonly attempt: number;
+  /** Null where none is out. */
+  readonly place: AttemptPlace | null;
+  readonly cancelAsked: boolean;
+  /** One text for each attempt that was given up, for `notices`. */
+  readonly reruns: readonly string[];
+  readonly avoided: readonly NodeId[];
+  /** Where the last attempt that was given up was. */
+  readonly lostAt: AttemptPlace | null;
+  readonly queueMs: number;
+}
+
 export type OriginInput =
   | { readonly kind: 'submit'; readonly submission: Submission }
-  /** reserved, refused, started, not_started, ended, slot_free; others are the executor's and ignored here. */
+  | { readonly kind: 'restore'; readonly job: RestoredJob }
+  | { readonly kind: 'restore_loose'; readonly loose: LooseAttempt }
+  /** What an executor says; others are the executor's and ignored here. */
   | { readonly kind: 'message'; readonly from: NodeId; readonly message: JobMessage }
   | { readonly kind: 'link_up'; readonly node: NodeId }
   | { readonly kind: 'link_down'; readonly node: NodeId }
@@ -71,6 +129,8 @@ export type JobResult = {
   readonly dispatchMs: number;
   readonly route: string;
   readonly automatic: boolean;
+  /** One text for each attempt that was given up and followed by another. */
+  readonly reruns: readonly string[];
 } & (
   | {
       readonly kind: 'refused';
@@ -91,8 +151,32 @@ export type OriginEffect =
       readonly to: NodeId;
       readonly message: JobMessageOf<'job.reserve' | 'job.release' | 'job.cancel'>;
     }
-  /** Open the streams and send `job.start`. */
+  /** Journal it, open the streams and send `job.start`. */
   | { readonly kind: 'start'; readonly job: JobId; readonly attempt: number; readonly place: AttemptPlace }
+  /** Send `job.attach`: with streams where a client reads the job, without for a loose attempt or a durable job. */
+  | {
+      readonly kind: 'attach';
+      readonly job: JobId;
+      readonly attempt: number;
+      readonly place: AttemptPlace;
+      readonly loose: boolean;
+    }
+  /** The attempt's streams are no more: its node is out of reach. */
+  | { readonly kind: 'detached'; readonly job: JobId; readonly attempt: number }
+  /** The attempt was not started; the job waits again, with the next one. Journal it. */
+  | { readonly kind: 'requeued'; readonly job: JobId; readonly attempt: number }
+  /** What became of the attempt is unknown; the job waits again, with the next one. Journal it. */
+  | {
+      readonly kind: 'rerun';
+      readonly loose: LooseAttempt;
+      /** Its executor told that the outcome is unknown: it is over and to be acknowledged. */
+      readonly over: boolean;
+      readonly text: string;
+    }
+  /** A loose attempt ended after all. `superseded`: its job was placed again meanwhile. Journal, then acknowledge. */
+  | { readonly kind: 'late'; readonly loose: LooseAttempt; readonly ended: Ended }
+  /** Nobody will ever know of this loose attempt. Journal it. */
+  | { readonly kind: 'given_up'; readonly loose: LooseAttempt }
   | {
       readonly kind: 'state';
       readonly job: JobId;
@@ -101,3 +185,17 @@ export type OriginEffect =
       readonly detail: string;
     }
   | { readonly kind: 'finish'; readonly job: JobId; readonly result: JobResult };
+
+/** What the origin tells of a job that is under way. */
+export interface JobView {
+  readonly state: OriginJobState['kind'];
+  readonly detail: string;
+  readonly queuePosition: number | null;
+  readonly attempt: number;
+  readonly place: AttemptPlace | null;
+  readonly startedAtMs: number | null;
+  readonly submittedAtMs: number;
+  readonly route: string;
+  readonly automatic: boolean;
+  readonly reruns: readonly string[];
+}

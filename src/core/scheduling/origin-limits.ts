@@ -13,3 +13,21 @@ export const CANCEL_TIMEOUT_MS = 8000;
 export const RETRY_MS = 1000;
 /** So long a queued job waits for the only node that could take it, while that is suspect or unreachable. */
 export const IMPOSSIBLE_GRACE_MS = 10_000;
+/** An executor that said nothing after `job.start` over a living link is asked what became of it. */
+export const START_SILENCE_MS = 30_000;
+/** So long it may take to answer `job.attach`. */
+export const ATTACH_TIMEOUT_MS = 15_000;
+/** After the end of the link: a node that is dead and where nobody listens has lost what ran there. */
+export const REFUSED_GRACE_MS = 8000;
+/** A node that is only silent may be behind a cut cable: so long its attempts are waited for. */
+export const LINK_GRACE_MS = 60_000;
+/** Attempts with an unknown end that are asked after when their node is back; the oldest are given up. */
+export const LOOSE_ATTEMPTS_MAX = 4096;
+/** A job that waits this long rises by one step of priority, up to the highest that waits: none starves. */
+export const AGING_MS = 10_000;
+/** Places in the queue that are told; what is behind them is told that it is. */
+export const PLACES_TOLD_MAX = 256;
+/** Waiting jobs that are told again, each second, how far they have come. */
+export const PLACES_TOLD_AGAIN_MAX = 64;
+/** After a start of this daemon, its queued jobs wait so long for the nodes that they need to be found. */
+export const RESTORE_PATIENCE_MS = 30_000;

@@ -13,7 +13,7 @@ export function reserveMessage(submission: Submission, attempt: number, dryRun: 
     tools: toolsWanted(submission),
     cwd: submission.cwd,
     explicit: submission.placement.target.kind === 'node',
-    parent: null,
+    parent: submission.terms?.parent ?? null,
   };
 }
 

@@ -1,7 +1,9 @@
 import { expect, test } from 'vitest';
 import type { JobId, LeaseId, NodeId } from '../../../src/base/ids.ts';
 import type { AttemptPlace, JobResult } from '../../../src/core/scheduling/origin-job.ts';
-import { type RunContext, runObjectOf } from '../../../src/node/run-object.ts';
+import { lateRecordOf, liveRecordOf, type RecordContext, recordOf } from '../../../src/node/job-facts.ts';
+import { runObjectOf } from '../../../src/node/run-object.ts';
+import { jobRecordSchema } from '../../../src/wire/job-record.ts';
 import type { Ended, Outcome } from '../../../src/wire/jobs.ts';
 
 const JOB = '01ARZ3NDEKZZZZZZZZZZZZZZZZ' as JobId;
@@ -15,13 +17,17 @@ const PLACE: AttemptPlace = {
   tools: { node: { here: '20.1', there: '20.2' } },
   reservedAtMs: 0,
 };
-const COMMON = { attempts: 1, queueMs: 1.4, dispatchMs: 2.6, route: 'the best', automatic: true } as const;
-const CONTEXT: RunContext = {
+const COMMON = { attempts: 1, queueMs: 1.4, dispatchMs: 2.6, route: 'the best', automatic: true, reruns: [] } as const;
+const CONTEXT: RecordContext = {
   job: JOB,
   factsOf: () => null,
-  stdoutBytes: 7,
-  stderrBytes: 0,
+  origin: { id: 'c'.repeat(52) as NodeId, name: 'here' },
+  spec: { command: { kind: 'line', line: 'make' }, durable: false },
+  submittedMs: 1,
+  finishedMs: 2,
+  received: { stdout: 7, stderr: 0 },
   cancelAsked: true,
+  lostBecause: null,
   notices: [],
 };
 
@@ -122,7 +128,7 @@ test.each<[string, JobResult, object]>([
     { return_code: 130, success: false, reason: 'cancelled', executed_on: null },
   ],
 ])('the run object of %s', (_what, result, expected) => {
-  const object = runObjectOf(result, CONTEXT);
+  const object = runObjectOf(recordOf(result, CONTEXT));
   expect(object).toMatchObject({ state: 'finished', job_id: JOB, queue_ms: 1, dispatch_ms: 3, ...expected });
   expect(Object.keys(object).filter((key) => key !== 'error')).toEqual(KEYS);
   expect('error' in object).toBe('error' in expected);
@@ -130,19 +136,52 @@ test.each<[string, JobResult, object]>([
 
 test('a node that ended a job unasked is told apart from a cancellation', () => {
   const result = ended({ kind: 'cancelled', code: null, signal: 'SIGTERM' });
-  expect(runObjectOf(result, { ...CONTEXT, cancelAsked: false })).toMatchObject({ reason: 'lost', return_code: null });
+  expect(runObjectOf(recordOf(result, { ...CONTEXT, cancelAsked: false }))).toMatchObject({
+    reason: 'lost',
+    return_code: null,
+  });
 });
 
-test.each<[string, Partial<Ended>, Partial<RunContext>, readonly RegExp[], boolean]>([
+test.each<[string, Partial<Ended>, Partial<RecordContext>, readonly RegExp[], boolean]>([
   ['nothing', {}, {}, [], false],
   ['one that was left', { left_running: 1 }, {}, [/^1 process that .* was ended$/], false],
   ['several that were left', { left_running: 2 }, {}, [/^2 processes that .* were ended$/], false],
   ['cut output', { truncated: true, stdout_bytes: 99 }, {}, [/cut the output at its limit/], true],
-  ['lost output', {}, { stdoutBytes: 6 }, [/lost with the link/], true],
+  ['lost output', {}, { received: { stdout: 6, stderr: 0 } }, [/output was lost/], true],
   ['what was said before', {}, { notices: ['before'] }, [/^before$/], false],
 ])('notices tell of %s', (_what, changes, context, notices, truncated) => {
-  const object = runObjectOf(ended({ kind: 'exited', code: 0 }, changes), { ...CONTEXT, ...context });
+  const object = runObjectOf(recordOf(ended({ kind: 'exited', code: 0 }, changes), { ...CONTEXT, ...context }));
   expect(object.notices).toHaveLength(notices.length);
   notices.forEach((notice, i) => expect(object.notices[i]).toMatch(notice));
   expect(object.truncated).toBe(truncated);
+});
+
+test('a command line that was an argv is shown as words', () => {
+  const command: RecordContext['spec']['command'] = { kind: 'argv', argv: ['echo', "it's", 'a b', 'c'] };
+  const record = recordOf(ended({ kind: 'exited', code: 0 }), { ...CONTEXT, spec: { command, durable: true } });
+  expect(record).toMatchObject({ command: `echo 'it'\\''s' 'a b' c`, background: true, attempt: 1, state: 'finished' });
+  expect(jobRecordSchema.parse(record)).toEqual(record);
+});
+
+test('attempts that were run again are told in the notices', () => {
+  const result = { ...ended({ kind: 'exited', code: 0 }), reruns: ['attempt 1 on lap: the runner died'] };
+  expect(runObjectOf(recordOf(result, CONTEXT)).notices).toEqual([
+    'attempt 1 on lap: the runner died; it was run again',
+  ]);
+});
+
+test('an unfinished job has no outcome and says what to call', () => {
+  const object = runObjectOf(liveRecordOf(null, { ...CONTEXT, received: null }, 0));
+  expect(object).toMatchObject({ state: 'preparing', return_code: null, success: null, reason: null });
+  expect(object.next).toContain(`meshwork logs -f ${JOB}`);
+  expect(jobRecordSchema.parse(liveRecordOf(null, { ...CONTEXT, received: null }, 0))).toBeDefined();
+});
+
+test('a late outcome takes the place of the unknown one', () => {
+  const record = recordOf({ ...COMMON, kind: 'unknown', place: PLACE, message: 'the link was lost' }, CONTEXT);
+  const result = ended({ kind: 'exited', code: 4 }, { stdout_bytes: 9 });
+  if (result.kind !== 'ended') throw new Error('not an end');
+  const late = lateRecordOf(record, PLACE, result.ended, { finishedMs: 9, cancelAsked: false });
+  expect(jobRecordSchema.parse(late)).toMatchObject({ late: true, return_code: 4, error: null, stdout_bytes: 9 });
+  expect(runObjectOf(late)).toMatchObject({ late: true, reason: 'exited' });
 });

@@ -148,7 +148,7 @@ describe("a job's streams from front to process", () => {
     expect(Uint8Array.from(front.stdout.bytes)).toEqual(numbered(5, 200_000));
     expect(Uint8Array.from(front.stderr.bytes)).toEqual(numbered(9, 10));
     expect([front.stdout.how, front.stderr.how]).toEqual(['end', 'end']);
-    expect([origin.stdoutBytes, origin.stderrBytes]).toEqual([200_000, 10]);
+    expect([origin.received.stdout, origin.received.stderr]).toEqual([200_000, 10]);
   });
 
   test('do not lose an end of stdin that comes before the process exists', () => {
@@ -238,7 +238,7 @@ describe("a job's streams from front to process", () => {
     process.stdout.end();
     process.stderr.end();
     const closed: string[] = [];
-    origin.whenOutputsClosed(() => closed.push(`${origin.stdoutBytes}`));
+    origin.whenOutputsClosed(() => closed.push(`${origin.received.stdout}`));
     expect(told).toEqual(['started']);
     runnerWire.deliverAll();
     end();

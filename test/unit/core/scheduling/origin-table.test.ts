@@ -2,17 +2,22 @@ import { describe, expect, test } from 'vitest';
 import { makeJobId, type JobId, type LeaseId, type NodeId } from '../../../../src/base/ids.ts';
 import { seededRandom } from '../../../../src/base/random.ts';
 import { Origin } from '../../../../src/core/scheduling/origin.ts';
-import type {
-  OriginEffect,
-  OriginInput,
-  OriginJobState,
-  Submission,
-} from '../../../../src/core/scheduling/origin-job.ts';
+import type { OriginEffect, OriginInput, Submission } from '../../../../src/core/scheduling/origin-job.ts';
 import type { JobMessage } from '../../../../src/wire/jobs.ts';
 import { candidate, idOf, LOAD, request, RULES, self } from './nodes.ts';
 
 /** Every state of a job at its origin × everything that can happen, and what the origin does about it. */
-type State = OriginJobState['kind'] | 'gone';
+type State =
+  | 'queued'
+  | 'reserving'
+  | 'starting'
+  | 'running'
+  | 'cancelling'
+  | 'detached'
+  | 'detached, asked'
+  | 'detached, to be ended'
+  | 'unknown'
+  | 'gone';
 type Event =
   | 'reserved'
   | 'reserved, other lease'
@@ -26,7 +31,14 @@ type Event =
   | 'not_started, other attempt'
   | 'ended'
   | 'ended by another node'
+  | 'attached'
+  | 'attached by another node'
+  | 'gone: not_started'
+  | 'gone: not_started, another instance'
+  | 'gone: unknown'
   | 'slot_free'
+  | 'link_up'
+  | 'link_up of another'
   | 'link_down'
   | 'link_down of another'
   | 'nodes_changed'
@@ -79,6 +91,15 @@ function summary(effects: readonly OriginEffect[]): string {
         return `${effect.message.t.slice(4)} ${names.get(effect.to)}`;
       case 'start':
         return `start ${names.get(effect.place.node)} #${effect.attempt}`;
+      case 'attach':
+        return `attach ${names.get(effect.place.node)} #${effect.attempt}${effect.loose ? ' loose' : ''}`;
+      case 'detached':
+      case 'requeued':
+        return `${effect.kind} #${effect.attempt}`;
+      case 'rerun':
+      case 'late':
+      case 'given_up':
+        return `${effect.kind} #${effect.loose.attempt}`;
       case 'state':
         return [];
       case 'finish':
@@ -109,6 +130,11 @@ const ended: JobMessage = {
   duration_ms: 1,
 };
 
+const attached: JobMessage = { t: 'job.attached', ...key, running: true, stdin_offset: 0 };
+const gone = (kind: 'not_started' | 'unknown', instance = 'i'): JobMessage => {
+  return { t: 'job.gone', ...key, instance, kind, message: 'it is not here' };
+};
+
 const beta = idOf('beta');
 const gamma = idOf('gamma');
 
@@ -133,6 +159,22 @@ const REACH: Record<State, (world: World) => void> = {
     REACH.running(world);
     expect(world.step({ kind: 'cancel', job: JOB })).toBe('cancel beta');
   },
+  detached: (world) => {
+    REACH.running(world);
+    expect(world.step({ kind: 'link_down', node: beta })).toBe('detached #1');
+  },
+  'detached, asked': (world) => {
+    REACH.detached(world);
+    expect(world.step({ kind: 'link_up', node: beta })).toBe('attach beta #1');
+  },
+  'detached, to be ended': (world) => {
+    REACH.detached(world);
+    expect(world.step({ kind: 'cancel', job: JOB })).toBe('-');
+  },
+  unknown: (world) => {
+    REACH.cancelling(world);
+    expect(HAPPEN.timer(world)).toBe('finish unknown');
+  },
   gone: (world) => {
     REACH.queued(world);
     expect(world.step({ kind: 'cancel', job: JOB })).toBe('finish cancelled');
@@ -155,6 +197,13 @@ const HAPPEN: Record<Event, (world: World) => string> = {
   'not_started, other attempt': (world) => world.receive(beta, { ...notStarted, attempt: 2 } as JobMessage),
   ended: (world) => world.receive(beta, ended),
   'ended by another node': (world) => world.receive(gamma, ended),
+  attached: (world) => world.receive(beta, attached),
+  'attached by another node': (world) => world.receive(gamma, attached),
+  'gone: not_started': (world) => world.receive(beta, gone('not_started')),
+  'gone: not_started, another instance': (world) => world.receive(beta, gone('not_started', 'j')),
+  'gone: unknown': (world) => world.receive(beta, gone('unknown')),
+  link_up: (world) => world.step({ kind: 'link_up', node: beta }),
+  'link_up of another': (world) => world.step({ kind: 'link_up', node: gamma }),
   slot_free: (world) => world.receive(beta, { t: 'job.slot_free', load: LOAD }),
   link_down: (world) => world.step({ kind: 'link_down', node: beta }),
   'link_down of another': (world) => world.step({ kind: 'link_down', node: gamma }),
@@ -180,6 +229,13 @@ const STALE = {
   'link_down of another': NOTHING,
   'not_started, other attempt': NOTHING,
   nodes_changed: NOTHING,
+  attached: NOTHING,
+  'attached by another node': NOTHING,
+  'gone: not_started': NOTHING,
+  'gone: not_started, another instance': NOTHING,
+  'gone: unknown': NOTHING,
+  link_up: NOTHING,
+  'link_up of another': NOTHING,
 } as const;
 
 const TABLE: Record<State, Record<Event, string>> = {
@@ -220,14 +276,14 @@ const TABLE: Record<State, Record<Event, string>> = {
     reserved: NOTHING,
     'refused by the last': NOTHING,
     started: NOTHING,
-    not_started: 'reserve beta',
+    not_started: 'requeued #1, reserve beta',
     ended: 'finish ended',
     slot_free: NOTHING,
-    link_down: 'finish unknown',
+    link_down: 'detached #1',
     cancel: 'cancel beta',
     client_gone: 'cancel beta',
-    start_not_written: 'reserve beta',
-    timer: NOTHING,
+    start_not_written: 'requeued #1, reserve beta',
+    timer: 'attach beta #1',
   },
   running: {
     ...STALE,
@@ -237,7 +293,7 @@ const TABLE: Record<State, Record<Event, string>> = {
     not_started: NOTHING,
     ended: 'finish ended',
     slot_free: NOTHING,
-    link_down: 'finish unknown',
+    link_down: 'detached #1',
     cancel: 'cancel beta',
     client_gone: 'cancel beta',
     start_not_written: NOTHING,
@@ -251,11 +307,79 @@ const TABLE: Record<State, Record<Event, string>> = {
     not_started: 'finish cancelled',
     ended: 'finish ended',
     slot_free: NOTHING,
-    link_down: 'finish unknown',
+    link_down: 'detached #1',
+    cancel: NOTHING,
+    client_gone: NOTHING,
+    start_not_written: 'finish cancelled',
+    timer: 'finish unknown',
+  },
+  detached: {
+    ...STALE,
+    reserved: NOTHING,
+    'refused by the last': NOTHING,
+    started: NOTHING,
+    slot_free: NOTHING,
+    not_started: 'requeued #1, reserve beta',
+    // O5: what it said before it was asked is not the end of what its streams carry.
+    ended: NOTHING,
+    link_up: 'attach beta #1',
+    link_down: 'detached #1',
+    cancel: NOTHING,
+    client_gone: NOTHING,
+    start_not_written: 'requeued #1, reserve beta',
+    timer: NOTHING,
+  },
+  'detached, asked': {
+    ...STALE,
+    reserved: NOTHING,
+    'refused by the last': NOTHING,
+    started: NOTHING,
+    slot_free: NOTHING,
+    attached: NOTHING,
+    'gone: not_started': 'requeued #1, reserve beta',
+    'gone: not_started, another instance': 'finish unknown',
+    'gone: unknown': 'finish unknown',
+    not_started: 'requeued #1, reserve beta',
+    ended: NOTHING,
+    link_down: 'detached #1',
+    cancel: 'cancel beta',
+    client_gone: 'cancel beta',
+    start_not_written: 'requeued #1, reserve beta',
+    timer: 'finish unknown',
+  },
+  'detached, to be ended': {
+    ...STALE,
+    reserved: NOTHING,
+    'refused by the last': NOTHING,
+    started: NOTHING,
+    slot_free: NOTHING,
+    not_started: 'finish cancelled',
+    ended: NOTHING,
+    link_up: 'cancel beta, attach beta #1',
+    link_down: 'detached #1',
+    cancel: NOTHING,
+    client_gone: NOTHING,
+    start_not_written: 'finish cancelled',
+    timer: 'finish unknown',
+  },
+  unknown: {
+    ...STALE,
+    reserved: 'release beta',
+    'refused by the last': NOTHING,
+    started: NOTHING,
+    slot_free: NOTHING,
+
+    not_started: NOTHING,
+    ended: 'late #1',
+    'gone: not_started': 'given_up #1',
+    'gone: not_started, another instance': 'given_up #1',
+    'gone: unknown': 'given_up #1',
+    link_up: 'cancel beta, attach beta #1 loose',
+    link_down: NOTHING,
     cancel: NOTHING,
     client_gone: NOTHING,
     start_not_written: NOTHING,
-    timer: 'finish unknown',
+    timer: NOTHING,
   },
   gone: {
     ...STALE,

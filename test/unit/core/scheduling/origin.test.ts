@@ -4,7 +4,7 @@ import { seededRandom } from '../../../../src/base/random.ts';
 import type { Candidate } from '../../../../src/core/scheduling/candidate.ts';
 import { Origin } from '../../../../src/core/scheduling/origin.ts';
 import type { JobResult, OriginEffect, OriginInput } from '../../../../src/core/scheduling/origin-job.ts';
-import { IMPOSSIBLE_GRACE_MS, QUEUED_JOBS_MAX } from '../../../../src/core/scheduling/origin-limits.ts';
+import { IMPOSSIBLE_GRACE_MS, LINK_GRACE_MS, QUEUED_JOBS_MAX } from '../../../../src/core/scheduling/origin-limits.ts';
 import { ATTEMPTS_MAX, type JobMessage, type Reason } from '../../../../src/wire/jobs.ts';
 import type { Load } from '../../../../src/wire/facts.ts';
 import { candidate, idOf, LOAD, request, RULES, self, type Overrides } from './nodes.ts';
@@ -209,6 +209,8 @@ describe('one job', () => {
     const first = world.asked()[0]?.slice(2) ?? '';
     world.grant(first, job);
     world.step({ kind: 'link_down', node: idOf(first) });
+    expect(world.result(job)).toBeUndefined();
+    world.waitFor(world.nowMs + LINK_GRACE_MS);
     expect(world.result(job)).toMatchObject({ kind: 'unknown', attempts: 1 });
     expect(world.asked()).toHaveLength(1);
   });

@@ -1,0 +1,133 @@
+import type { JobId, NodeId } from '../base/ids.ts';
+import type { Logger } from '../base/log.ts';
+import type { Origin } from '../core/scheduling/origin.ts';
+import type { AttemptPlace, JobTerms, LooseAttempt, Submission } from '../core/scheduling/origin-job.ts';
+import type { JobEvent, RunObject } from '../wire/api.ts';
+import type { Facts } from '../wire/facts.ts';
+import type { JobRecord } from '../wire/job-record.ts';
+import type { JobSpec } from '../wire/job-spec.ts';
+import type { JobMessage } from '../wire/jobs.ts';
+import type { OpenEntry, PlaceEntry } from '../wire/origin-entry.ts';
+import type { StreamMux } from '../wire/stream-mux.ts';
+import type { CoreLoop } from './core-loop.ts';
+import type { JobBook } from './job-book.ts';
+import type { LooseEntry } from './job-book-state.ts';
+import type { OriginStreams } from './origin-streams.ts';
+
+/** How the origin reaches an executor: over its link, or in memory where it is this node itself. */
+export interface ExecutorEnd {
+  readonly mux: StreamMux;
+  send(message: JobMessage): boolean;
+}
+
+export interface OriginServiceOptions {
+  readonly loop: CoreLoop;
+  readonly origin: Origin;
+  readonly log: Logger;
+  readonly book: JobBook;
+  /** This node, as records name it. */
+  readonly self: () => { readonly id: NodeId; readonly name: string };
+  /** Null where no link is up. */
+  readonly executor: (node: NodeId) => ExecutorEnd | null;
+  readonly factsOf: (node: NodeId) => Facts | null;
+  /** Reads the project, the directory's evidence and the class. Throws MeshError where the job can't be placed. */
+  readonly prepare: (job: JobId, spec: JobSpec) => Promise<Submission>;
+  /** Told of every job that finishes here, once. Must not throw. */
+  readonly onFinished?: (record: JobRecord, spec: JobSpec) => void;
+}
+
+/** A job that was submitted from inside another one, which runs at this node. */
+export interface Nested {
+  readonly parent: JobId;
+  /** From 1; `nesting` of `job.start`. */
+  readonly nesting: number;
+}
+
+/** An attempt that was sent, and how. */
+export interface Sent {
+  readonly node: NodeId;
+  readonly attempt: number;
+  /** Of the link that its streams are on. */
+  readonly mux: StreamMux;
+  /** The process is told by `job.started` after a start, by `job.attached` after an attach: then stdin flows. */
+  readonly by: 'start' | 'attach';
+}
+
+/** An unfinished job as the runtime keeps it. */
+export interface KeptJob {
+  readonly job: JobId;
+  /** Its `durable` becomes true when its client detaches. */
+  spec: JobSpec;
+  readonly nested: Nested | null;
+  readonly submittedMs: number;
+  /** Null where nobody reads. */
+  streams: OriginStreams | null;
+  onEvent: (event: JobEvent) => void;
+  /** Answers the client. */
+  resolve: (result: RunObject) => void;
+  /** The scheduler has it. */
+  submitted: boolean;
+  cancelled: boolean;
+  /** Why this node ends it although nobody asked for that. */
+  lostBecause: string | null;
+  /** The attempt that the streams, or the messages of a job without any, belong to. */
+  sent: Sent | null;
+  /** It became durable after an attempt was sent, so that its executor is to be told. */
+  toldDetached: boolean;
+  /** Of stdin when its end had been handed over, in an earlier run of this daemon. */
+  readonly stdinBytes: number | null;
+  notices: readonly string[];
+}
+
+export function placeEntryOf(place: AttemptPlace): PlaceEntry {
+  const { node, name, lease, instance, cwd, route, tools } = place;
+  return { node, name, lease, instance, cwd, route: route.slice(0, 8192), tools };
+}
+
+export const placeOf = (entry: PlaceEntry): AttemptPlace => ({ ...entry, reservedAtMs: 0 });
+
+export const looseOf = ({ job, attempt, place, unwanted }: LooseEntry): LooseAttempt => ({
+  job,
+  attempt,
+  place: placeOf(place),
+  unwanted,
+});
+
+export const termsOfSpec = (spec: JobSpec, nested: Nested | null): JobTerms => ({
+  retries: spec.retries,
+  priority: spec.priority,
+  submitter: spec.submitter,
+  parent: nested?.parent ?? null,
+});
+
+export function openEntryOf(job: JobId, spec: JobSpec, nested: Nested | null, submittedMs: number): OpenEntry {
+  return {
+    e: 'open',
+    job,
+    attempt: 1,
+    submitted_ms: submittedMs,
+    spec,
+    parent: nested?.parent ?? null,
+    nesting: nested?.nesting ?? 0,
+    place: null,
+    queue_ms: 0,
+    reruns: [],
+    avoided: [],
+    lost_at: null,
+    notices: [],
+    cancel_asked: false,
+    stdin_bytes: null,
+    stdout_before: 0,
+    stderr_before: 0,
+  };
+}
+
+/** What a job has to show that never came to be placed. */
+export const NOT_PLACED = {
+  attempts: 0,
+  queueMs: 0,
+  dispatchMs: 0,
+  route: '',
+  automatic: false,
+  reruns: [],
+} as const;
