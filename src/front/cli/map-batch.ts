@@ -171,7 +171,6 @@ export class Batch {
       command: commandText(words),
       spec: spec instanceof MeshError ? null : spec,
       startedMs: performance.now(),
-      startedWallMs: Date.now(),
       copies: [],
       live: null,
       ended: null,
@@ -240,12 +239,13 @@ export class Batch {
 
   #log(job: MapJob, result: RunObject | MeshError): void {
     const ran = result instanceof MeshError ? null : result;
+    const tookMs = ran?.duration_ms ?? performance.now() - job.startedMs;
     try {
       this.#plan.joblog?.append({
         seq: job.waiting.seq,
         host: ran?.executed_on ?? ':',
-        startMs: job.startedWallMs + (ran?.queue_ms ?? 0),
-        runtimeMs: ran?.duration_ms ?? performance.now() - job.startedMs,
+        startMs: Date.now() - tookMs,
+        runtimeMs: tookMs,
         receivedBytes: ran?.stdout_bytes ?? 0,
         ...joblogEnd(result),
         command: job.command,

@@ -26,8 +26,6 @@ export interface MapJob {
   readonly command: string;
   readonly spec: JobSpec | null;
   readonly startedMs: number;
-  /** Wall clock, for the joblog. */
-  readonly startedWallMs: number;
   readonly copies: Copy[];
   /** Set where its output is written through: then no second copy is made. */
   live: { readonly sink: Sink; readonly flushed: Promise<unknown> } | null;
