@@ -220,7 +220,7 @@ export class SlotSearch {
     const { id: node, name, route, tools } = next;
     const deadlineMs = nowMs + RESERVE_TIMEOUT_MS;
     const state = { kind: 'reserving', node, name, route, tools, tried, askedAtMs: nowMs, deadlineMs } as const;
-    this.#ledger.move({ ...job, route, passedOverSinceMs: null }, state, `asks ${name} for a slot`);
+    this.#ledger.move({ ...job, route }, state, `asks ${name} for a slot`);
     this.#ledger.emit({ kind: 'send', to: node, message: reserveMessage(submission, attempt, false) });
   }
 
