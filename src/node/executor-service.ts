@@ -59,8 +59,6 @@ export class ExecutorService implements ExecutorJobs {
   readonly #links: AttemptLinks;
   readonly #refusals: RefusalTrail;
   #idle: (() => void)[] = [];
-  /** The runner whose kept attempts were taken up. */
-  #takenUp: string | null = null;
   readonly #post: (input: ExecutorInput) => void;
   readonly #retention: NodeJS.Timeout;
 
@@ -151,9 +149,8 @@ export class ExecutorService implements ExecutorJobs {
     this.#dropDue();
   }
 
-  /** What a runner had when it was found: once for each. */
+  /** What a runner of an earlier daemon has. */
   #takeUp(runner: Runner): void {
-    this.#takenUp = runner.instance;
     for (const attempt of runner.kept) {
       const key = keyOf(attempt);
       const known = this.#options.attempts.book.get(attempt);
@@ -174,13 +171,6 @@ export class ExecutorService implements ExecutorJobs {
     }
   }
 
-  /** Null while it is being started again. */
-  #runner(): Runner | null {
-    const runner = this.#options.runner();
-    if (runner !== null && runner.instance !== this.#takenUp) this.#takeUp(runner);
-    return runner;
-  }
-
   async close(): Promise<void> {
     clearInterval(this.#retention);
     await this.#options.attempts.close();
@@ -199,16 +189,16 @@ export class ExecutorService implements ExecutorJobs {
         return this.#attach(effect, RUNNER_WAITS_MAX);
       case 'detach':
         this.#record({ e: 'detached', ...keyOf(effect) });
-        this.#runner()?.detach(keyOf(effect));
+        this.#options.runner()?.detach(keyOf(effect));
         return this.#links.close(effect);
       case 'resize':
-        this.#runner()?.resize(keyOf(effect), effect.size);
+        this.#options.runner()?.resize(keyOf(effect), effect.size);
         return;
       case 'acked':
         this.#record({ e: 'acked', ...keyOf(effect) });
         return;
       case 'kill':
-        this.#runner()?.cancel(effect.job, effect.attempt);
+        this.#options.runner()?.cancel(effect.job, effect.attempt);
         return;
       default:
         unreachable(effect);
@@ -253,7 +243,7 @@ export class ExecutorService implements ExecutorJobs {
     const refuse = (text: string): void =>
       this.#post({ kind: 'not_run', job, attempt, reason: { code: 'other', text } });
     const link = this.#options.origin(from);
-    const runner = this.#runner();
+    const runner = this.#options.runner();
     if (link === null) return refuse('the link to the origin is down');
     if (runner === null) return refuse('the runner is starting again');
     if (streams !== null && !streamsAreFree(link.mux, streams)) {
@@ -296,7 +286,7 @@ export class ExecutorService implements ExecutorJobs {
     const { job, attempt } = effect.attach;
     const link = this.#options.origin(effect.from);
     if (link === null) return;
-    const runner = this.#runner();
+    const runner = this.#options.runner();
     if (runner === null && effect.attach.streams !== null && triesLeft > 0) {
       setTimeout(() => {
         if (!link.mux.isDead) this.#attach(effect, triesLeft - 1);
@@ -321,7 +311,7 @@ export class ExecutorService implements ExecutorJobs {
     const outcome = JSON.stringify(result.outcome).slice(0, OUTCOME_CHARS_MAX);
     this.#options.audit.append({ event: 'end', ...by, outcome, duration_ms: Math.round(result.durationMs) });
     const isKept = this.#record(endedEntry(by, result, Date.now()));
-    if (isKept) this.#runner()?.acknowledge(keyOf(by));
+    if (isKept) this.#options.runner()?.acknowledge(keyOf(by));
     this.#post({ kind: 'ended', job: by.job, attempt: by.attempt, result });
     this.#dropDue();
     if (this.#running.size > 0) return;
@@ -330,7 +320,7 @@ export class ExecutorService implements ExecutorJobs {
 
   /** Removes what is more, older or larger than this node keeps. */
   #dropDue(): void {
-    const runner = this.#runner();
+    const runner = this.#options.runner();
     if (runner === null) return;
     for (const due of this.#options.attempts.book.due(Date.now())) {
       const key = keyOf(due);
