@@ -112,8 +112,8 @@ export class LocalNode {
     });
     this.#runner = new RunnerHost({
       runnerPath: options.runnerPath,
-      socketPath: options.home.runnerSocket,
-      logPath: options.home.runnerLog,
+      home: options.home,
+      logBytesMax: config.jobs.output_max_bytes,
       log,
       onLost: (message) => this.#executors.runnerLost(message),
     });

@@ -3,7 +3,7 @@ import { messageOf } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import { DURATION_MS_MAX } from '../base/units.ts';
 import { closeQuietly, type PipePool } from '../adapters/process/pipe-pool.ts';
-import { type Spawned, spawnCommand } from '../adapters/process/spawn.ts';
+import { pipesNeeded, type Spawned, spawnCommand } from '../adapters/process/spawn.ts';
 import {
   LEFTOVER_GRACE_MS,
   LEFTOVER_SETTLE_MS,
@@ -11,23 +11,25 @@ import {
   TERM_GRACE_MS,
   TreeHunt,
 } from '../adapters/process/tree.ts';
-import type { FromRunner, RunnerEnded, RunnerRun } from '../wire/runner.ts';
+import type { LogStream } from '../wire/job-query.ts';
+import type { RunnerEnded, RunnerRead, RunnerRun } from '../wire/runner.ts';
 import type { StreamMux } from '../wire/stream-mux.ts';
+import { AttemptOutput } from './attempt-output.ts';
+import type { ReaderEnd } from './log-reader.ts';
 import { OutputPump } from './output-pump.ts';
 import { StdinPump } from './stdin-pump.ts';
 
-/** A cancelled attempt ends even where nobody reads its last output; unread bytes are given up after this. */
+/** A cancelled attempt's streams end even where nobody reads them: unread bytes are given up after this. */
 const CANCELLED_DRAIN_MS = 1000;
 const MESSAGE_CHARS_MAX = 500;
 const TEXT = new TextEncoder();
 
 export interface AttemptHost {
-  readonly mux: StreamMux;
   readonly pool: PipePool;
   readonly log: Logger;
-  readonly send: (message: FromRunner) => void;
-  /** No other attempt of this job is open. */
-  readonly isOnlyOne: () => boolean;
+  /** Of this attempt's output log. */
+  readonly folder: string;
+  readonly onStarted: (pid: number) => void;
 }
 
 interface Exit {
@@ -36,38 +38,56 @@ interface Exit {
 }
 
 type Outcome = RunnerEnded['outcome'];
+/** How an attempt ended, as it is told and as it is kept. */
+export type AttemptResult = Omit<RunnerEnded, 't' | 'job' | 'attempt'>;
 
 /**
  * One execution of a command, from the order to the last byte:
  *
- *     starting ──► running ──► exited ──► tree gone ──► output sent ──► ended
+ *     starting ──► running ──► exited ──► tree gone ──► output logged ──► ended
  *         │           └─ cancel, time limit: TERM, 5 s, KILL ─┘
  *         └─ cannot start (126, 127, spawn_failed), cancelled meanwhile ──► ended
  *
- * The first cause of its end is the one that is told.
+ * The first cause of its end is the one that is told. Who reads its output, and whether a daemon is there, is no part
+ * of this.
  */
 export class Attempt {
   readonly #order: RunnerRun;
   readonly #host: AttemptHost;
-  readonly #stdout: OutputPump;
-  readonly #stderr: OutputPump;
+  readonly output: AttemptOutput;
+  readonly #pumps: readonly OutputPump[];
   readonly #stdin: StdinPump | null;
   #cause: 'exited' | 'timeout' | 'cancelled' | null = null;
   #leader: { readonly pid: number; readonly hunt: TreeHunt } | null = null;
   #ending: Promise<unknown> | null = null;
 
-  constructor(order: RunnerRun, host: AttemptHost) {
+  constructor(order: RunnerRun, mux: StreamMux, host: AttemptHost) {
     this.#order = order;
     this.#host = host;
-    const { window_bytes: windowBytes, output_bytes_max: bytesMax, stdin_stream: stdin } = order;
-    const output = { mux: host.mux, windowBytes, bytesMax };
-    this.#stdout = new OutputPump({ ...output, stream: order.stdout_stream }, host.log);
-    this.#stderr = new OutputPump({ ...output, stream: order.stderr_stream }, host.log);
-    this.#stdin = stdin === null ? null : new StdinPump(host.mux, stdin, windowBytes, host.log);
+    const { log } = host;
+    const { window_bytes: windowBytes, output_bytes_max: bytesMax } = order;
+    const handlers = {
+      onRoom: () => this.#pumps.forEach((pump) => pump.onRoom()),
+      onReaderGone: (stream: LogStream) => this.#onReaderGone(stream),
+    };
+    this.output = new AttemptOutput(host.folder, order.log_bytes_max, order.durable, handlers, log);
+    const streams = order.merge ? (['stdout'] as const) : (['stdout', 'stderr'] as const);
+    this.#pumps = streams.map((stream) => new OutputPump(stream, this.output, bytesMax, log));
+    const live = { offset: 0, follow: true, holds: true } as const;
+    for (const stream of ['stdout', 'stderr'] as const) {
+      const streamId = order[`${stream}_stream`];
+      if (streamId !== null) this.output.read({ mux, streamId, windowBytes }, { ...live, stream }, () => undefined);
+    }
+    this.#stdin = order.stdin_stream === null ? null : new StdinPump(windowBytes, log);
+    if (order.stdin_stream !== null) this.#stdin?.open(mux, order.stdin_stream);
   }
 
-  /** Settles when the end has been told; never rejects. */
-  async run(): Promise<void> {
+  get stdinBytes(): number {
+    return this.#stdin?.bytes ?? 0;
+  }
+
+  /** Settles with the end: the tree is gone, and the log ends with the result. Never rejects. */
+  async run(): Promise<AttemptResult> {
     try {
       const spawned = await this.#spawn();
       if (spawned === null) return await this.#finish({ kind: 'cancelled', code: null, signal: null }, 0, 0);
@@ -77,21 +97,43 @@ export class Attempt {
         const message = spawned.message.slice(0, MESSAGE_CHARS_MAX);
         return await this.#finish({ kind: 'spawn_failed', message }, 0, 0);
       }
-      this.#stderr.write(TEXT.encode(`meshwork: ${spawned.message}\n`));
-      await this.#finish({ kind: 'exited', code: spawned.code }, 0, 0);
+      this.#pumps.at(-1)?.write(TEXT.encode(`meshwork: ${spawned.message}\n`));
+      return await this.#finish({ kind: 'exited', code: spawned.code }, 0, 0);
     } catch (error) {
       // A bug, or a table of processes that cannot be read: what became of the command is not known.
       const message = messageOf(error).slice(0, MESSAGE_CHARS_MAX);
       this.#host.log.error('an attempt went wrong', { job: this.#order.job, error: message });
       this.#stdin?.close();
       if (this.#leader !== null) this.#leader.hunt.killGroup();
-      await this.#finish({ kind: 'unknown', message }, 0, 0);
+      return this.#finish({ kind: 'unknown', message }, 0, 0);
     }
   }
 
   /** TERM to the whole tree, 5 s, KILL. Nothing where the command has ended or is being ended. */
   cancel(): void {
     this.#end('cancelled');
+  }
+
+  read(mux: StreamMux, order: RunnerRead, onEnd: (end: ReaderEnd) => void): void {
+    this.output.read({ mux, streamId: order.stream_id, windowBytes: order.window_bytes }, order, onEnd);
+  }
+
+  /** The link of its reader is lost. */
+  park(): void {
+    this.output.park();
+    this.#stdin?.park();
+  }
+
+  /** @returns the bytes that had arrived, or null where stdin is closed */
+  resumeStdin(mux: StreamMux, stream: number): number | null {
+    if (this.#stdin === null) return null;
+    const { bytes } = this.#stdin;
+    return this.#stdin.open(mux, stream) ? bytes : null;
+  }
+
+  /** The pipe whose only reader is gone is closed. */
+  #onReaderGone(stream: LogStream): void {
+    for (const pump of this.#pumps) if (stream === 'merged' || pump.stream === stream) pump.end();
   }
 
   #end(cause: 'timeout' | 'cancelled'): void {
@@ -110,7 +152,8 @@ export class Attempt {
   /** @returns null where the attempt was cancelled before there was a process */
   async #spawn(): Promise<Spawned | null> {
     const { pool, log } = this.#host;
-    const count = this.#stdin === null ? 2 : 3;
+    const request = { ...this.#order, stdin: this.#stdin !== null };
+    const count = pipesNeeded(request);
     const pipes = pool.takeNow(count) ?? (await pool.take(count));
     if (this.#cause !== null) {
       for (const pipe of pipes ?? []) {
@@ -120,22 +163,26 @@ export class Attempt {
       this.#stdin?.close();
       return null;
     }
-    return spawnCommand({ ...this.#order, stdin: this.#stdin !== null }, pipes, log);
+    return spawnCommand(request, pipes, log);
   }
 
-  async #attend(spawned: Extract<Spawned, { kind: 'spawned' }>): Promise<void> {
+  async #attend(spawned: Extract<Spawned, { kind: 'spawned' }>): Promise<AttemptResult> {
     const { job, attempt, timeout_ms: timeoutMs } = this.#order;
     const startMs = performance.now();
     const { child } = spawned;
     const exited = exitOf(child, this.#host.log);
     const pid = child.pid ?? 0;
-    const hunt = new TreeHunt({ job, leaderPid: pid, ownsCookie: this.#host.isOnlyOne }, this.#host.log);
+    const hunt = new TreeHunt({ job, attempt, leaderPid: pid }, this.#host.log);
     this.#leader = { pid, hunt };
     const timer =
       timeoutMs === null ? null : setTimeout(() => this.#end('timeout'), Math.min(timeoutMs, DURATION_MS_MAX));
-    this.#host.send({ t: 'runner.started', job, attempt, pid });
-    this.#stdout.attach(spawned.stdout);
-    this.#stderr.attach(spawned.stderr);
+    this.#host.onStarted(pid);
+    const sources = [spawned.stdout, spawned.stderr];
+    for (const [index, pump] of this.#pumps.entries()) {
+      const source = sources[index] ?? null;
+      if (source === null) pump.end();
+      else pump.attach(source);
+    }
     if (spawned.stdin !== null) this.#stdin?.attach(spawned.stdin);
     if (this.#cause !== null) this.#endTree(hunt);
 
@@ -146,31 +193,27 @@ export class Attempt {
     this.#stdin?.close();
     const leftRunning = cause === 'exited' ? await endLeftovers(hunt, pid, durationMs) : 0;
     await this.#ending;
-    await this.#finish(outcomeOf(cause, exit), leftRunning, durationMs);
+    return this.#finish(outcomeOf(cause, exit), leftRunning, durationMs);
   }
 
-  async #finish(outcome: Outcome, leftRunning: number, durationMs: number): Promise<void> {
-    const { job, attempt } = this.#order;
-    const pumps = [this.#stdout, this.#stderr];
-    for (const pump of pumps) {
+  async #finish(outcome: Outcome, leftRunning: number, durationMs: number): Promise<AttemptResult> {
+    for (const pump of this.#pumps) {
       if (this.#leader === null) pump.end();
       else pump.treeGone();
     }
-    const giveUp =
-      outcome.kind === 'cancelled' ? setTimeout(() => pumps.forEach((pump) => pump.abort()), CANCELLED_DRAIN_MS) : null;
-    await Promise.all(pumps.map((pump) => pump.done));
-    if (giveUp !== null) clearTimeout(giveUp);
-    this.#host.send({
-      t: 'runner.ended',
-      job,
-      attempt,
+    await Promise.all(this.#pumps.map((pump) => pump.done));
+    const bytesOf = (stream: LogStream): number => this.#pumps.find((pump) => pump.stream === stream)?.bytes ?? 0;
+    const result: AttemptResult = {
       outcome,
-      stdout_bytes: this.#stdout.bytes,
-      stderr_bytes: this.#stderr.bytes,
-      truncated: this.#stdout.truncated || this.#stderr.truncated,
+      stdout_bytes: bytesOf('stdout'),
+      stderr_bytes: bytesOf('stderr'),
+      truncated: this.output.isCut || this.#pumps.some((pump) => pump.truncated),
       left_running: leftRunning,
       duration_ms: durationMs,
-    });
+    };
+    this.output.end(JSON.stringify(result));
+    if (outcome.kind === 'cancelled') setTimeout(() => this.output.abandon(), CANCELLED_DRAIN_MS).unref();
+    return result;
   }
 }
 

@@ -1,22 +1,19 @@
 /**
  * The companion process that owns children and pipes (DESIGN "The runner"): `node runner.js SOCKET`, where the folder of
- * SOCKET is MESHWORK_HOME. One per MESHWORK_HOME. It serves one connection and, in this stage, ends with it.
+ * SOCKET is MESHWORK_HOME. One per MESHWORK_HOME. It serves one daemon at a time, and outlives it.
  */
 import { randomBytes } from 'node:crypto';
-import { closeSync, readdirSync, readFileSync, rmSync } from 'node:fs';
-import { createServer, type Socket } from 'node:net';
+import { closeSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { messageOf, systemCodeOf } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import { type LockResult, takeLock } from '../adapters/process/instance-lock.ts';
 import { PipePool } from '../adapters/process/pipe-pool.ts';
-import { killJobTrees } from '../adapters/process/tree.ts';
-import { JobJournal } from './job-journal.ts';
+import { AttemptJournal } from './attempt-journal.ts';
+import { Attempts } from './attempts.ts';
 import { stderrLogger } from './line-log.ts';
-import { Session } from './session.ts';
+import { DAEMON_GRACE_MS, Service } from './service.ts';
 
-/** A runner whose daemon died before it came to connect has nothing to live for. */
-const CONNECT_DEADLINE_MS = 10_000;
 /** An earlier runner may still be ending its trees (TERM, 5 s, KILL). */
 const LOCK_DEADLINE_MS = 8000;
 const LOCK_RETRY_MS = 20;
@@ -48,54 +45,46 @@ async function lockHome(file: string): Promise<Extract<LockResult, { ok: true }>
   }
 }
 
-/** Ends what an earlier runner left when it was killed. */
-async function endLeftovers(journal: JobJournal, log: Logger): Promise<void> {
-  const jobs = journal.leftover();
-  if (jobs.length === 0) return;
-  log.warn('ending what an earlier runner left', { jobs: jobs.length });
-  await killJobTrees(jobs, log);
-  for (const job of jobs) journal.remove(job);
-}
-
-/** @returns once the one session there is has finished, or nobody came */
-function serve(socketPath: string, open: (socket: Socket) => Session): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const server = createServer((socket) => {
-      clearTimeout(deadline);
-      // One connection only, and no name by which a command could find the socket later.
-      server.close();
-      const session = open(socket);
-      const stop = (): void => session.end();
-      process.on('SIGTERM', stop);
-      process.on('SIGINT', stop);
-      void session.finished.then(resolve);
-    });
-    const deadline = setTimeout(() => {
-      server.close();
-      resolve();
-    }, CONNECT_DEADLINE_MS);
-    server.maxConnections = 1;
-    server.on('error', reject);
-    rmSync(socketPath, { force: true });
-    const own = process.umask(0o177);
-    server.listen(socketPath);
-    process.umask(own);
-  });
+/** Lies in the daemon's own folder: a guard rail against commands that find the socket, not a boundary. */
+function makeKey(file: string): string {
+  const key = randomBytes(32).toString('hex');
+  rmSync(file, { force: true });
+  writeFileSync(file, key, { mode: 0o600, flag: 'wx' });
+  return key;
 }
 
 async function main(log: Logger): Promise<void> {
-  const socketPath = process.argv[2];
-  if (socketPath === undefined || !path.isAbsolute(socketPath)) throw new Error('usage: runner SOCKET (absolute)');
+  const [socketPath, graceMs] = process.argv.slice(2);
+  if (socketPath === undefined || !path.isAbsolute(socketPath)) {
+    throw new Error('usage: runner SOCKET (absolute) [MILLISECONDS WITHOUT A DAEMON]');
+  }
   closeInherited(log);
   const home = path.dirname(socketPath);
   const lock = await lockHome(path.join(home, 'runner.lock'));
-  const journal = new JobJournal(path.join(home, 'runner-jobs'), log);
+  const keyFile = path.join(home, 'runner.key');
   const pool = new PipePool(log);
   pool.fill();
-  const instance = randomBytes(16).toString('hex');
-  const cleaning = endLeftovers(journal, log);
-  await serve(socketPath, (socket) => new Session(socket, { instance, pool, journal, log }));
-  await cleaning;
+  const service = new Service({
+    socketPath,
+    key: makeKey(keyFile),
+    instance: randomBytes(16).toString('hex'),
+    daemonGraceMs: graceMs === undefined ? DAEMON_GRACE_MS : Number(graceMs),
+    log,
+  });
+  const attempts = new Attempts({
+    pool,
+    journal: new AttemptJournal(path.join(home, 'runner-jobs'), log),
+    logsFolder: path.join(home, 'jobs'),
+    log,
+    tell: (message) => service.tell(message),
+    onIdle: () => service.onIdle(),
+  });
+  process.on('SIGTERM', () => service.stop());
+  process.on('SIGINT', () => service.stop());
+  attempts.restore();
+  service.start(attempts);
+  await service.finished;
+  rmSync(keyFile, { force: true });
   lock.release();
 }
 

@@ -1,5 +1,5 @@
 import { isJobId, type JobId } from '../base/ids.ts';
-import type { RunnerCancel, RunnerRun, ToRunner } from '../wire/runner.ts';
+import type { RunnerRead, RunnerRun, ToRunner } from '../wire/runner.ts';
 
 /**
  * Reads what the daemon orders. By hand, since zod would be most of this process's memory and start; a test holds it to
@@ -16,32 +16,67 @@ export function parseOrder(json: string): ToRunner | string {
     return 'it sent a control message that is not JSON';
   }
   if (!isFields(value)) return 'it sent a control message that is no object';
-  const order =
-    value['t'] === 'runner.run' ? readRun(value) : value['t'] === 'runner.cancel' ? readCancel(value) : null;
-  return order ?? `it sent a malformed ${String(value['t']).slice(0, 40)}`;
+  return readOrder(value) ?? `it sent a malformed ${String(value['t']).slice(0, 40)}`;
 }
 
-function readCancel(fields: Fields): RunnerCancel | null {
+function readOrder(fields: Fields): ToRunner | null {
+  const { t } = fields;
+  if (t === 'runner.run') return readRun(fields);
+  if (t === 'runner.stop') return { t };
+  if (t === 'runner.connect') return isText(fields['key']) ? { t, key: fields['key'] } : null;
+  const key = readKey(fields);
+  if (key === null) return null;
+  const { stream_id } = fields;
+  switch (t) {
+    case 'runner.cancel':
+    case 'runner.park':
+    case 'runner.detach':
+    case 'runner.acknowledge':
+    case 'runner.drop':
+      return { t, ...key };
+    case 'runner.read':
+      return readRead(fields, key);
+    case 'runner.resume_stdin':
+      return isCount(stream_id, 1) ? { t, ...key, stream_id } : null;
+    case 'runner.resize': {
+      const size = readSize(fields['size']);
+      return size === null || size === undefined ? null : { t, ...key, size };
+    }
+    default:
+      return null;
+  }
+}
+
+function readKey(fields: Fields): { readonly job: JobId; readonly attempt: number } | null {
   const job = readJob(fields['job']);
-  const attempt = fields['attempt'];
-  return job !== null && isCount(attempt, 1) ? { t: 'runner.cancel', job, attempt } : null;
+  const { attempt } = fields;
+  return job !== null && isCount(attempt, 1) ? { job, attempt } : null;
+}
+
+function readRead(fields: Fields, key: { readonly job: JobId; readonly attempt: number }): RunnerRead | null {
+  const { stream, offset, follow, holds, stream_id, window_bytes } = fields;
+  if (stream !== 'stdout' && stream !== 'stderr' && stream !== 'merged') return null;
+  if (!isCount(offset, 0) || typeof follow !== 'boolean' || typeof holds !== 'boolean') return null;
+  if (!isCount(stream_id, 1) || !isCount(window_bytes, 1)) return null;
+  return { t: 'runner.read', ...key, stream, offset, follow, holds, stream_id, window_bytes };
 }
 
 function readRun(fields: Fields): RunnerRun | null {
-  const job = readJob(fields['job']);
+  const key = readKey(fields);
   const command = readCommand(fields['command']);
   const user = readUser(fields['user']);
-  const { attempt, cwd, env, umask, timeout_ms, stdin_stream, stdout_stream, stderr_stream } = fields;
-  const { window_bytes, output_bytes_max } = fields;
-  if (job === null || command === null || user === undefined) return null;
-  if (!isCount(attempt, 1) || !isText(cwd) || cwd === '' || !isTexts(env) || !isCount(umask, 0)) return null;
+  const terminal = readSize(fields['terminal']);
+  const { cwd, env, umask, timeout_ms, stdin_stream, stdout_stream, stderr_stream } = fields;
+  const { window_bytes, output_bytes_max, log_bytes_max, merge, durable } = fields;
+  if (key === null || command === null || user === undefined || terminal === undefined) return null;
+  if (!isText(cwd) || cwd === '' || !isTexts(env) || !isCount(umask, 0)) return null;
   if (!isCountOrNull(timeout_ms, 1) || !isCountOrNull(stdin_stream, 1)) return null;
-  if (!isCount(stdout_stream, 1) || !isCount(stderr_stream, 1)) return null;
-  if (!isCount(window_bytes, 1) || !isCountOrNull(output_bytes_max, 0)) return null;
+  if (!isCountOrNull(stdout_stream, 1) || !isCountOrNull(stderr_stream, 1)) return null;
+  if (!isCount(window_bytes, 1) || !isCountOrNull(output_bytes_max, 0) || !isCount(log_bytes_max, 1)) return null;
+  if (typeof merge !== 'boolean' || typeof durable !== 'boolean') return null;
   return {
     t: 'runner.run',
-    job,
-    attempt,
+    ...key,
     command,
     cwd,
     env,
@@ -52,8 +87,20 @@ function readRun(fields: Fields): RunnerRun | null {
     stderr_stream,
     window_bytes,
     output_bytes_max,
+    log_bytes_max,
+    merge,
+    terminal,
+    durable,
     user,
   };
+}
+
+/** @returns undefined of what is neither a size nor null */
+function readSize(value: unknown): RunnerRun['terminal'] | undefined {
+  if (value === null) return null;
+  if (!isFields(value)) return undefined;
+  const { columns, rows } = value;
+  return isCount(columns, 1) && isCount(rows, 1) ? { columns, rows } : undefined;
 }
 
 function readCommand(value: unknown): RunnerRun['command'] | null {

@@ -1,10 +1,12 @@
 import { z } from 'zod';
-import { commandSchema, PATH_CHARS_MAX } from './job-spec.ts';
+import { LOG_STREAMS, logReadSchema } from './job-query.ts';
+import { commandSchema, PATH_CHARS_MAX, terminalSizeSchema } from './job-spec.ts';
 import { ATTEMPTS_MAX, jobIdSchema, outcomeSchema } from './jobs.ts';
 
 /**
  * What the daemon and its runner say to each other on `runner.sock`, as control frames of framing.ts. The daemon speaks
- * for StreamMux `first`, the runner for `second`; only the daemon opens streams, by naming them in `runner.run`.
+ * for StreamMux `first`, the runner for `second`; only the daemon opens streams, by naming them in its orders.
+ * The runner outlives the daemon: on each connection it says what it has, and it tells a result until it is acknowledged.
  *
  * The runner takes only the types from here: it checks what it is told by hand (src/runner/orders.ts), so that zod
  * stays out of its memory and its start. A test holds the two to one meaning.
@@ -12,6 +14,10 @@ import { ATTEMPTS_MAX, jobIdSchema, outcomeSchema } from './jobs.ts';
 const key = { job: jobIdSchema, attempt: z.int().min(1).max(ATTEMPTS_MAX) };
 const streamId = z.int().min(1).max(0x7fff_ffff);
 const userId = z.int().min(0).max(0xffff_fffe);
+
+/** Daemon → runner, first of all: the content of `runner.key`, which lies in MESHWORK_HOME. Nobody else is answered. */
+export const runnerConnectSchema = z.strictObject({ t: z.literal('runner.connect'), key: z.string().max(256) });
+export type RunnerConnect = z.infer<typeof runnerConnectSchema>;
 
 /** Daemon → runner: run it. Its output streams may send `window_bytes` at once; stdin starts without credit. */
 export const runnerRunSchema = z.strictObject({
@@ -25,10 +31,16 @@ export const runnerRunSchema = z.strictObject({
   umask: z.int().min(0).max(0o777),
   timeout_ms: z.int().positive().nullable(),
   stdin_stream: streamId.nullable(),
-  stdout_stream: streamId,
-  stderr_stream: streamId,
+  /** Null: nobody reads now. Otherwise a read from 0 that follows and, of a foreground attempt, holds. */
+  stdout_stream: streamId.nullable(),
+  stderr_stream: streamId.nullable(),
   window_bytes: z.int().positive(),
   output_bytes_max: z.int().nonnegative().nullable(),
+  /** Bound of the output log. */
+  log_bytes_max: z.int().positive(),
+  merge: z.boolean(),
+  terminal: terminalSizeSchema.nullable(),
+  durable: z.boolean(),
   user: z.strictObject({ uid: userId, gid: userId, groups: z.array(userId).max(1024) }).nullable(),
 });
 export type RunnerRun = z.infer<typeof runnerRunSchema>;
@@ -37,10 +49,51 @@ export type RunnerRun = z.infer<typeof runnerRunSchema>;
 export const runnerCancelSchema = z.strictObject({ t: z.literal('runner.cancel'), ...key });
 export type RunnerCancel = z.infer<typeof runnerCancelSchema>;
 
-export const toRunnerSchema = z.discriminatedUnion('t', [runnerRunSchema, runnerCancelSchema]);
+/** Daemon → runner: see `Runner.read` of ports/runner.ts; answered by `runner.read_end`. */
+export const runnerReadSchema = z.strictObject({
+  t: z.literal('runner.read'),
+  ...key,
+  stream: z.enum(LOG_STREAMS),
+  offset: z.int().nonnegative(),
+  follow: z.boolean(),
+  holds: z.boolean(),
+  stream_id: streamId,
+  window_bytes: z.int().positive(),
+});
+export type RunnerRead = z.infer<typeof runnerReadSchema>;
+
+/** Daemon → runner: see the methods of the same names in ports/runner.ts. */
+export const runnerParkSchema = z.strictObject({ t: z.literal('runner.park'), ...key });
+export const runnerDetachSchema = z.strictObject({ t: z.literal('runner.detach'), ...key });
+export const runnerAcknowledgeSchema = z.strictObject({ t: z.literal('runner.acknowledge'), ...key });
+export const runnerDropSchema = z.strictObject({ t: z.literal('runner.drop'), ...key });
+/** Answered by `runner.stdin_at`. */
+export const runnerResumeStdinSchema = z.strictObject({
+  t: z.literal('runner.resume_stdin'),
+  ...key,
+  stream_id: streamId,
+});
+export const runnerResizeSchema = z.strictObject({ t: z.literal('runner.resize'), ...key, size: terminalSizeSchema });
+
+/** Daemon → runner: end every tree, tell about each, then end. */
+export const runnerStopSchema = z.strictObject({ t: z.literal('runner.stop') });
+
+export const toRunnerSchema = z.discriminatedUnion('t', [
+  runnerConnectSchema,
+  runnerRunSchema,
+  runnerCancelSchema,
+  runnerReadSchema,
+  runnerParkSchema,
+  runnerDetachSchema,
+  runnerAcknowledgeSchema,
+  runnerDropSchema,
+  runnerResumeStdinSchema,
+  runnerResizeSchema,
+  runnerStopSchema,
+]);
 export type ToRunner = z.infer<typeof toRunnerSchema>;
 
-/** Runner → daemon, first of all: who it is. */
+/** Runner → daemon, first of all: who it is. What it has follows, then `runner.ready`. */
 export const runnerHelloSchema = z.strictObject({
   t: z.literal('runner.hello'),
   protocol: z.int(),
@@ -56,7 +109,41 @@ export const runnerStartedSchema = z.strictObject({
   pid: z.int().positive(),
 });
 
-/** Runner → daemon: the tree is gone and every byte of output was sent before this. */
+/** Runner → daemon, between hello and ready: an attempt of an earlier connection runs. */
+export const runnerKeptSchema = z.strictObject({
+  t: z.literal('runner.kept'),
+  ...key,
+  durable: z.boolean(),
+  stdin_bytes: z.int().nonnegative(),
+});
+
+/** Runner → daemon: all that was kept has been told, running ones by `runner.kept`, others by `runner.ended`. */
+export const runnerReadySchema = z.strictObject({ t: z.literal('runner.ready') });
+
+/** Runner → daemon: how much of stdin had arrived; null where it is closed. */
+export const runnerStdinAtSchema = z.strictObject({
+  t: z.literal('runner.stdin_at'),
+  stream_id: streamId,
+  bytes: z.int().nonnegative().nullable(),
+});
+
+/** Runner → daemon: a read is over; its stream was ended, or aborted where it failed, before this. */
+export const runnerReadEndSchema = z.strictObject({
+  t: z.literal('runner.read_end'),
+  stream_id: streamId,
+  end: z.discriminatedUnion('ok', [
+    z.strictObject({ ok: z.literal(true), ...logReadSchema.shape }),
+    z.strictObject({
+      ok: z.literal(false),
+      kind: z.enum(['unknown', 'past_end', 'io']),
+      end: z.int().nonnegative(),
+      message: z.string(),
+    }),
+  ]),
+});
+export type RunnerReadEnd = z.infer<typeof runnerReadEndSchema>;
+
+/** Runner → daemon: the tree is gone and every byte of output is in the log. Told until `runner.acknowledge`. */
 export const runnerEndedSchema = z.strictObject({
   t: z.literal('runner.ended'),
   ...key,
@@ -70,5 +157,13 @@ export const runnerEndedSchema = z.strictObject({
 });
 export type RunnerEnded = z.infer<typeof runnerEndedSchema>;
 
-export const fromRunnerSchema = z.discriminatedUnion('t', [runnerHelloSchema, runnerStartedSchema, runnerEndedSchema]);
+export const fromRunnerSchema = z.discriminatedUnion('t', [
+  runnerHelloSchema,
+  runnerKeptSchema,
+  runnerReadySchema,
+  runnerStartedSchema,
+  runnerStdinAtSchema,
+  runnerReadEndSchema,
+  runnerEndedSchema,
+]);
 export type FromRunner = z.infer<typeof fromRunnerSchema>;

@@ -33,6 +33,12 @@ export function takeLock(file: string): LockResult {
   }
 }
 
+/** @returns the pid of the living holder, or null. Throws what the file system throws. */
+export function lockHolder(file: string): number | null {
+  const content = readIfThere(file);
+  return content === null ? null : livingHolder(content);
+}
+
 function tryLink(from: string, to: string): boolean {
   try {
     linkSync(from, to);

@@ -92,10 +92,9 @@ export function readProcess(pid: number): ProcessRow | null {
   return LINUX ? linuxRow(pid) : (psRows(pid)[0] ?? null);
 }
 
-/** True where the environment that the process was started with holds exactly `entry` (`NAME=value`). */
-export function environmentHolds(pid: number, entry: string): boolean {
-  if (!LINUX) return false;
-  return `\0${readProc(`/proc/${pid}/environ`)}`.includes(`\0${entry}\0`);
+/** The environment that the process was started with, each entry between two NUL bytes; empty where it is not to be seen. */
+export function environmentOf(pid: number): string {
+  return LINUX ? `\0${readProc(`/proc/${pid}/environ`)}` : '';
 }
 
 /**

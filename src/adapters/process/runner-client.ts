@@ -1,39 +1,37 @@
-import { type ChildProcess, spawn } from 'node:child_process';
-import { closeSync, openSync, statSync } from 'node:fs';
-import { connect, type Socket } from 'node:net';
-import { MeshError, messageOf, systemCodeOf } from '../../base/errors.ts';
+import type { Socket } from 'node:net';
+import { unreachable } from '../../base/assert.ts';
+import { messageOf } from '../../base/errors.ts';
 import type { JobId } from '../../base/ids.ts';
 import type { Logger } from '../../base/log.ts';
-import type { Runner, RunHandlers, RunRequest, RunResult } from '../../ports/runner.ts';
-import { fromRunnerSchema, type RunnerEnded, type RunnerHello, type RunnerRun } from '../../wire/runner.ts';
+import type {
+  AttemptName,
+  KeptAttempt,
+  ReadEnd,
+  ReadRequest,
+  Runner,
+  RunHandlers,
+  RunRequest,
+  RunResult,
+} from '../../ports/runner.ts';
+import type { TerminalSize } from '../../wire/job-spec.ts';
+import {
+  fromRunnerSchema,
+  type FromRunner,
+  type RunnerEnded,
+  type RunnerHello,
+  type RunnerReadEnd,
+  type ToRunner,
+} from '../../wire/runner.ts';
 import { encodeStreamHeader, FRAME_ABORT, FRAME_END } from '../../wire/stream-frame.ts';
 import type { StreamMux } from '../../wire/stream-mux.ts';
 import { PROTOCOL_VERSION } from '../../wire/version.ts';
 import { FrameSocket } from './frame-socket.ts';
-import { killJobTrees } from './tree.ts';
+import { emptyResult, orderOf, resultOf } from './runner-messages.ts';
+import { killTrees } from './tree.ts';
+import { type WatchedProcess, within } from './watched-process.ts';
 
-/** Linux takes 107 bytes in `sun_path`, macOS 103. */
-const SOCKET_PATH_BYTES_MAX = 103;
-/** Longer than an earlier runner takes to end its trees, which it may have to before this one may start. */
-const START_DEADLINE_MS = 10_000;
-const CONNECT_RETRY_MS = 5;
 const CLOSE_DEADLINE_MS = 8000;
-const LOG_BYTES_MAX = 1024 * 1024;
-/** What the runner allocates is short-lived: a small young generation saves 12 MB under load (measured). */
-const YOUNG_SPACE = '--max-semi-space-size=1';
-/** All that the runner inherits: no secret, no MESHWORK_*, nothing of which a command could get a glimpse. */
-const INHERITED_NAMES = ['PATH', 'LD_LIBRARY_PATH', 'DYLD_LIBRARY_PATH', 'NIX_LD', 'NIX_LD_LIBRARY_PATH'];
-
-export interface RunnerOptions {
-  /** The bundled companion program, dist/runner.js. */
-  readonly runnerPath: string;
-  /** In MESHWORK_HOME, absolute; lock and journal of the runner lie beside it. */
-  readonly socketPath: string;
-  /** Gets the runner's own log lines; started anew where it exceeds 1 MiB. */
-  readonly logPath: string;
-  readonly log: Logger;
-  readonly nodePath?: string;
-}
+const NOT_ALIVE = 'the runner is not running. Nothing was run.';
 
 export interface RunnerProcess extends Runner {
   readonly pid: number;
@@ -44,149 +42,48 @@ export interface RunnerProcess extends Runner {
   onDied(callback: (message: string) => void): void;
   /** Cancels what runs, waits for its end, then ends the runner. Settles within about 15 s; never rejects. */
   close(): Promise<void>;
-}
-
-/** Throws MeshError `daemon_start_failed` where the runner cannot be started or reached within 10 s. */
-export async function startRunner(options: RunnerOptions): Promise<RunnerProcess> {
-  const { runnerPath, socketPath } = options;
-  if (Buffer.byteLength(socketPath) > SOCKET_PATH_BYTES_MAX) {
-    const message = `${socketPath} is too long for a socket (${SOCKET_PATH_BYTES_MAX} bytes): choose a shorter MESHWORK_HOME`;
-    throw new MeshError('daemon_start_failed', message);
-  }
-  const logFd = openLog(options.logPath);
-  const env = Object.fromEntries(
-    INHERITED_NAMES.flatMap((name) => (process.env[name] === undefined ? [] : [[name, process.env[name]]])),
-  );
-  const child = spawn(options.nodePath ?? process.execPath, [YOUNG_SPACE, runnerPath, socketPath], {
-    cwd: '/',
-    detached: true,
-    env,
-    stdio: ['ignore', 'ignore', logFd],
-  });
-  closeSync(logFd);
-  child.unref();
-  const exit = watchExit(child);
-  try {
-    const socket = await connectTo(socketPath, exit, performance.now() + START_DEADLINE_MS);
-    return await greet(socket, child, exit, options.log);
-  } catch (error) {
-    child.kill('SIGKILL');
-    const message = `the runner did not start: ${messageOf(error)}. See ${options.logPath}`;
-    throw new MeshError('daemon_start_failed', message, error);
-  }
-}
-
-interface Exit {
-  readonly done: Promise<void>;
-  /** Null while it lives. */
-  message: string | null;
-}
-
-function watchExit(child: ChildProcess): Exit {
-  const exit: { message: string | null; done: Promise<void> } = { message: null, done: Promise.resolve() };
-  exit.done = new Promise((resolve) => {
-    const end = (message: string): void => {
-      exit.message ??= message;
-      resolve();
-    };
-    child.once('error', (error) => end(messageOf(error)));
-    child.once('exit', (code, signal) => end(signal === null ? `it exited with ${code}` : `it was ended by ${signal}`));
-  });
-  return exit;
-}
-
-function openLog(logPath: string): number {
-  let size = 0;
-  try {
-    size = statSync(logPath).size;
-  } catch (error) {
-    if (systemCodeOf(error) !== 'ENOENT') throw new MeshError('io', `cannot look at ${logPath}`, error);
-  }
-  return openSync(logPath, size > LOG_BYTES_MAX ? 'w' : 'a', 0o600);
-}
-
-const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
-
-/** Waits no longer than that, and leaves no timer: it would hold a daemon that is going down. */
-async function within(done: Promise<void>, waitMsMax: number): Promise<void> {
-  let timer: NodeJS.Timeout | undefined;
-  const waited = new Promise<void>((resolve) => {
-    timer = setTimeout(resolve, waitMsMax);
-  });
-  await Promise.race([done, waited]);
-  clearTimeout(timer);
-}
-
-async function connectTo(socketPath: string, exit: Exit, deadlineMs: number): Promise<Socket> {
-  for (;;) {
-    const result = await tryConnect(socketPath);
-    if (!(result instanceof Error)) return result;
-    if (exit.message !== null) throw new Error(exit.message);
-    const code = systemCodeOf(result);
-    // Not there yet, or the file of a runner that was killed.
-    if (code !== 'ENOENT' && code !== 'ECONNREFUSED') throw result;
-    if (performance.now() >= deadlineMs) throw new Error(`${START_DEADLINE_MS / 1000} s passed`);
-    await pause(CONNECT_RETRY_MS);
-  }
-}
-
-function tryConnect(socketPath: string): Promise<Socket | Error> {
-  return new Promise((resolve) => {
-    const socket = connect(socketPath);
-    socket.once('connect', () => {
-      socket.removeListener('error', resolve);
-      resolve(socket);
-    });
-    socket.once('error', resolve);
-  });
-}
-
-/** Waits for the runner to say who it is. */
-function greet(socket: Socket, child: ChildProcess, exit: Exit, log: Logger): Promise<RunnerProcess> {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(
-      () => client.refuse(`${START_DEADLINE_MS / 1000} s passed without a greeting`),
-      START_DEADLINE_MS,
-    );
-    const client = new RunnerClient(socket, child, exit, log, (outcome) => {
-      clearTimeout(timer);
-      if (typeof outcome === 'string') reject(new Error(outcome));
-      else resolve(outcome);
-    });
-  });
+  /** Lets go of the runner, which goes on with its attempts until another daemon comes. No handler is called any more. */
+  release(): void;
 }
 
 interface OpenAttempt {
-  readonly job: JobId;
-  readonly handlers: RunHandlers;
+  readonly name: AttemptName;
+  /** Null: kept from an earlier daemon, and not adopted yet. */
+  handlers: RunHandlers | null;
+  /** It ended before it was adopted. */
+  result: RunResult | null;
 }
 
-const keyOf = (job: JobId, attempt: number): string => `${job}/${attempt}`;
+const keyOf = ({ job, attempt }: AttemptName): string => `${job}/${attempt}`;
+const only = ({ job, attempt }: AttemptName): AttemptName => ({ job, attempt });
 
-class RunnerClient implements RunnerProcess {
+/** The daemon's end of `runner.sock`. */
+export class RunnerClient implements RunnerProcess {
+  readonly kept: KeptAttempt[] = [];
   readonly #frames: FrameSocket;
-  readonly #child: ChildProcess;
-  readonly #exit: Exit;
-  readonly #log: Logger;
+  readonly #process: WatchedProcess;
+  readonly #options: { readonly log: Logger; readonly logBytesMax: number };
   readonly #open = new Map<string, OpenAttempt>();
-  readonly #onGreeted: (outcome: RunnerClient | string) => void;
+  readonly #reads = new Map<number, (end: ReadEnd) => void>();
+  readonly #stdins = new Map<number, (bytes: number | null) => void>();
+  readonly #onReady: (trouble: string | null) => void;
   #hello: RunnerHello | null = null;
+  #isReady = false;
   #state: 'alive' | 'closing' | 'closed' | 'dying' | 'dead' = 'alive';
   #deathMessage = '';
   #onDied: ((message: string) => void)[] = [];
   #onIdle: (() => void) | null = null;
 
+  /** @param onReady once: null, or why the runner is of no use */
   constructor(
     socket: Socket,
-    child: ChildProcess,
-    exit: Exit,
-    log: Logger,
-    onGreeted: (outcome: RunnerClient | string) => void,
+    runner: WatchedProcess,
+    options: { readonly log: Logger; readonly logBytesMax: number },
+    onReady: (trouble: string | null) => void,
   ) {
-    this.#child = child;
-    this.#exit = exit;
-    this.#log = log;
-    this.#onGreeted = onGreeted;
+    this.#process = runner;
+    this.#options = options;
+    this.#onReady = onReady;
     this.#frames = new FrameSocket(socket, 'first', {
       onControl: (json) => this.#onControl(json),
       onClose: (reason) => void this.#onClose(reason),
@@ -205,57 +102,85 @@ class RunnerClient implements RunnerProcess {
     return this.#frames.mux;
   }
 
+  show(key: string): void {
+    this.#send({ t: 'runner.connect', key });
+  }
+
   refuse(message: string): void {
     this.#frames.close(message);
   }
 
   /** The streams that the request names must be open on `mux` already. */
   run(request: RunRequest, handlers: RunHandlers): void {
-    const key = keyOf(request.job, request.attempt);
-    if (this.#state !== 'alive') return this.#notRun(request, handlers, 'the runner is not running. Nothing was run.');
-    if (this.#open.has(key)) return this.#notRun(request, handlers, 'this attempt is running already.');
-    this.#open.set(key, { job: request.job, handlers });
-    if (this.#frames.sendControl(orderOf(request))) return;
-    this.#open.delete(key);
+    const name = only(request);
+    if (this.#state !== 'alive') return this.#notRun(request, handlers, NOT_ALIVE);
+    if (this.#open.has(keyOf(name))) return this.#notRun(request, handlers, 'this attempt is running already.');
+    this.#open.set(keyOf(name), { name, handlers, result: null });
+    if (this.#send(orderOf(request, this.#options.logBytesMax))) return;
+    this.#open.delete(keyOf(name));
     this.#notRun(request, handlers, 'the command and its environment exceed 1 MiB. Nothing was run.');
   }
 
+  adopt(name: AttemptName, handlers: RunHandlers): void {
+    const open = this.#open.get(keyOf(name));
+    if (open === undefined || open.handlers !== null) {
+      const result = emptyResult({ kind: 'unknown', message: 'the runner has no such attempt' });
+      setImmediate(() => handlers.onEnded(result));
+      return;
+    }
+    open.handlers = handlers;
+    const { result } = open;
+    if (result === null) return;
+    this.#open.delete(keyOf(name));
+    setImmediate(() => handlers.onEnded(result));
+  }
+
   cancel(job: JobId, attempt: number): void {
-    if (this.#open.has(keyOf(job, attempt))) this.#frames.sendControl({ t: 'runner.cancel', job, attempt });
+    if (this.#open.has(keyOf({ job, attempt }))) this.#send({ t: 'runner.cancel', job, attempt });
   }
 
-  readonly kept: Runner['kept'] = [];
-
-  adopt(): void {
-    throw new MeshError('later_stage', 'not in this release');
+  read(request: ReadRequest, onEnd: (end: ReadEnd) => void): void {
+    const { stream, offset, follow, holds, streamId: stream_id, windowBytes: window_bytes } = request;
+    if (this.#state !== 'alive') {
+      setImmediate(() => {
+        this.mux.receive(encodeStreamHeader(FRAME_ABORT, stream_id));
+        onEnd(NO_RUNNER);
+      });
+      return;
+    }
+    this.#reads.set(stream_id, onEnd);
+    this.#send({ t: 'runner.read', ...only(request), stream, offset, follow, holds, stream_id, window_bytes });
   }
 
-  read(): void {
-    throw new MeshError('later_stage', 'not in this release');
+  park(name: AttemptName): void {
+    this.#send({ t: 'runner.park', ...only(name) });
   }
 
-  detach(): void {
-    // Nothing outlives this connection in this release.
+  detach(name: AttemptName): void {
+    this.#send({ t: 'runner.detach', ...only(name) });
   }
 
-  park(): void {
-    // In this release an attempt ends with its link.
+  resumeStdin(name: AttemptName, streamId: number, onOffset: (bytes: number | null) => void): void {
+    if (this.#state !== 'alive') {
+      setImmediate(() => onOffset(null));
+      return;
+    }
+    this.#stdins.set(streamId, onOffset);
+    this.#send({ t: 'runner.resume_stdin', ...only(name), stream_id: streamId });
   }
 
-  resumeStdin(): void {
-    throw new MeshError('later_stage', 'not in this release');
+  resize(name: AttemptName, size: TerminalSize): void {
+    this.#send({ t: 'runner.resize', ...only(name), size });
   }
 
-  resize(): void {
-    // Nothing outlives this connection in this release.
+  acknowledge(name: AttemptName): void {
+    const open = this.#open.get(keyOf(name));
+    if (open !== undefined && open.result !== null) this.#open.delete(keyOf(name));
+    this.#send({ t: 'runner.acknowledge', ...only(name) });
   }
 
-  acknowledge(): void {
-    // Nothing outlives this connection in this release.
-  }
-
-  drop(): void {
-    // Nothing outlives this connection in this release.
+  drop(name: AttemptName): void {
+    this.#send({ t: 'runner.drop', ...only(name) });
   }
 
   onDied(callback: (message: string) => void): void {
@@ -263,19 +188,36 @@ class RunnerClient implements RunnerProcess {
     else this.#onDied.push(callback);
   }
 
+  release(): void {
+    if (this.#state !== 'alive') return;
+    this.#state = 'closed';
+    this.#open.clear();
+    this.#reads.clear();
+    this.#stdins.clear();
+    this.#frames.end();
+  }
+
   async close(): Promise<void> {
-    if (this.#state !== 'alive') return this.#exit.done;
+    if (this.#state !== 'alive') return this.#state === 'closed' ? undefined : this.#process.gone();
     this.#state = 'closing';
-    for (const [key, { job }] of this.#open) this.cancel(job, Number(key.slice(key.indexOf('/') + 1)));
-    if (this.#open.size > 0) {
+    this.#send({ t: 'runner.stop' });
+    if (this.#running.length > 0) {
       await within(new Promise<void>((resolve) => (this.#onIdle = resolve)), CLOSE_DEADLINE_MS);
     }
     this.#frames.end();
-    await within(this.#exit.done, CLOSE_DEADLINE_MS);
-    if (this.#exit.message !== null) return;
-    this.#log.error('the runner does not end: killing it', { pid: this.pid });
-    this.#child.kill('SIGKILL');
-    await this.#exit.done;
+    await within(this.#process.gone(), CLOSE_DEADLINE_MS);
+    if (this.#process.exitMessage() !== null) return;
+    this.#options.log.error('the runner does not end: killing it', { pid: this.pid });
+    this.#process.kill('SIGKILL');
+    await this.#process.gone();
+  }
+
+  get #running(): OpenAttempt[] {
+    return [...this.#open.values()].filter(({ result }) => result === null);
+  }
+
+  #send(message: ToRunner): boolean {
+    return this.#frames.sendControl(message);
   }
 
   #onControl(json: string): string | null {
@@ -283,37 +225,96 @@ class RunnerClient implements RunnerProcess {
     if (!parsed.success) return `it sent a malformed message: ${parsed.error.issues[0]?.message ?? ''}`;
     const message = parsed.data;
     if (message.t === 'runner.hello') return this.#onHello(message);
-    const key = keyOf(message.job, message.attempt);
-    const attempt = this.#open.get(key);
-    if (attempt === undefined) return `it spoke of ${key}, which it was not given`;
-    if (message.t === 'runner.started') attempt.handlers.onStarted(message.pid);
-    else {
-      this.#open.delete(key);
-      attempt.handlers.onEnded(resultOf(message));
-      if (this.#open.size === 0) this.#onIdle?.();
-    }
-    return null;
+    if (this.#hello === null) return 'it did not greet';
+    return this.#isReady ? this.#onMessage(message) : this.#onKept(message);
   }
 
   #onHello(hello: RunnerHello): string | null {
     if (this.#hello !== null) return 'it greeted twice';
     if (hello.protocol !== PROTOCOL_VERSION) return `it speaks protocol ${hello.protocol}, not ${PROTOCOL_VERSION}`;
-    if (hello.pid !== this.#child.pid) return 'another process answers in its place';
+    if (hello.pid !== this.#process.pid) return 'another process answers in its place';
     this.#hello = hello;
-    this.#onGreeted(this);
+    return null;
+  }
+
+  #onKept(message: FromRunner): string | null {
+    switch (message.t) {
+      case 'runner.kept': {
+        const { durable, stdin_bytes: stdinBytes } = message;
+        this.kept.push({ ...only(message), kind: 'running', durable, stdinBytes });
+        this.#open.set(keyOf(message), { name: only(message), handlers: null, result: null });
+        return null;
+      }
+      case 'runner.ended': {
+        const result = resultOf(message);
+        this.kept.push({ ...only(message), kind: 'ended', result });
+        this.#open.set(keyOf(message), { name: only(message), handlers: null, result });
+        return null;
+      }
+      case 'runner.ready':
+        this.#isReady = true;
+        this.#onReady(null);
+        return null;
+      default:
+        return `it sent ${message.t} before it was ready`;
+    }
+  }
+
+  #onMessage(message: FromRunner): string | null {
+    switch (message.t) {
+      case 'runner.started':
+        this.#open.get(keyOf(message))?.handlers?.onStarted(message.pid);
+        return null;
+      case 'runner.ended':
+        return this.#onEnded(message);
+      case 'runner.read_end':
+        return this.#onReadEnd(message);
+      case 'runner.stdin_at': {
+        const told = this.#stdins.get(message.stream_id);
+        this.#stdins.delete(message.stream_id);
+        told?.(message.bytes);
+        return null;
+      }
+      case 'runner.hello':
+      case 'runner.kept':
+      case 'runner.ready':
+        return `it sent ${message.t} again`;
+      default:
+        return unreachable(message);
+    }
+  }
+
+  #onEnded(message: RunnerEnded): string | null {
+    const open = this.#open.get(keyOf(message));
+    if (open === undefined)
+      return this.#state === 'alive' ? `it spoke of ${keyOf(message)}, which it was not given` : null;
+    open.result = resultOf(message);
+    if (open.handlers !== null) {
+      this.#open.delete(keyOf(message));
+      open.handlers.onEnded(open.result);
+    }
+    if (this.#running.length === 0) this.#onIdle?.();
+    return null;
+  }
+
+  #onReadEnd({ stream_id: id, end }: RunnerReadEnd): string | null {
+    const told = this.#reads.get(id);
+    this.#reads.delete(id);
+    told?.(end);
     return null;
   }
 
   async #onClose(reason: string | null): Promise<void> {
-    if (this.#hello === null) return this.#onGreeted(reason ?? this.#exit.message ?? 'it closed the connection');
+    if (!this.#isReady) return this.#onReady(reason ?? this.#process.exitMessage() ?? 'it closed the connection');
+    if (this.#state === 'closed') return;
     const meant = this.#state === 'closing';
     this.#state = meant ? 'closed' : 'dying';
     if (!meant) {
       // Whatever state it is in, it is of no use without the connection, and must be gone before another starts.
-      this.#child.kill('SIGKILL');
-      await this.#exit.done;
-      this.#deathMessage = `the runner died: ${reason ?? this.#exit.message ?? 'no reason known'}`;
-      this.#log.error(this.#deathMessage, { pid: this.pid, attempts: this.#open.size });
+      this.#process.kill('SIGKILL');
+      await this.#process.gone();
+      this.#deathMessage = `the runner died: ${reason ?? this.#process.exitMessage() ?? 'no reason known'}`;
+      this.#options.log.error(this.#deathMessage, { pid: this.pid, attempts: this.#open.size });
     }
     await this.#endOpen(meant ? 'the runner was closed before it could tell how this ended' : this.#deathMessage);
     if (meant) return;
@@ -322,17 +323,24 @@ class RunnerClient implements RunnerProcess {
   }
 
   async #endOpen(message: string): Promise<void> {
-    const attempts = [...this.#open.values()];
+    const running = this.#running;
     this.#open.clear();
+    const [reads, stdins] = [[...this.#reads.values()], [...this.#stdins.values()]];
+    this.#reads.clear();
+    this.#stdins.clear();
+    for (const told of reads) told(NO_RUNNER);
+    for (const told of stdins) told(null);
     try {
-      if (attempts.length > 0) {
-        const jobs = [...new Set(attempts.map((attempt) => attempt.job))];
-        await killJobTrees(jobs, this.#log);
+      if (running.length > 0) {
+        await killTrees(
+          running.map(({ name }) => name),
+          this.#options.log,
+        );
       }
     } catch (error) {
-      this.#log.error('cannot end the trees of a lost runner', { error: messageOf(error) });
+      this.#options.log.error('cannot end the trees of a lost runner', { error: messageOf(error) });
     }
-    for (const { handlers } of attempts) handlers.onEnded(emptyResult({ kind: 'unknown', message }));
+    for (const { handlers } of running) handlers?.onEnded(emptyResult({ kind: 'unknown', message }));
     this.#onIdle?.();
   }
 
@@ -350,6 +358,8 @@ class RunnerClient implements RunnerProcess {
   }
 }
 
+const NO_RUNNER: ReadEnd = { ok: false, kind: 'io', end: 0, message: 'the runner is not running' };
+
 function parseJson(json: string): unknown {
   try {
     return JSON.parse(json);
@@ -357,40 +367,3 @@ function parseJson(json: string): unknown {
     return undefined;
   }
 }
-
-function orderOf(request: RunRequest): RunnerRun {
-  return {
-    t: 'runner.run',
-    job: request.job,
-    attempt: request.attempt,
-    command: request.command,
-    cwd: request.cwd,
-    env: request.env,
-    umask: request.umask,
-    timeout_ms: request.timeoutMs,
-    stdin_stream: request.stdinStream,
-    stdout_stream: request.stdoutStream ?? 0,
-    stderr_stream: request.stderrStream ?? 0,
-    window_bytes: request.windowBytes,
-    output_bytes_max: request.outputBytesMax,
-    user: request.user === null ? null : { ...request.user, groups: [...request.user.groups] },
-  };
-}
-
-const emptyResult = (outcome: RunResult['outcome']): RunResult => ({
-  outcome,
-  stdoutBytes: 0,
-  stderrBytes: 0,
-  truncated: false,
-  leftRunning: 0,
-  durationMs: 0,
-});
-
-const resultOf = (ended: RunnerEnded): RunResult => ({
-  outcome: ended.outcome,
-  stdoutBytes: ended.stdout_bytes,
-  stderrBytes: ended.stderr_bytes,
-  truncated: ended.truncated,
-  leftRunning: ended.left_running,
-  durationMs: ended.duration_ms,
-});

@@ -2,13 +2,12 @@ import { type ChildProcess, spawn, type StdioOptions } from 'node:child_process'
 import { accessSync, constants, fchownSync, statSync } from 'node:fs';
 import { type Readable, type Writable } from 'node:stream';
 import { Socket } from 'node:net';
-import type { JobId } from '../../base/ids.ts';
 import { messageOf, systemCodeOf } from '../../base/errors.ts';
 import type { Logger } from '../../base/log.ts';
 import type { Command } from '../../wire/job-spec.ts';
 import { findExecutable } from './executable.ts';
 import { closeQuietly, type Pipe } from './pipe-pool.ts';
-import { COOKIE_NAME } from './tree.ts';
+import { type AttemptKey, cookieOf } from './tree.ts';
 
 export interface SpawnUser {
   readonly uid: number;
@@ -16,13 +15,14 @@ export interface SpawnUser {
   readonly groups: readonly number[];
 }
 
-export interface SpawnRequest {
-  readonly job: JobId;
+export interface SpawnRequest extends AttemptKey {
   readonly command: Command;
   readonly cwd: string;
   readonly env: Readonly<Record<string, string>>;
   readonly umask: number;
   readonly stdin: boolean;
+  /** stderr is stdout's pipe. */
+  readonly merge: boolean;
   readonly user: SpawnUser | null;
 }
 
@@ -32,7 +32,8 @@ export type Spawned =
       readonly child: ChildProcess;
       readonly stdin: Writable | null;
       readonly stdout: Readable;
-      readonly stderr: Readable;
+      /** Null where it is stdout's. */
+      readonly stderr: Readable | null;
     }
   /** What a shell says of a command that it cannot execute: 126 or 127, with the line for stderr. */
   | { readonly kind: 'not_executable'; readonly code: 126 | 127; readonly message: string }
@@ -51,7 +52,7 @@ const failed = (message: string): Spawned => ({ kind: 'failed', message });
  * `child_process.spawn` is used directly, not execa: its spawn takes 60 % longer (measured), and its buffering, encoding
  * and clean-up are what byte-exact streams and a tree kill of our own must do without.
  *
- * @param pipes two, or three where stdin is given, owned by this call from here on; null = Node's socket pairs
+ * @param pipes `pipesNeeded`, owned by this call from here on; null = Node's socket pairs
  */
 export async function spawnCommand(
   request: SpawnRequest,
@@ -64,7 +65,7 @@ export async function spawnCommand(
     if (trouble !== null) return failed(trouble);
     const program = resolveProgram(request);
     if ('kind' in program) return program;
-    const identity = asUser(program, request);
+    const identity = asUser(pipes === null && request.merge ? mergedByShell(program) : program, request);
     if ('kind' in identity) return identity;
     const child = spawnWithUmask(request, identity, ends.childStdio());
     if (child.pid === undefined) return startFailure(await spawnError(child), request);
@@ -76,6 +77,17 @@ export async function spawnCommand(
   }
 }
 
+/** How many pipes a command takes: stdout, stderr where it has its own, stdin where it is given. */
+export const pipesNeeded = ({ merge, stdin }: Pick<SpawnRequest, 'merge' | 'stdin'>): number =>
+  1 + (merge ? 0 : 1) + (stdin ? 1 : 0);
+
+/** Node.js makes a socket pair of its own for each descriptor: where it has to, a shell joins the two. */
+const mergedByShell = (program: Program): Program => ({
+  file: '/bin/sh',
+  argv0: 'sh',
+  args: ['-c', 'exec "$@" 2>&1', 'sh', program.file, ...program.args],
+});
+
 function spawnWithUmask(request: SpawnRequest, program: Program & UserIds, stdio: StdioOptions): ChildProcess {
   // Node's spawn takes no umask, and the child copies ours: set for the fork alone, which is synchronous.
   const own = process.umask(request.umask);
@@ -83,7 +95,7 @@ function spawnWithUmask(request: SpawnRequest, program: Program & UserIds, stdio
     return spawn(program.file, program.args, {
       argv0: program.argv0,
       cwd: request.cwd,
-      env: { ...program.env, [COOKIE_NAME]: request.job },
+      env: { ...program.env, ...cookieOf(request) },
       detached: true,
       stdio,
       ...program.ids,
@@ -172,44 +184,52 @@ function withheldVariables(env: SpawnRequest['env'], name: string): readonly str
 class StdioEnds {
   readonly #log: Logger;
   readonly #request: SpawnRequest;
+  #pipes: { readonly stdout: Pipe; readonly stderr: Pipe | null; readonly stdin: Pipe | null } | null = null;
   readonly #ours: number[] = [];
   readonly #theirs: number[] = [];
 
   constructor(request: SpawnRequest, pipes: readonly Pipe[] | null, log: Logger) {
     this.#log = log;
     this.#request = request;
-    const [stdout, stderr, stdin] = pipes ?? [];
-    if (stdout === undefined || stderr === undefined) return;
-    this.#ours.push(stdout.readFd, stderr.readFd);
-    this.#theirs.push(stdout.writeFd, stderr.writeFd);
-    if (stdin === undefined) return;
+    const [stdout, ...more] = pipes ?? [];
+    if (stdout === undefined) return;
+    const stderr = request.merge ? null : (more.shift() ?? null);
+    const stdin = request.stdin ? (more.shift() ?? null) : null;
+    this.#pipes = { stdout, stderr, stdin };
+    for (const pipe of [stdout, stderr]) {
+      this.#ours.push(...(pipe === null ? [] : [pipe.readFd]));
+      this.#theirs.push(...(pipe === null ? [] : [pipe.writeFd]));
+    }
+    if (stdin === null) return;
     this.#ours.push(stdin.writeFd);
     this.#theirs.push(stdin.readFd);
   }
 
   childStdio(): StdioOptions {
-    const [stdout, stderr, stdin] = this.#theirs;
-    const { stdin: wanted, user } = this.#request;
-    if (stdout === undefined || stderr === undefined) return [wanted ? 'pipe' : 'ignore', 'pipe', 'pipe'];
+    const { stdin: wanted, user, merge } = this.#request;
+    if (this.#pipes === null) return [wanted ? 'pipe' : 'ignore', 'pipe', merge ? 'ignore' : 'pipe'];
     // `> /dev/stderr` opens the pipe anew, as the job's user.
     if (user !== null && process.geteuid?.() === 0) {
       for (const fd of this.#theirs) fchownSync(fd, user.uid, user.gid);
     }
-    return [stdin ?? 'ignore', stdout, stderr];
+    const { stdout, stderr, stdin } = this.#pipes;
+    return [stdin?.readFd ?? 'ignore', stdout.writeFd, (stderr ?? stdout).writeFd];
   }
 
   spawned(child: ChildProcess): Spawned {
-    const [stdout, stderr, stdin] = this.#ours.splice(0);
-    if (stdout === undefined || stderr === undefined) {
-      if (child.stdout === null || child.stderr === null) throw new Error('a child without output');
+    this.#ours.length = 0;
+    if (this.#pipes === null) {
+      if (child.stdout === null) throw new Error('a child without output');
       return { kind: 'spawned', child, stdin: child.stdin, stdout: child.stdout, stderr: child.stderr };
     }
+    const { stdout, stderr, stdin } = this.#pipes;
+    const reading = ({ readFd }: Pipe): Socket => new Socket({ fd: readFd, readable: true, writable: false });
     return {
       kind: 'spawned',
       child,
-      stdin: stdin === undefined ? null : new Socket({ fd: stdin, readable: false, writable: true }),
-      stdout: new Socket({ fd: stdout, readable: true, writable: false }),
-      stderr: new Socket({ fd: stderr, readable: true, writable: false }),
+      stdin: stdin === null ? null : new Socket({ fd: stdin.writeFd, readable: false, writable: true }),
+      stdout: reading(stdout),
+      stderr: stderr === null ? null : reading(stderr),
     };
   }
 

@@ -1,10 +1,15 @@
 import type { JobId } from '../../base/ids.ts';
 import { messageOf, systemCodeOf } from '../../base/errors.ts';
 import type { Logger } from '../../base/log.ts';
-import { environmentHolds, lastPid, type ProcessRow, readProcess, readProcessTable } from './process-table.ts';
+import { environmentOf, lastPid, type ProcessRow, readProcess, readProcessTable } from './process-table.ts';
 
 /** The environment variable by which a job's processes are found wherever they went. */
 export const COOKIE_NAME = 'MESHWORK_JOB_ID';
+/**
+ * What tells the second and later attempts of a job from the first, which carries the cookie alone: two of them may run on
+ * nodes of one machine.
+ */
+export const ATTEMPT_NAME = 'MW_ATTEMPT';
 /** From TERM to KILL where a job is ended: time limit, cancellation, loss of the daemon. */
 export const TERM_GRACE_MS = 5000;
 /** What a command left running may end by itself for this long (`tee >(gzip)`), before it counts and gets TERM. */
@@ -21,12 +26,26 @@ const KILL_ROUND_MS = 25;
 /** No machine gives out all its pids, 32,768 at the least, in this time. */
 const WRAP_MS_MIN = 1000;
 
-export interface JobTree {
+export interface AttemptKey {
   readonly job: JobId;
+  readonly attempt: number;
+}
+
+export interface JobTree extends AttemptKey {
   /** The leader's pid, which is also its group and its session; null where only the cookie is known. */
   readonly leaderPid: number | null;
-  /** False while another attempt runs under the same cookie: what went astray is then found when the last one ends. */
-  readonly ownsCookie?: () => boolean;
+}
+
+/** The environment entries by which an attempt's processes are known. */
+export function cookieOf({ job, attempt }: AttemptKey): Readonly<Record<string, string>> {
+  const cookie = { [COOKIE_NAME]: job };
+  return attempt === 1 ? cookie : { ...cookie, [ATTEMPT_NAME]: `${job}.${attempt}` };
+}
+
+/** @param environment as environmentOf gives it */
+export function carriesCookie(environment: string, { job, attempt }: AttemptKey): boolean {
+  if (attempt > 1) return environment.includes(`\0${ATTEMPT_NAME}=${job}.${attempt}\0`);
+  return environment.includes(`\0${COOKIE_NAME}=${job}\0`) && !environment.includes(`\0${ATTEMPT_NAME}=${job}.`);
 }
 
 const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
@@ -80,10 +99,8 @@ export class TreeHunt {
 
   /** Who lives now. Costs a look at every process of the machine from `fromPid` on. */
   look(fromPid = 1): ProcessRow[] {
-    const entry = `${COOKIE_NAME}=${this.#tree.job}`;
     this.#lastTable = readProcessTable(fromPid);
-    const ownsCookie = this.#tree.ownsCookie?.() ?? true;
-    const hasCookie = (row: ProcessRow): boolean => ownsCookie && environmentHolds(row.pid, entry);
+    const hasCookie = (row: ProcessRow): boolean => carriesCookie(environmentOf(row.pid), this.#tree);
     const members = membersOf(this.#lastTable, this.#tree.leaderPid, this.#known, hasCookie);
     for (const row of members) this.#known.set(row.pid, row.startTag);
     return members;
@@ -184,11 +201,11 @@ function groupLives(pgid: number): boolean {
   }
 }
 
-/** Ends what carries the cookies of `jobs`, whose runner is gone. @returns how many processes survived even KILL */
-export async function killJobTrees(jobs: readonly JobId[], log: Logger): Promise<number> {
+/** Ends what carries the cookies of attempts whose runner is gone. @returns how many processes survived even KILL */
+export async function killTrees(attempts: readonly AttemptKey[], log: Logger): Promise<number> {
   const survivors = await Promise.all(
-    jobs.map(async (job) => {
-      const hunt = new TreeHunt({ job, leaderPid: null }, log);
+    attempts.map(async ({ job, attempt }) => {
+      const hunt = new TreeHunt({ job, attempt, leaderPid: null }, log);
       const members = hunt.look();
       return members.length === 0 ? 0 : hunt.end(members, TERM_GRACE_MS);
     }),

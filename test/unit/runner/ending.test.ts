@@ -5,12 +5,14 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { takeLock } from '../../../src/adapters/process/instance-lock.ts';
-import { startRunner } from '../../../src/adapters/process/runner-client.ts';
+import { startRunner } from '../../../src/adapters/process/runner-start.ts';
 import { silentLogger } from '../../../src/base/log.ts';
 import { alive, isAlive, makeDaemon, makeRig, newJob, type Rig, run, type Run, until } from './rig.ts';
 
 /** INTERFACE: the remote process tree is gone within this. */
 const GONE_MS = 7000;
+
+const START = { logPath: '/dev/null', log: silentLogger, logBytesMax: 1024 * 1024 };
 
 let rig: Rig;
 let folder: string;
@@ -171,15 +173,14 @@ describe('what a command leaves running', () => {
 });
 
 describe('the runner', () => {
-  it('ends with its daemon, and so do the trees', async () => {
-    const daemon = await makeDaemon('setsid sleep 98765 & nohup sleep 98765 & echo ready; wait');
+  it('outlives its daemon; foreground attempts do so for a grace time, and an idle runner for another', async () => {
+    const line = 'setsid sleep 98765 & nohup sleep 98765 & echo ready; wait';
+    const daemon = await makeDaemon(line, { graceMs: 700 });
     await until('the tree stands', () => alive(daemon.job).length >= 3);
-    process.kill(daemon.pid, 'SIGKILL');
-    await until(
-      'runner and tree are gone',
-      () => !isAlive(daemon.runnerPid) && alive(daemon.job).length === 0,
-      GONE_MS,
-    );
+    await daemon.kill();
+    expect(alive(daemon.job).length).toBeGreaterThanOrEqual(3);
+    await until('the tree is gone', () => alive(daemon.job).length === 0, GONE_MS);
+    await until('the runner is gone', () => !isAlive(daemon.runnerPid), GONE_MS);
     daemon.remove();
   });
 
@@ -224,6 +225,7 @@ describe('the runner', () => {
 
   it('leaves no way in for commands', () => {
     expect(readdirSync(rig.home).filter((name) => name.endsWith('.sock'))).toEqual([]);
+    expect(statSync(path.join(rig.home, 'runner.key')).mode & 0o777).toBe(0o600);
   });
 
   it('takes over the lock of a runner that was killed', () => {
@@ -236,22 +238,44 @@ describe('the runner', () => {
     expect(readdirSync(folder).filter((name) => name.startsWith('lock'))).toEqual([]);
   });
 
-  it.each([
-    ['a frame of 2 GiB', Buffer.from([0x7f, 0xff, 0xff, 0xff, 0])],
-    ['a frame of no bytes', Buffer.from([0, 0, 0, 0, 0])],
-    ['a channel of its own', Buffer.from([0, 0, 0, 2, 9, 9])],
-    ['an order that is none', Buffer.from([0, 0, 0, 3, 0, 0x7b, 0x7d])],
-    ['a stream frame that is none', Buffer.from([0, 0, 0, 2, 1, 77])],
-  ])('does not serve who sends %s', async (_, bytes) => {
+  it('serves nobody but who has the key, and nobody is in that one’s way', async () => {
     const home = mkdtempSync(path.join(folder, 'raw-'));
     const socketPath = path.join(home, 'runner.sock');
     const child = spawn(process.execPath, [rig.runnerPath, socketPath], { stdio: 'ignore' });
-    const gone = new Promise((resolve) => child.once('exit', resolve));
     await until('it listens', () => existsSync(socketPath));
     expect(statSync(socketPath).mode & 0o777).toBe(0o600);
-    const socket = connect(socketPath, () => socket.write(bytes));
-    socket.on('error', () => undefined);
-    expect(await gone).toBe(0);
+    const idle = connect(socketPath);
+    idle.on('error', () => undefined);
+    const frame = (json: string): Buffer => {
+      const prefix = Buffer.alloc(5);
+      prefix.writeUInt32BE(json.length + 1);
+      return Buffer.concat([prefix, Buffer.from(json)]);
+    };
+    const strangers = [
+      Buffer.from([0x7f, 0xff, 0xff, 0xff, 0]),
+      Buffer.from([0, 0, 0, 0, 0]),
+      Buffer.from([0, 0, 0, 2, 9, 9]),
+      Buffer.from([0, 0, 0, 3, 0, 0x7b, 0x7d]),
+      Buffer.from([0, 0, 0, 2, 1, 77]),
+      frame('{"t":"runner.stop"}'),
+      frame('{"t":"runner.connect","key":""}'),
+      frame(`{"t":"runner.connect","key":"${'0'.repeat(64)}"}`),
+    ];
+    for (const bytes of strangers) {
+      const said = await new Promise<number>((resolve) => {
+        let count = 0;
+        const socket = connect(socketPath, () => socket.write(bytes));
+        socket.on('data', (chunk) => (count += chunk.length));
+        socket.on('error', () => undefined);
+        socket.on('close', () => resolve(count));
+      });
+      expect(said).toBe(0);
+    }
+    const runner = await startRunner({ ...START, runnerPath: rig.runnerPath, socketPath });
+    expect(runner.pid).toBe(child.pid);
+    expect(await run(runner, 'echo served').result).toMatchObject({ stdout: 'served\n' });
+    await runner.close();
+    idle.destroy();
   });
 
   it('asked to end by a signal, ends its trees and tells', async () => {
@@ -266,7 +290,12 @@ describe('the runner', () => {
   });
 
   it('that cannot start says so', async () => {
-    const options = { runnerPath: '/no/such/runner.js', logPath: path.join(folder, 'log'), log: silentLogger };
+    const options = {
+      runnerPath: '/no/such/runner.js',
+      logPath: path.join(folder, 'log'),
+      log: silentLogger,
+      logBytesMax: 1e6,
+    };
     const failure = { code: 'daemon_start_failed' };
     await expect(startRunner({ ...options, socketPath: path.join(folder, 'a.sock') })).rejects.toMatchObject(failure);
     await expect(startRunner({ ...options, socketPath: `/tmp/${'x'.repeat(120)}/a.sock` })).rejects.toMatchObject(

@@ -18,6 +18,10 @@ const run = {
   stderr_stream: 3,
   window_bytes: 1024,
   output_bytes_max: null,
+  log_bytes_max: 1024,
+  merge: false,
+  terminal: null,
+  durable: false,
   user: null,
 };
 
@@ -35,11 +39,39 @@ const more = {
 };
 const streams = {
   stdin_stream: [0, 'x'],
-  stdout_stream: [null, 0],
-  stderr_stream: [null],
+  stdout_stream: [0],
+  stderr_stream: [0, 'x'],
   window_bytes: [0],
   output_bytes_max: [-1],
+  log_bytes_max: [0, null],
+  merge: [null, 0],
+  terminal: [{ columns: 0, rows: 1 }, 1],
+  durable: [null],
 };
+
+const key = { job, attempt: 2 };
+const read = {
+  t: 'runner.read',
+  ...key,
+  stream: 'merged',
+  offset: 0,
+  follow: true,
+  holds: false,
+  stream_id: 7,
+  window_bytes: 9,
+};
+const others: readonly Record<string, unknown>[] = [
+  { t: 'runner.connect', key: 'x' },
+  { t: 'runner.stop' },
+  { t: 'runner.cancel', ...key },
+  { t: 'runner.park', ...key },
+  { t: 'runner.detach', ...key },
+  { t: 'runner.acknowledge', ...key },
+  { t: 'runner.drop', ...key },
+  { t: 'runner.resume_stdin', ...key, stream_id: 5 },
+  { t: 'runner.resize', ...key, size: { columns: 80, rows: 24 } },
+  read,
+];
 
 describe('orders are read by hand as the schema says', () => {
   it('takes what the schema takes, unchanged', () => {
@@ -59,10 +91,14 @@ describe('orders are read by hand as the schema says', () => {
       umask: fc.integer({ min: 0, max: 0o777 }),
       timeout_ms: orNull(count),
       stdin_stream: orNull(count),
-      stdout_stream: count,
-      stderr_stream: count,
+      stdout_stream: orNull(count),
+      stderr_stream: orNull(count),
       window_bytes: count,
       output_bytes_max: orNull(fc.nat()),
+      log_bytes_max: count,
+      merge: fc.boolean(),
+      terminal: orNull(fc.record({ columns: fc.integer({ min: 1, max: 99 }), rows: fc.integer({ min: 1, max: 99 }) })),
+      durable: fc.boolean(),
       user: orNull(fc.record({ uid: fc.nat(), gid: fc.nat(), groups: fc.array(fc.nat(), { maxLength: 4 }) })),
     });
     fc.assert(
@@ -72,8 +108,7 @@ describe('orders are read by hand as the schema says', () => {
       }),
       { numRuns: 100 },
     );
-    const cancel = { t: 'runner.cancel', job, attempt: 2 };
-    expect(parseOrder(JSON.stringify(cancel))).toEqual(toRunnerSchema.parse(cancel));
+    for (const other of others) expect(parseOrder(JSON.stringify(other))).toEqual(toRunnerSchema.parse(other));
   });
 
   it('refuses what the schema refuses', () => {
@@ -82,6 +117,13 @@ describe('orders are read by hand as the schema says', () => {
         const order = { ...run, [field]: value };
         expect(toRunnerSchema.safeParse(order).success, `${field} ${JSON.stringify(value)}`).toBe(false);
         expect(typeof parseOrder(JSON.stringify(order)), `${field} ${JSON.stringify(value)}`).toBe('string');
+      }
+    }
+    for (const order of others) {
+      for (const field of Object.keys(order)) {
+        const without = { ...order, [field]: undefined };
+        expect(toRunnerSchema.safeParse(without).success, `${String(order['t'])} without ${field}`).toBe(false);
+        expect(typeof parseOrder(JSON.stringify(without)), `${String(order['t'])} without ${field}`).toBe('string');
       }
     }
     for (const json of ['', '{', '[]', 'null', '1', '{"t":"x"}', `{"t":"runner.cancel","job":"${job}"}`]) {

@@ -7,7 +7,8 @@ import { fileURLToPath } from 'node:url';
 import { buildSync } from 'esbuild';
 import { makeJobId, type JobId } from '../../../src/base/ids.ts';
 import { silentLogger } from '../../../src/base/log.ts';
-import { type RunnerProcess, startRunner } from '../../../src/adapters/process/runner-client.ts';
+import type { RunnerProcess } from '../../../src/adapters/process/runner-client.ts';
+import { type RunnerOptions, startRunner } from '../../../src/adapters/process/runner-start.ts';
 import type { RunRequest, RunResult } from '../../../src/ports/runner.ts';
 import { type OutgoingStream, STREAM_WINDOW_BYTES } from '../../../src/wire/stream-mux.ts';
 import { PLAIN_RUN } from '../../fixtures/plain-spec.ts';
@@ -72,24 +73,42 @@ function bundle(source: string): string {
 }
 
 /** A daemon reduced to what the runner sees of one, as a process of its own that a test can kill. */
-export async function makeDaemon(line: string) {
+export async function makeDaemon(
+  line: string,
+  options: { readonly graceMs?: number; readonly durable?: boolean } = {},
+) {
   const home = mkdtempSync(path.join(tmpdir(), 'mw-home-'));
   const job = newJob();
   const args = [bundle(fileURLToPath(new URL('./tiny-daemon.ts', import.meta.url))), bundle(RUNNER), home, job, line];
+  args.push(String(options.graceMs ?? 60_000), options.durable === true ? 'durable' : 'foreground');
   const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });
   const runnerPid = await new Promise<number>((resolve, reject) => {
     child.once('exit', (code) => reject(new Error(`the daemon exited with ${code}`)));
     child.stdout.once('data', (text: Buffer) => resolve(Number(text.toString('utf8'))));
   });
-  return { home, job, runnerPid, pid: child.pid ?? 0, remove: () => rmSync(home, { recursive: true, force: true }) };
+  const kill = async (): Promise<void> => {
+    child.kill('SIGKILL');
+    await until('the daemon is gone', () => !isAlive(child.pid ?? 0));
+  };
+  return {
+    home,
+    job,
+    runnerPid,
+    kill,
+    pid: child.pid ?? 0,
+    remove: () => rmSync(home, { recursive: true, force: true }),
+  };
 }
 
-export async function makeRig(home = mkdtempSync(path.join(tmpdir(), 'mw-home-'))): Promise<Rig> {
+export async function makeRig(
+  home = mkdtempSync(path.join(tmpdir(), 'mw-home-')),
+  more: Partial<RunnerOptions> = {},
+): Promise<Rig> {
   const runnerPath = bundle(RUNNER);
   const runners: RunnerProcess[] = [];
   const start = async (): Promise<RunnerProcess> => {
     const options = { runnerPath, socketPath: path.join(home, 'runner.sock'), logPath: path.join(home, 'runner.log') };
-    const runner = await startRunner({ ...options, log: silentLogger });
+    const runner = await startRunner({ ...options, log: silentLogger, logBytesMax: 16 * 1024 * 1024, ...more });
     runners.push(runner);
     return runner;
   };

@@ -1,11 +1,11 @@
-/** `tiny-daemon RUNNER HOME JOB LINE`: starts a runner and one job, says the runner's pid, waits to be killed. */
+/** `tiny-daemon RUNNER HOME JOB LINE GRACE_MS DURABLE`: starts a runner and one job, says the runner's pid, waits to be killed. */
 import path from 'node:path';
 import { isJobId } from '../../../src/base/ids.ts';
 import { silentLogger } from '../../../src/base/log.ts';
-import { startRunner } from '../../../src/adapters/process/runner-client.ts';
+import { startRunner } from '../../../src/adapters/process/runner-start.ts';
 import { PLAIN_RUN } from '../../fixtures/plain-spec.ts';
 
-const [runnerPath = '', home = '', job = '', line = ''] = process.argv.slice(2);
+const [runnerPath = '', home = '', job = '', line = '', graceMs = '', durable = ''] = process.argv.slice(2);
 if (!isJobId(job)) throw new Error(`"${job}" is no job id`);
 const at = (name: string): string => path.join(home, name);
 const runner = await startRunner({
@@ -13,6 +13,8 @@ const runner = await startRunner({
   socketPath: at('runner.sock'),
   logPath: at('runner.log'),
   log: silentLogger,
+  logBytesMax: 16 * 1024 * 1024,
+  daemonGraceMs: Number(graceMs),
 });
 const open = (): number => {
   const id = runner.mux.nextId();
@@ -35,6 +37,7 @@ runner.run(
     outputBytesMax: null,
     user: null,
     ...PLAIN_RUN,
+    durable: durable === 'durable',
   },
   { onStarted: () => process.stdout.write(`${runner.pid}\n`), onEnded: () => process.exit(1) },
 );

@@ -21,7 +21,7 @@ const PINNED = {
     member: '28b12336519295a8',
     query: 'f59f28585ac2da07',
     job: 'd59f91dde86d4edc',
-    runner: '8514bcdc1c85fd16',
+    runner: '6f1935e616548beb',
     api: 'db9a8791a18c61c8',
   },
 };
