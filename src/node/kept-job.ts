@@ -34,6 +34,8 @@ export interface OriginServiceOptions {
   readonly prepare: (job: JobId, spec: JobSpec) => Promise<Submission>;
   /** Told of every job that finishes here, once. Must not throw. */
   readonly onFinished?: (record: JobRecord, spec: JobSpec) => void;
+  /** So long a foreground job waits for its client after a start of the daemon; CLIENT_GRACE_MS where it is not given. */
+  readonly clientGraceMs?: number;
 }
 
 /** A job that was submitted from inside another one, which runs at this node. */

@@ -65,7 +65,9 @@ export class OriginRestore {
     if (open.length > 0) {
       log.info('jobs of an earlier daemon', { jobs: open.length, waitForClient: this.#waiting.size });
     }
-    if (this.#waiting.size > 0) setTimeout(() => this.#expire(), CLIENT_GRACE_MS).unref();
+    if (this.#waiting.size > 0) {
+      setTimeout(() => this.#expire(), this.#options.clientGraceMs ?? CLIENT_GRACE_MS).unref();
+    }
   }
 
   /** The client of that job is back. Null where it does not wait for one. */
