@@ -1,6 +1,7 @@
 import { open, readFile, rename, rm } from 'node:fs/promises';
 import { z } from 'zod';
 import { messageOf, systemCodeOf } from '../base/errors.ts';
+import type { NodeId } from '../base/ids.ts';
 import { err, ok, type Result } from '../base/result.ts';
 import {
   COMPARISONS_MAX,
@@ -8,6 +9,7 @@ import {
   NODES_MAX,
   SAMPLES_MAX,
   type HistorySnapshot,
+  type Sample,
 } from '../core/history/duration-history.ts';
 import { nodeIdSchema } from '../wire/trust.ts';
 
@@ -16,7 +18,7 @@ const FILE_BYTES_MAX = 8 * 1024 * 1024;
 const SAMPLE_NODES_MAX = KEYS_MAX;
 const SECONDS_MAX = 1e9;
 
-/** Samples name their node by its place in `ids`. */
+/** A run is its key and, for each sample, the place of its node in `ids` and the seconds: flat, since that is read fast. */
 const historyFileSchema = z.strictObject({
   version: z.literal(1),
   ids: z.array(nodeIdSchema).max(SAMPLE_NODES_MAX),
@@ -28,9 +30,9 @@ const historyFileSchema = z.strictObject({
       z.tuple([
         z.string().regex(/^[0-9a-f]{16}$/),
         z
-          .array(z.tuple([z.int().nonnegative(), z.number().min(0).max(SECONDS_MAX)]))
-          .min(1)
-          .max(SAMPLES_MAX),
+          .array(z.number().min(0).max(SECONDS_MAX))
+          .min(2)
+          .max(2 * SAMPLES_MAX),
       ]),
     )
     .max(KEYS_MAX),
@@ -46,18 +48,23 @@ export async function readHistory(path: string): Promise<Result<HistorySnapshot 
     const { ids, nodes, runs } = parsed.data;
     return ok({
       nodes,
-      runs: runs.flatMap(([key, pairs]) => {
-        const samples = pairs.flatMap(([at, seconds]) => {
-          const node = ids[at];
-          return node === undefined ? [] : [{ node, seconds }];
-        });
-        return samples.length === 0 ? [] : [{ key, samples }];
-      }),
+      runs: runs.map(([key, figures]) => ({ key, samples: samplesOf(figures, ids) })).filter(hasSamples),
     });
   } catch (error) {
     return systemCodeOf(error) === 'ENOENT' ? ok(null) : err(messageOf(error));
   }
 }
+
+function samplesOf(figures: readonly number[], ids: readonly NodeId[]): Sample[] {
+  const samples: Sample[] = [];
+  for (let at = 0; at + 1 < figures.length; at += 2) {
+    const [node, seconds] = [ids[figures[at] ?? -1], figures[at + 1]];
+    if (node !== undefined && seconds !== undefined) samples.push({ node, seconds });
+  }
+  return samples;
+}
+
+const hasSamples = ({ samples }: { readonly samples: readonly Sample[] }): boolean => samples.length > 0;
 
 /**
  * A crash leaves the old content or the new.
@@ -69,7 +76,7 @@ export async function writeHistory(path: string, snapshot: HistorySnapshot): Pro
   const places = new Map(ids.map((id, at) => [id, at]));
   const runs = snapshot.runs.map(({ key, samples }) => [
     key,
-    samples.map(({ node, seconds }) => [places.get(node) ?? 0, Number(seconds.toPrecision(4))]),
+    samples.flatMap(({ node, seconds }) => [places.get(node) ?? 0, seconds]),
   ]);
   const temporary = `${path}.new`;
   try {

@@ -12,9 +12,9 @@ import { readHistory, writeHistory } from './history-file.ts';
 import { ProjectPlaces } from './project-place.ts';
 
 /** News are written so long after the first of them. */
-const WRITE_DELAY_MS = 10_000;
+const WRITE_DELAY_MS = 20_000;
 /** Estimates made before others have a turn. */
-const ESTIMATES_A_TURN = 500;
+const ESTIMATES_A_TURN = 100;
 
 /** What is asked of a job's history: any `Submission` is one. */
 export interface Timed {
@@ -64,7 +64,7 @@ export class HistoryStore {
   }
 
   record(cwd: string, command: Command, node: NodeId, seconds: number): void {
-    this.#history.record(this.#keyOf(cwd, command), node, seconds);
+    this.#history.record(this.#keyOf(cwd, command), node, Number(seconds.toPrecision(4)));
     this.#timer ??= setTimeout(() => void this.#write(), WRITE_DELAY_MS).unref();
   }
 

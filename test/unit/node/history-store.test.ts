@@ -33,7 +33,7 @@ describe('the history of durations', () => {
     await again.close();
   });
 
-  it.each(['', '{', '[]', '{"version":2}', '\0\0\0', '{"version":1,"ids":[],"nodes":[],"runs":[["zz",[[0,1]]]]}'])(
+  it.each(['', '{', '[]', '{"version":2}', '\0\0\0', '{"version":1,"ids":[],"nodes":[],"runs":[["zz",[0,1]]]}'])(
     'that reads %j begins anew and says so',
     async (content) => {
       const path = join(folder(), 'history.json');
