@@ -1,6 +1,6 @@
-import { MeshError } from '../../base/errors.ts';
 import type { JobRecord } from '../../node/api-types.ts';
 import type { DaemonApi } from './daemon-connection.ts';
+import { endJob } from './job-end.ts';
 import type { Halt } from './tool-arguments.ts';
 
 export interface HandedOut {
@@ -27,7 +27,7 @@ export async function keepHalt(api: DaemonApi, { jobs, halt, failures }: HandedO
   const endOthers = async (): Promise<void> => {
     for (const job of left) {
       if (halt.when === 'soon' && (await api.call('job', { job })).state !== 'queued') continue;
-      await endOf(api, job);
+      await endJob(api, job);
     }
   };
   await Promise.all(
@@ -41,13 +41,4 @@ export async function keepHalt(api: DaemonApi, { jobs, halt, failures }: HandedO
       await endOthers();
     }),
   );
-}
-
-/** One that has finished meanwhile is as good as ended. */
-async function endOf(api: DaemonApi, job: string): Promise<void> {
-  try {
-    await api.call('cancel', { job });
-  } catch (error) {
-    if (!(error instanceof MeshError && error.code === 'job_finished')) throw error;
-  }
 }

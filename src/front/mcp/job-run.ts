@@ -1,6 +1,6 @@
 import { MeshError, messageOf } from '../../base/errors.ts';
 import { refusalReport, type RunReport } from '../../node/api-refusal.ts';
-import type { JobSpec, RunObject } from '../../node/api-types.ts';
+import type { JobRecord, JobSpec } from '../../node/api-types.ts';
 import type { DaemonApi } from './daemon-connection.ts';
 import { OutputCapture } from './output-capture.ts';
 import type { OutputFile } from './output-files.ts';
@@ -80,8 +80,7 @@ export async function runJob(api: DaemonApi, spec: JobSpec, options: JobRunOptio
     const run = await handle.result;
     if (run.state === 'finished') return outcome({ ...run, notices: [...run.notices, ...notices] });
     // What is behind these bytes is read by job_output.
-    const unfinished = { ...run, stdout_bytes: stdout.totalBytes, stderr_bytes: stderr.totalBytes };
-    return outcome(options.signal.aborted ? await cancelledAfterAll(api, unfinished) : unfinished);
+    return outcome({ ...run, stdout_bytes: stdout.totalBytes, stderr_bytes: stderr.totalBytes });
   } catch (error) {
     const run = refusalReport(error, spec.cwd);
     return outcome({ ...run, job_id: job, stdout_bytes: stdout.totalBytes, stderr_bytes: stderr.totalBytes });
@@ -91,19 +90,17 @@ export async function runJob(api: DaemonApi, spec: JobSpec, options: JobRunOptio
   }
 }
 
-/** The call was cancelled while the job was being handed out: nobody has its id. */
-async function cancelledAfterAll(api: DaemonApi, run: RunObject): Promise<RunReport> {
-  await api.call('cancel', { job: run.job_id });
-  return {
-    ...refusalReport(new MeshError('cancelled', 'cancelled; the command is ended'), run.cwd),
-    job_id: run.job_id,
-  };
-}
-
 /** What a job that was just left in the background is refused for, if it is; so that the call says it and not a later one. */
 export async function earlyRefusal(api: DaemonApi, run: RunReport): Promise<RunReport> {
   if (run.state === 'finished' || run.job_id === null) return run;
-  const record = await api.call('wait', { job: run.job_id, wait_ms: REFUSAL_LOOK_MS });
+  let record: JobRecord;
+  try {
+    record = await api.call('wait', { job: run.job_id, wait_ms: REFUSAL_LOOK_MS });
+  } catch (error) {
+    // The job is accepted: its id is worth more than the reason why its state can't be told just now.
+    if (error instanceof MeshError) return { ...run, notices: [...run.notices, error.message] };
+    throw error;
+  }
   if (record.reason !== 'refused' || record.error === null) return run;
   const refused = new MeshError(record.error.code as MeshError['code'], record.error.message);
   return { ...refusalReport(refused, run.cwd), notices: record.notices, job_id: run.job_id };

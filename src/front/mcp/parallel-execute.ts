@@ -4,6 +4,7 @@ import { estimates, startOrder } from './batch-order.ts';
 import { batchDocument } from './batch-report.ts';
 import type { DaemonApi } from './daemon-connection.ts';
 import { refusalReport } from '../../node/api-refusal.ts';
+import { endUnanswered } from './job-end.ts';
 import { closeOutcome, meshworkFailed } from './job-run.ts';
 import { jobTemplateOf } from './job-request.ts';
 import { keepHalt } from './halt-watch.ts';
@@ -50,11 +51,13 @@ async function execute(parts: ToolParts, args: unknown, context: ToolContext): P
     const batch = new Batch({ ...request, handOut: wait.signal, files: parts.files }, context);
     const entries = await batch.run();
     wait.end();
+    const runs = entries.map(({ outcome }) => outcome.run);
+    if (context.signal.aborted) await endUnanswered(daemon.api, runs);
     try {
       const wallMs = performance.now() - startedMs;
       const openFile = () => parts.files.create(`batch-${Date.now().toString(36)}-${process.pid}-${nextBatch()}.jsonl`);
       const notices = haltOnwards(parts, daemon.api, batch, request.halt);
-      const nothingRan = entries.every(({ outcome }) => meshworkFailed(outcome.run));
+      const nothingRan = runs.every(meshworkFailed);
       return { document: batchDocument(entries, { wallMs, openFile, notices, waitS: usualS }), isError: nothingRan };
     } finally {
       for (const { outcome } of entries) closeOutcome(outcome);

@@ -3,6 +3,7 @@ import type { Result } from '../../base/result.ts';
 import type { Target } from '../../node/api-types.ts';
 import { KEPT_BYTES_MAX } from './output-capture.ts';
 import { refusalReport } from '../../node/api-refusal.ts';
+import { endUnanswered } from './job-end.ts';
 import { closeOutcome, earlyRefusal, meshworkFailed, runJob, type JobOutcome } from './job-run.ts';
 import { jobTemplateOf, shellLineOf } from './job-request.ts';
 import { runSchema } from './result-schemas.ts';
@@ -104,6 +105,7 @@ async function answer<A>(
     const ran = await runJob(api, spec, { ...context, keptBytesMax: KEPT_BYTES_MAX, openFile, handOut: wait.signal });
     wait.end();
     const outcome = spec.durable ? { ...ran, run: await earlyRefusal(api, ran.run) } : ran;
+    if (context.signal.aborted) await endUnanswered(api, [outcome.run]);
     try {
       return resultOf(outcome, usualS);
     } finally {

@@ -82,8 +82,7 @@ describe('a call that waits no longer', () => {
     const controller = new AbortController();
     const daemon = slowDaemon();
     daemon.onDetach.push(() => controller.abort());
-    const result = await clusterBash(of(daemon)).run({ command: 'make', wait_s: 0.05 }, quiet(controller.signal));
-    expect(result).toMatchObject({ isError: true, document: { reason: 'cancelled', job_id: 'JOB1' } });
+    await clusterBash(of(daemon)).run({ command: 'make', wait_s: 0.05 }, quiet(controller.signal));
     expect(daemon.calls).toContainEqual({ method: 'cancel', params: { job: 'JOB1' } });
   });
 
@@ -112,6 +111,16 @@ describe('background', () => {
     expect(daemon.specs[0]?.durable).toBe(true);
   });
 
+  it('returns the id also where the daemon goes away at that moment', async () => {
+    const daemon = new FakeDaemon(() => Promise.resolve(RUNNING));
+    const { document, isError } = await clusterBash(of(daemon)).run({ command: 'x', background: true }, quiet());
+    expect({ isError, job: document['job_id'], notices: document['notices'] }).toEqual({
+      isError: false,
+      job: 'JOB',
+      notices: ['gone'],
+    });
+  });
+
   it('says at once that no node can take it', async () => {
     const error = { code: 'no_capable_node', message: 'none has docker' };
     const refused = recordOf({ state: 'finished', reason: 'refused', attempts: 0, error });
@@ -124,6 +133,20 @@ describe('background', () => {
 });
 
 describe('a batch', () => {
+  it('that is cancelled while it is handed out leaves nothing behind', async () => {
+    const controller = new AbortController();
+    let started = 0;
+    const daemon = slowDaemon(() => {
+      started += 1;
+      if (started === 100) controller.abort();
+    });
+    const commands = Array.from({ length: 300 }, (_, at) => `make ${at}`);
+    await parallelExecute(of(daemon)).run({ commands, background: true }, quiet(controller.signal));
+    const ended = daemon.calls.filter(({ method }) => method === 'cancel').map(({ params }) => params);
+    expect(ended).toHaveLength(daemon.specs.length);
+    expect(daemon.specs.length).toBeLessThan(300);
+  });
+
   it('hands out what is not done, each command with its own id', async () => {
     let started = 0;
     const slow = slowDaemon();
