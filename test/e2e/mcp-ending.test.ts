@@ -1,3 +1,5 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { McpSession, RawMcp } from '../fixtures/mcp-client.ts';
 import { processesNamed, TestMesh, TREE_GONE_MS_MAX, until } from '../fixtures/nodes.ts';
@@ -77,25 +79,30 @@ describe('the end of a call', () => {
 });
 
 describe('the end of the daemon', () => {
-  it('fails what is under way with a reason, and the next call starts it again', async () => {
-    const origin = mesh.node('origin');
-    const session = await McpSession.start(origin.home, folder, { MESHWORK_FACTS_FILE: origin.factsPath });
+  it('by a crash is mended: it is started again where nobody else does, and the call goes on', async () => {
+    const mine = await TestMesh.start(['alone']);
+    const alone = mine.node('alone');
+    const cwd = mine.folder('project');
+    const session = await McpSession.start(alone.home, cwd, {
+      MESHWORK_MDNS: 'false',
+      MESHWORK_LISTEN: '127.0.0.1:0',
+      MESHWORK_FACTS_FILE: alone.factsPath,
+    });
     const { words } = tree();
-    const call = session.call('cluster_bash', { command: `echo half; ${words}`, auto_route: false });
+    const go = join(cwd, 'go');
+    const command = `echo half; ${words} & until [ -e ${go} ]; do sleep 0.1; done; echo whole; exit 3`;
+    const call = session.call('cluster_bash', { command });
     await until('it runs', () => living(words) === 1);
-    await origin.crash();
-    await origin.up();
+    await alone.crash();
+    writeFileSync(go, '');
     const { document, isError } = await call;
-    expect(isError).toBe(true);
-    expect(document).toMatchObject({ return_code: null, stdout: 'half\n', success: false });
+    expect(isError).toBe(false);
+    expect(document).toMatchObject({ return_code: 3, stdout: 'half\nwhole\n', reason: 'exited' });
     const after = await session.call('cluster_bash', { command: 'echo again' });
     expect(after).toMatchObject({ isError: false, document: { stdout: 'again\n' } });
     await gone(words);
-    await origin.down();
-    await until('the daemon is down', async () => (await origin.run(['status'])).code !== 0);
     await session.close();
-    await origin.up();
-    await mesh.linked();
+    await mine.stop();
   });
 
   it('by `down` cancels what is under way; the next call finds none and starts one', async () => {
