@@ -1,0 +1,132 @@
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { JobSpec } from '../../src/node/api-types.ts';
+import { fullMesh, NodeSet, until, type TestNode } from '../fixtures/mesh-nodes.ts';
+import { PLAIN_JOB } from '../fixtures/plain-spec.ts';
+
+const END_MS_MAX = 60_000;
+const LINES = 300_000;
+const ALL = Array.from({ length: LINES }, (_, i) => `${i + 1}\n`).join('');
+
+const set = new NodeSet();
+let nodes: readonly TestNode[] = [];
+let gates = 0;
+
+beforeAll(async () => {
+  nodes = await set.mesh(['a', 'b', 'c']);
+});
+afterAll(() => set.close());
+
+const node = (name: string): TestNode => {
+  const found = nodes.find((one) => one.name === name);
+  if (found === undefined) throw new Error(`no node ${name}`);
+  return found;
+};
+
+/** Half of the lines, then the gate, then the other half; exits with 3. Says how often it ran. */
+function gated() {
+  gates += 1;
+  const path = join(set.folder, `restart-gate-${gates}`);
+  const half = LINES / 2;
+  const line = `echo run >> ${path}.runs; seq 1 ${half}; while [ ! -e ${path} ]; do sleep 0.05; done; seq ${half + 1} ${LINES}; exit 3`;
+  return {
+    line,
+    open: () => writeFileSync(path, ''),
+    runs: () => (existsSync(`${path}.runs`) ? readFileSync(`${path}.runs`, 'utf8').split('\n').length - 1 : 0),
+  };
+}
+
+const specOf = (line: string, on: string, durable: boolean): JobSpec => ({
+  command: { kind: 'line', line },
+  cwd: '/',
+  env: {},
+  umask: 0o022,
+  requires: { os: null, arch: null, capabilities: [], cpus: null, memory_bytes: null },
+  target: { kind: 'node', node: on },
+  timeout_ms: null,
+  stdin: false,
+  ...PLAIN_JOB,
+  durable,
+});
+
+async function submit(at: TestNode, spec: JobSpec) {
+  let out = '';
+  const handle = (await at.api()).submit(spec, {
+    stdin: null,
+    onStdout: (bytes) => void (out += Buffer.from(bytes).toString()),
+    onStderr: () => undefined,
+  });
+  // The test looks at it at its end.
+  handle.result.catch((error: unknown) => error);
+  return { handle, out: () => out };
+}
+
+async function restart(which: TestNode): Promise<void> {
+  const before = which.pid;
+  const { jobs_running: running } = await (await which.api()).call('restart', {});
+  expect(running).toBeGreaterThan(0);
+  await until(`${which.name} has ended`, END_MS_MAX, () => !which.isAlive);
+  await which.up();
+  expect(which.pid).not.toBe(before);
+}
+
+describe('a foreground job', () => {
+  it.each([
+    ["its origin's daemon", 'a', 'b'],
+    ["its executor's daemon", 'b', 'b'],
+    ['the daemon that is both', 'a', 'a'],
+  ])('goes on while %s is restarted, and its output is whole', async (_what, restarted, on) => {
+    const command = gated();
+    const { handle, out } = await submit(node('a'), specOf(command.line, on, false));
+    await until('half of it came', END_MS_MAX, () => out().length >= ALL.length / 3);
+    await restart(node(restarted));
+    command.open();
+    expect(await handle.result).toMatchObject({ reason: 'exited', return_code: 3, executed_on: on });
+    expect(out() === ALL, `${out().length} bytes of ${ALL.length}`).toBe(true);
+    expect(command.runs()).toBe(1);
+    await fullMesh(nodes);
+  });
+});
+
+describe('a job in the background', () => {
+  it('goes on while both daemons are restarted, and can be followed from everywhere', async () => {
+    const command = gated();
+    const { handle } = await submit(node('a'), specOf(command.line, 'b', true));
+    const { job_id: job } = await handle.result;
+    await until('it runs', END_MS_MAX, () => command.runs() === 1);
+    const follow = async (at: TestNode) => {
+      let text = '';
+      const io = { onBytes: (bytes: Uint8Array) => void (text += Buffer.from(bytes).toString()) };
+      const read = await (await at.api()).logs({ job, stream: 'stdout', offset: 0, follow: true }, io);
+      return { read, text };
+    };
+    const followed = ['a', 'c'].map((name) => follow(node(name)));
+    await restart(node('a'));
+    await restart(node('b'));
+    await fullMesh(nodes);
+    command.open();
+    for (const { read, text } of await Promise.all(followed)) {
+      expect(text === ALL, `${text.length} bytes of ${ALL.length}`).toBe(true);
+      expect(read).toMatchObject({ ended: true, next_offset: ALL.length, job });
+    }
+    const record = await (await node('c').api()).call('wait', { job, wait_ms: null });
+    expect(record).toMatchObject({ reason: 'exited', return_code: 3, stdout_bytes: ALL.length, late: false });
+    expect(command.runs()).toBe(1);
+  });
+
+  it('of a daemon that has gone down is known to the next one', async () => {
+    const api = await node('a').api();
+    const { handle } = await submit(node('a'), specOf('echo known', 'b', true));
+    const { job_id: job } = await handle.result;
+    await api.call('wait', { job, wait_ms: null });
+    await api.call('down', { drain: false });
+    await until('a has ended', END_MS_MAX, () => !node('a').isAlive);
+    await node('a').up();
+    await fullMesh(nodes);
+    for (const name of ['a', 'b', 'c']) {
+      const record = await (await node(name).api()).call('job', { job: job.slice(0, 20) });
+      expect(record).toMatchObject({ job, state: 'finished', return_code: 0, origin: 'a' });
+    }
+  });
+});
