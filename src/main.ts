@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 import { fileURLToPath } from 'node:url';
 import { runCli } from './front/cli/program.ts';
-import { daemonFlagsOf } from './front/cli/up-flags.ts';
+import { daemonFlagsOf, flagWords } from './front/cli/up-flags.ts';
 import { VERSION } from './node/version.ts';
 
 /** The composition root: the only file that knows every part. Parts that a command does not need are not loaded. */
@@ -14,7 +14,7 @@ process.exitCode = await runCli(process.argv.slice(2), {
   cliPath,
   runDaemon: async (home, flags) => {
     const { runDaemon } = await import('./node/daemon.ts');
-    return runDaemon({ home, flags: daemonFlagsOf(flags), runnerPath, mdnsWorkerUrl });
+    return runDaemon({ home, flags: daemonFlagsOf(flags), flagWords: flagWords(flags), runnerPath, mdnsWorkerUrl });
   },
   runMcp: async (home, path) => {
     const { runMcpServer } = await import('./front/mcp/server.ts');

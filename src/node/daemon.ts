@@ -18,7 +18,7 @@ import { openDaemonLog } from './daemon-log.ts';
 import { HistoryStore } from './history-store.ts';
 import { ensureHome, type Home } from './home.ts';
 import { acquireLock } from './lock.ts';
-import { LocalNode } from './local-node.ts';
+import { LocalNode, type Ending } from './local-node.ts';
 import { VERSION } from './version.ts';
 
 export interface DaemonFlags extends ConfigFlags {
@@ -29,6 +29,8 @@ export interface DaemonFlags extends ConfigFlags {
 export interface DaemonOptions {
   readonly home: Home;
   readonly flags: DaemonFlags;
+  /** The same as words, for the daemon that takes this one's place at `restart`. */
+  readonly flagWords: readonly string[];
   readonly runnerPath: string;
   readonly mdnsWorkerUrl: URL;
 }
@@ -38,7 +40,7 @@ const EXIT_FAILED = 125;
 const STOP_MS_MAX = 12_000;
 
 /**
- * Runs this node's daemon until `down`, SIGTERM or SIGINT.
+ * Runs this node's daemon until `down`, `restart`, SIGTERM or SIGINT.
  *
  * @returns the exit code
  * @throws MeshError where it cannot start; nothing is left behind then
@@ -119,22 +121,10 @@ async function runLocked(options: DaemonOptions): Promise<number> {
     newLeaseId: () => base32(randomBytes(16)) as LeaseId,
     runnerPath: options.runnerPath,
     mdnsWorkerUrl: options.mdnsWorkerUrl,
+    flags: { words: options.flagWords, detached: flags.detached },
   });
   try {
-    const stopAsked = stopSignals();
-    await node.start();
-    const control = await serveControl(home.controlSocket, VERSION, node.handlers, log);
-    log.info('ready', { pid: process.pid, node: node.id, port: node.port });
-    const why = await Promise.race([stopAsked, node.whenDown]);
-    log.info('going down', { why });
-    // Not cleared: whatever should still hold the process after the stop holds it no longer than this.
-    setTimeout(() => process.exit(0), STOP_MS_MAX).unref();
-    await node.stop(why);
-    await control.close(false);
-    return 0;
-  } catch (error) {
-    await node.stop('could not start');
-    throw error;
+    return await serveUntilAsked(node, home, log);
   } finally {
     await history.close();
     audit.close();
@@ -142,7 +132,26 @@ async function runLocked(options: DaemonOptions): Promise<number> {
   }
 }
 
-/** A bug ends the daemon, and with it the runner ends what runs here; that it happened must be found in the log. */
+async function serveUntilAsked(node: LocalNode, home: Home, log: Logger): Promise<number> {
+  try {
+    const stopAsked = stopSignals();
+    await node.start();
+    const control = await serveControl(home.controlSocket, VERSION, node.handlers, log);
+    log.info('ready', { pid: process.pid, node: node.id, port: node.port });
+    const { why, comesBack } = await Promise.race([stopAsked, node.whenDown]);
+    log.info('going down', { why });
+    // Not cleared: whatever should still hold the process after the stop holds it no longer than this.
+    setTimeout(() => process.exit(0), STOP_MS_MAX).unref();
+    await (comesBack ? node.release(why) : node.stop(why));
+    await control.close(comesBack);
+    return 0;
+  } catch (error) {
+    await node.stop('could not start');
+    throw error;
+  }
+}
+
+/** A bug ends the daemon, not what runs in its runner; that it happened must be found in the log. */
 function logCrashes(log: Logger): void {
   process.on('uncaughtExceptionMonitor', (error) =>
     log.error('crashed', { error: messageOf(error), stack: error.stack }),
@@ -150,8 +159,10 @@ function logCrashes(log: Logger): void {
 }
 
 /** Settles at the first of the signals that end a daemon. */
-function stopSignals(): Promise<string> {
+function stopSignals(): Promise<Ending> {
   return new Promise((resolve) => {
-    for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, () => resolve(signal));
+    for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) {
+      process.on(signal, () => resolve({ why: signal, comesBack: false }));
+    }
   });
 }

@@ -12,7 +12,6 @@ import type { Origin } from '../core/scheduling/origin.ts';
 import type { RunRequest } from '../ports/runner.ts';
 import type { DetectedFacts, LoginEnvironment } from '../ports/system.ts';
 import type { JobMessage } from '../wire/jobs.ts';
-import type { StreamMux } from '../wire/stream-mux.ts';
 import type { AuditLog } from './audit-log.ts';
 import { slotCount } from './config.ts';
 import type { Config } from './config-schema.ts';
@@ -22,9 +21,9 @@ import type { ExecutorService } from './executor-service.ts';
 import { ExplainService } from './explain-service.ts';
 import type { HistoryStore } from './history-store.ts';
 import type { Home } from './home.ts';
+import { JobEnds } from './job-ends.ts';
 import { prepareJob } from './job-preparation.ts';
 import { localExecutor } from './local-executor.ts';
-import { loopbackMuxes } from './loopback-peer.ts';
 import { Mesh } from './mesh.ts';
 import { localOrigin } from './local-origin.ts';
 import { MeshControl, type MeshSeed } from './mesh-control.ts';
@@ -54,6 +53,14 @@ export interface LocalNodeOptions {
   readonly newLeaseId: () => LeaseId;
   readonly runnerPath: string;
   readonly mdnsWorkerUrl: URL;
+  /** Of `up`, as this daemon was started; not `detached`: whoever started it starts the next one. */
+  readonly flags: { readonly words: readonly string[]; readonly detached: boolean };
+}
+
+/** Why a daemon ends. `comesBack`: another one takes its runner and its jobs over. */
+export interface Ending {
+  readonly why: string;
+  readonly comesBack: boolean;
 }
 
 /** This node whole: its mesh, its jobs as origin and as executor, its runner, and what the control socket asks of it. */
@@ -69,11 +76,16 @@ export class LocalNode {
   readonly #executors: ExecutorService;
   readonly #explain: ExplainService;
   readonly #jobs: MeshJobs;
-  readonly #loopback = loopbackMuxes();
+  readonly #ends = new JobEnds({
+    self: () => this.id,
+    link: (node) => this.#mesh.links.get(node),
+    receive: (from, message) => this.#receive(from, message),
+  });
   readonly #control: MeshControl;
-  readonly #down: Promise<string>;
-  #settleDown: (why: string) => void = () => undefined;
+  readonly #down: Promise<Ending>;
+  #settleDown: (ending: Ending) => void = () => undefined;
   #draining = false;
+  #restarting = false;
 
   constructor(options: LocalNodeOptions) {
     const { config, log, random } = options;
@@ -143,8 +155,8 @@ export class LocalNode {
     return this.#mesh.port;
   }
 
-  /** Settles when `down` was asked for. */
-  get whenDown(): Promise<string> {
+  /** Settles when `down` or `restart` was asked for. */
+  get whenDown(): Promise<Ending> {
     return this.#down;
   }
 
@@ -167,6 +179,17 @@ export class LocalNode {
     await this.#control.stop(why);
     this.#loop.stop();
     await Promise.all([this.#executors.close(), this.#origins.release()]);
+  }
+
+  /** Leaves the runner, what runs in it and what was submitted here to the next daemon. */
+  async release(why: string): Promise<void> {
+    this.#sampler.stop();
+    this.#options.probe.stop();
+    // From here no machine takes a lost link or a client that is gone for what it looks like.
+    this.#loop.stop();
+    await Promise.all([this.#executors.close(), this.#origins.release()]);
+    this.#runner.release();
+    await this.#control.stop(why);
   }
 
   get handlers(): ApiHandlers {
@@ -198,13 +221,14 @@ export class LocalNode {
       ...this.#jobs.handlers,
       attach: ({ job, stdout_offset: stdout, stderr_offset: stderr }, streams, onEvent) =>
         this.#origins.attach(job, streams, { stdout, stderr }, onEvent),
-      clientGone: (job) => void this.#origins.cancel(job),
+      clientGone: (job) => {
+        // A client of a daemon that is restarted comes back to the next one.
+        if (!this.#restarting) this.#origins.cancel(job);
+      },
       detach: ({ job }) => this.#origins.detach(job),
       resize: ({ job, size }) => this.#origins.resize(job, size),
       estimate: async ({ cwd, commands }) => ({ seconds: await this.#options.history.estimates(cwd, commands) }),
-      restart: () => {
-        throw new MeshError('later_stage', 'restart comes in a later release; nothing was done');
-      },
+      restart: () => Promise.resolve(this.#goDownForAnother()),
       nesting: {
         depthOf: (job) => (isJobId(job) ? (this.#executors.nestingOf(job) ?? this.#origins.nestingOf(job)) : null),
         isWithin: (name, parent) => this.#origins.isWithin(name, parent),
@@ -252,7 +276,7 @@ export class LocalNode {
       nodes: () => this.#views(),
       isMember: (node) => node === this.id || this.#mesh.trust.members.has(node),
       self: () => ({ id: this.id, name: this.#options.name }),
-      executor: (node) => this.#executorEnd(node),
+      executor: this.#ends.executor,
       factsOf: (node) => (node === this.id ? this.#state.facts() : (this.#mesh.member(node)?.facts ?? null)),
       prepare: (job, spec) => prepareJob(job, spec, this.#options),
     });
@@ -262,7 +286,7 @@ export class LocalNode {
     return localExecutor(this.#options, {
       loop: this.#loop,
       executor: this.#executor,
-      origin: (node) => this.#originEnd(node),
+      origin: this.#ends.origin,
       runner: () => this.#runner.runner,
       self: () => this.id,
       trust: () => this.#mesh.trust,
@@ -305,25 +329,7 @@ export class LocalNode {
   }
 
   #toExecutor(to: NodeId, message: JobMessage): boolean {
-    return this.#executorEnd(to)?.send(message) ?? false;
-  }
-
-  #executorEnd(node: NodeId): { mux: StreamMux; send(message: JobMessage): boolean } | null {
-    return node === this.id ? this.#ownEnd(this.#loopback.origin) : this.#mesh.links.get(node);
-  }
-
-  #originEnd(node: NodeId): { mux: StreamMux; send(message: JobMessage): boolean } | null {
-    return node === this.id ? this.#ownEnd(this.#loopback.executor) : this.#mesh.links.get(node);
-  }
-
-  #ownEnd(mux: StreamMux): { mux: StreamMux; send(message: JobMessage): boolean } {
-    return {
-      mux,
-      send: (message) => {
-        this.#receive(this.id, message);
-        return true;
-      },
-    };
+    return this.#ends.executor(to)?.send(message) ?? false;
   }
 
   #views() {
@@ -357,7 +363,15 @@ export class LocalNode {
     const jobs = this.#jobsOpen;
     if (drain) await Promise.all([this.#origins.whenIdle(), this.#executors.whenIdle()]);
     // The answer goes out before the node goes down.
-    setImmediate(() => this.#settleDown('asked to'));
+    setImmediate(() => this.#settleDown({ why: 'asked to', comesBack: false }));
     return { jobs_ended: drain ? 0 : jobs };
+  }
+
+  #goDownForAnother() {
+    this.#draining = true;
+    this.#restarting = true;
+    const { flags } = this.#options;
+    setImmediate(() => this.#settleDown({ why: 'restart', comesBack: true }));
+    return { jobs_running: this.#jobsOpen, flags: flags.words, detached: flags.detached };
   }
 }
