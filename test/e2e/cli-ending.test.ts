@@ -148,6 +148,7 @@ describe('a node that goes', () => {
     const what = tree('deaf');
     const running = await startTree(what);
     await mesh.node('peer').crash();
+    // The origin waits some seconds for that daemon to be back.
     const ran = await running.done;
     expect(processesNamed(what.words)).not.toEqual([]);
     await mesh.node('peer').up();
