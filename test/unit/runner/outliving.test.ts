@@ -1,21 +1,133 @@
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
 import { describe, expect, it } from 'vitest';
-import type { RunResult } from '../../../src/ports/runner.ts';
-import { alive, isAlive, makeDaemon, makeRig, until } from './rig.ts';
+import type { KeptAttempt, RunHandlers, RunResult } from '../../../src/ports/runner.ts';
+import type { RunnerProcess } from '../../../src/adapters/process/runner-client.ts';
+import { alive, isAlive, makeDaemon, makeRig, newJob, read, run, until } from './rig.ts';
+
+const first = (job: KeptAttempt['job']) => ({ job, attempt: 1 });
+const adopted = (runner: RunnerProcess, name: KeptAttempt): Promise<RunResult> =>
+  new Promise((onEnded) => {
+    const handlers: RunHandlers = { onStarted: () => undefined, onEnded };
+    runner.adopt(name, handlers);
+  });
+const kept = (runner: RunnerProcess): KeptAttempt => {
+  const [one, ...more] = runner.kept;
+  if (one === undefined || more.length > 0) throw new Error(`${runner.kept.length} attempts were kept`);
+  return one;
+};
 
 describe('a runner that outlives its daemon', () => {
   it('goes on, and the next daemon takes over what runs', async () => {
-    const daemon = await makeDaemon('for i in 1 2 3; do echo $i; done; while ! [ -e go ]; do sleep 0.05; done; exit 7');
+    const daemon = await makeDaemon('while ! [ -e go ]; do sleep 0.05; done');
     await until('the tree stands', () => alive(daemon.job).length >= 1);
     await daemon.kill();
     const rig = await makeRig(daemon.home);
     expect(rig.runner.pid).toBe(daemon.runnerPid);
-    expect(rig.runner.kept).toEqual([{ job: daemon.job, attempt: 1, kind: 'running', durable: false, stdinBytes: 0 }]);
+    expect(kept(rig.runner)).toEqual({ ...first(daemon.job), kind: 'running', durable: false, stdinBytes: 0 });
     expect(alive(daemon.job).length).toBeGreaterThan(0);
-    const name = { job: daemon.job, attempt: 1 };
-    const ended = new Promise<RunResult>((onEnded) => rig.runner.adopt(name, { onStarted: () => undefined, onEnded }));
+    const ended = adopted(rig.runner, kept(rig.runner));
     rig.runner.cancel(daemon.job, 1);
     expect((await ended).outcome.kind).toBe('cancelled');
     await rig.close();
     expect(isAlive(daemon.runnerPid)).toBe(false);
+  });
+
+  it('tells a result until it is acknowledged, also after it has ended itself', async () => {
+    const daemon = await makeDaemon('echo before; sleep 1; echo after; exit 7', { graceMs: 1500, durable: true });
+    await daemon.kill();
+    await until('the command has ended', () => alive(daemon.job).length === 0);
+    const rig = await makeRig(daemon.home, { daemonGraceMs: 500 });
+    expect(rig.runner.pid).toBe(daemon.runnerPid);
+    const isEnded = (): boolean => rig.runner.kept.every(({ kind }) => kind === 'ended');
+    expect((await adopted(rig.runner, kept(rig.runner))).outcome).toEqual({ kind: 'exited', code: 7 });
+    expect(isEnded() || rig.runner.kept.length === 1).toBe(true);
+    rig.runner.release();
+    await until('the runner has ended', () => !isAlive(daemon.runnerPid));
+    const next = await rig.start();
+    expect(next.pid).not.toBe(daemon.runnerPid);
+    expect(kept(next)).toMatchObject({
+      kind: 'ended',
+      result: { outcome: { kind: 'exited', code: 7 }, stdoutBytes: 13 },
+    });
+    const output = read(next, daemon.job);
+    expect(await output.end).toMatchObject({ ok: true, from: 0, next_offset: 13, ended: true });
+    expect(output.bytes().toString()).toBe('before\nafter\n');
+    next.acknowledge(first(daemon.job));
+    next.release();
+    const last = await rig.start();
+    expect(last.pid).toBe(next.pid);
+    expect(last.kept).toEqual([]);
+    expect(await read(last, daemon.job).end).toMatchObject({ ok: true, next_offset: 13 });
+    await rig.close();
+  });
+
+  it('goes on byte-exactly for a reader that comes back over another connection', async () => {
+    const rig = await makeRig();
+    const job = newJob();
+    run(rig.runner, 'seq 1 2000000; echo e >&2; exit 3', { job, stdoutStream: null, stderrStream: null });
+    let { runner } = rig;
+    let all = Buffer.alloc(0);
+    let ended: Promise<RunResult> | null = null;
+    for (let round = 1; ; round++) {
+      const stopAfter = round <= 5 ? 1_500_000 : Number.POSITIVE_INFINITY;
+      const reading = read(runner, job, { holds: true, offset: all.byteLength, stopAfter });
+      if (round > 5) await reading.end;
+      else await until('enough came', () => reading.bytes().byteLength >= 1_500_000);
+      all = Buffer.concat([all, reading.bytes()]);
+      if (round > 5) break;
+      runner.release();
+      runner = await rig.start();
+      expect(runner.pid).toBe(rig.runner.pid);
+      ended = adopted(runner, kept(runner));
+    }
+    let text = '';
+    for (let line = 1; line <= 2_000_000; line++) text += `${line}\n`;
+    expect(all.equals(Buffer.from(text))).toBe(true);
+    expect(await ended).toMatchObject({ outcome: { kind: 'exited', code: 3 }, truncated: false, stderrBytes: 2 });
+    await rig.close();
+  });
+
+  it('killed together with its daemon: the next one ends what they left and says that the outcome is unknown', async () => {
+    const daemon = await makeDaemon('echo out; setsid sleep 98765 & wait');
+    await until('the tree stands', () => alive(daemon.job).length >= 2);
+    process.kill(daemon.runnerPid, 'SIGSTOP');
+    await daemon.kill();
+    process.kill(daemon.runnerPid, 'SIGKILL');
+    await until('it is gone', () => !isAlive(daemon.runnerPid));
+    const rig = await makeRig(daemon.home);
+    const attempt = kept(rig.runner);
+    const result = attempt.kind === 'ended' ? attempt.result : await adopted(rig.runner, attempt);
+    expect(result).toMatchObject({ outcome: { kind: 'unknown' }, stdoutBytes: 4 });
+    expect(alive(daemon.job)).toEqual([]);
+    const output = read(rig.runner, daemon.job);
+    await output.end;
+    expect(output.bytes().toString()).toBe('out\n');
+    await rig.close();
+  });
+
+  it('is ended, and its attempts with it, where it does not answer', async () => {
+    const daemon = await makeDaemon('sleep 98765 & wait');
+    await until('the tree stands', () => alive(daemon.job).length >= 2);
+    await daemon.kill();
+    process.kill(daemon.runnerPid, 'SIGSTOP');
+    const rig = await makeRig(daemon.home);
+    expect(rig.runner.pid).not.toBe(daemon.runnerPid);
+    const attempt = kept(rig.runner);
+    const result = attempt.kind === 'ended' ? attempt.result : await adopted(rig.runner, attempt);
+    expect(result.outcome.kind).toBe('unknown');
+    await until('the tree is gone', () => alive(daemon.job).length === 0);
+    expect(readFileSync(path.join(daemon.home, 'runner.lock'), 'utf8')).toMatch(new RegExp(`^${rig.runner.pid} `));
+    await rig.close();
+  });
+
+  it('does not take an attempt twice', async () => {
+    const rig = await makeRig();
+    const job = newJob();
+    const one = run(rig.runner, 'echo once; sleep 0.3', { job });
+    await one.started;
+    expect((await run(rig.runner, 'echo twice', { job }).result).outcome).toMatchObject({ kind: 'spawn_failed' });
+    expect(await one.result).toMatchObject({ stdout: 'once\n', outcome: { kind: 'exited', code: 0 } });
+    await rig.close();
   });
 });

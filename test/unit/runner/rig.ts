@@ -9,7 +9,7 @@ import { makeJobId, type JobId } from '../../../src/base/ids.ts';
 import { silentLogger } from '../../../src/base/log.ts';
 import type { RunnerProcess } from '../../../src/adapters/process/runner-client.ts';
 import { type RunnerOptions, startRunner } from '../../../src/adapters/process/runner-start.ts';
-import type { RunRequest, RunResult } from '../../../src/ports/runner.ts';
+import type { ReadEnd, ReadRequest, RunRequest, RunResult } from '../../../src/ports/runner.ts';
 import { type OutgoingStream, STREAM_WINDOW_BYTES } from '../../../src/wire/stream-mux.ts';
 import { PLAIN_RUN } from '../../fixtures/plain-spec.ts';
 
@@ -26,6 +26,11 @@ export interface Run {
   readonly job: JobId;
   readonly stdin: OutgoingStream | null;
   readonly started: Promise<number>;
+  /** The result alone, whoever reads the outputs. */
+  readonly ended: Promise<RunResult>;
+  /** Bytes of stdout that came. */
+  output(): number;
+  abortStdout(): void;
   /** Settles when both outputs have ended and the result came. */
   readonly result: Promise<Ran>;
   cancel(): void;
@@ -169,7 +174,60 @@ export function run(runner: RunnerProcess, command: string | readonly string[], 
     const texts = { stdout: out.text(), stderr: err.text(), stdoutSha256: hash.digest('hex') };
     return { ...outcome, ...texts, streams: [outEnd, errEnd] };
   })();
-  return { job, stdin, started, result, cancel: () => runner.cancel(job, 1) };
+  return {
+    job,
+    stdin,
+    started,
+    ended,
+    result,
+    output: () => out.count(),
+    abortStdout: () => out.stream.abort(),
+    cancel: () => runner.cancel(job, 1),
+  };
+}
+
+export interface Reading {
+  /** Settles when stream and read have ended. */
+  readonly end: Promise<ReadEnd>;
+  bytes(): Buffer;
+}
+
+/** @param options `stopAfter`: consumes no more once so many bytes came */
+export function read(
+  runner: RunnerProcess,
+  job: JobId,
+  options: Partial<Omit<ReadRequest, 'job' | 'streamId'>> & { readonly stopAfter?: number } = {},
+): Reading {
+  const { stopAfter = Number.POSITIVE_INFINITY, ...request } = options;
+  const chunks: Buffer[] = [];
+  let count = 0;
+  const streamId = runner.mux.nextId();
+  const end = new Promise<ReadEnd>((resolve) => {
+    let told: ReadEnd | null = null;
+    let isOpen = true;
+    const settle = (): void => {
+      if (told !== null && !isOpen) resolve(told);
+    };
+    const closed = (): void => {
+      isOpen = false;
+      settle();
+    };
+    const stream = runner.mux.openIncoming(streamId, STREAM_WINDOW_BYTES, {
+      onData: (bytes) => {
+        chunks.push(Buffer.from(bytes));
+        count += bytes.byteLength;
+        if (count < stopAfter) stream.consumed(bytes.byteLength);
+      },
+      onEnd: closed,
+      onAbort: closed,
+    });
+    const whole = { job, attempt: 1, stream: 'stdout', offset: 0, follow: true, holds: false, streamId } as const;
+    runner.read({ ...whole, windowBytes: STREAM_WINDOW_BYTES, ...request }, (how) => {
+      told = how;
+      settle();
+    });
+  });
+  return { end, bytes: () => Buffer.concat(chunks) };
 }
 
 function collect(runner: RunnerProcess, hash: Hash, stalled: boolean, onText?: (text: string) => void) {
@@ -189,7 +247,7 @@ function collect(runner: RunnerProcess, hash: Hash, stalled: boolean, onText?: (
     onEnd: () => settle('ended'),
     onAbort: () => settle('aborted'),
   });
-  return { id, end, text: () => Buffer.concat(chunks).toString('latin1'), stream };
+  return { id, end, count: () => kept, text: () => Buffer.concat(chunks).toString('latin1'), stream };
 }
 
 /** Pids of living processes that carry the job's cookie. Linux only. */
