@@ -30,11 +30,15 @@ async function runs(mark: string, out: () => string): Promise<void> {
 const treeGone = async (mark: string, timeoutMs = TREE_GONE_MS_MAX): Promise<void> => {
   await until(`the tree of ${mark} is gone`, timeoutMs, () => processesWith(mark).length === 0);
 };
-/** The command goes on without its daemon. Its origin has given it up, and says so to the daemon that comes back. */
+/** The command goes on without its daemon, and with the next one, whose end ends it. */
 async function endsWithRestarted(of: TestNode, mark: string): Promise<void> {
   expect(processesWith(mark)).not.toEqual([]);
   await of.up();
-  await treeGone(mark);
+  await fullMesh(nodes);
+  expect(processesWith(mark)).not.toEqual([]);
+  await of.end();
+  expect(processesWith(mark)).toEqual([]);
+  await of.up();
   await fullMesh(nodes);
 }
 /** An executor waits 60 s for an origin that is gone: it may be back and go on with its job. */
@@ -90,7 +94,7 @@ describe('a node that froze', () => {
 });
 
 describe('what runs when something dies', () => {
-  it("the executor's daemon: exit 125, and the daemon that comes back ends the command", async () => {
+  it("the executor's daemon: exit 125, and the daemon that comes back has the command", async () => {
     const [a, b] = [node(0), node(1)];
     const { mark, command } = tree();
     const cli = a.spawnCli('run', '--on', 'b', '--', command);
