@@ -168,9 +168,9 @@ describe('a reader that loses its link', () => {
     const name = { job: job.job, attempt: 1 };
     let at = 0;
     let { stdin } = job;
-    for (const until_ of [1000, 700_000, input.byteLength]) {
-      stdin?.write(input.subarray(at, until_));
-      if (until_ === input.byteLength) break;
+    for (const upTo of [1000, 700_000, input.byteLength]) {
+      stdin?.write(input.subarray(at, upTo));
+      if (upTo === input.byteLength) break;
       await new Promise((resolve) => setTimeout(resolve, 20));
       rig.runner.park(name);
       stdin?.abort();
