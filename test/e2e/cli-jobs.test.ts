@@ -181,6 +181,31 @@ describe('run', () => {
   });
 });
 
+describe('restart', () => {
+  it('lets jobs run on, keeps the flags, and an attached client sees every byte once', async () => {
+    const line = `for i in $(seq 40); do echo $i; sleep 0.05; done; exit 5`;
+    const attached = mesh.node('third').start(['run', '--on', 'peer', '--', line], { cwd: folder });
+    const id = await background(line, '--on', 'third');
+    await until('it runs', () => attached.stdoutSoFar().toString().includes('3\n'));
+    const before = await mesh.node('third').status();
+    const said = await must('third', ['restart']);
+    expect(said).toMatch(/^restarted: pid \d+/);
+    const after = await mesh.node('third').status();
+    expect(after.daemon_pid).not.toBe(before.daemon_pid);
+    // The flags that it was started with.
+    expect(after.nodes.find((node) => node.id === after.local_node)).toMatchObject({ name: 'third', slots: 4 });
+    const numbers = Array.from({ length: 40 }, (_, index) => `${index + 1}\n`).join('');
+    const ran = await attached.done;
+    expect({ code: ran.code, out: ran.stdout.toString(), err: ran.stderr.toString() }).toEqual({
+      code: 5,
+      out: numbers,
+      err: '',
+    });
+    expect((await cli('origin', ['wait', id])).code).toBe(5);
+    expect(await must('origin', ['logs', id])).toBe(numbers);
+  });
+});
+
 describe("map's log", () => {
   const log = () => join(folder, 'log');
   const seqs = () =>
