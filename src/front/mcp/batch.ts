@@ -10,11 +10,14 @@ import { KEPT_BYTES_MAX, OutputCapture } from './output-capture.ts';
 import type { OutputFiles } from './output-files.ts';
 import type { Halt } from './tool-arguments.ts';
 import type { ToolContext } from './tool.ts';
+import { HandOut } from './wait-time.ts';
 
 /** Commands under way at once: more than a small mesh has slots; the origin's queue places them late. */
 const SUBMITTED_MAX = 64;
 /** Memory for the outputs of one batch, both streams of all its commands. */
 const BATCH_KEPT_BYTES_MAX = 64 * MIB;
+/** What it takes to give one command that has not begun its id, so that nothing is lost of it: a batch begins with that earlier. */
+const HAND_OUT_EACH_MS = 5;
 /** Streams of one batch that get a file of their own; what else is too long keeps its beginning and end. */
 const STREAM_FILES_MAX = 16;
 
@@ -25,8 +28,10 @@ export interface BatchRequest {
   /** Their places in the order in which they are started; every one once. */
   readonly order: readonly number[];
   readonly halt: Halt | null;
-  /** Aborted where the caller waits no longer: what is not done goes on, each command with its own id. */
-  readonly handOut: AbortSignal;
+  /** When the call began, by performance.now(). */
+  readonly startedMs: number;
+  /** How long the caller waits: what is not done then goes on, each command with its own id. */
+  readonly waitMs: number;
   readonly files: OutputFiles;
 }
 
@@ -37,6 +42,7 @@ export class Batch {
   readonly #signal: AbortSignal;
   readonly #halted = new AbortController();
   readonly #keptBytesMax: number;
+  readonly #handOut: HandOut;
   readonly #entries: BatchEntry[] = [];
   #started = 0;
   #failed = 0;
@@ -48,6 +54,7 @@ export class Batch {
     this.#request = request;
     this.#context = context;
     this.#signal = AbortSignal.any([context.signal, this.#halted.signal]);
+    this.#handOut = new HandOut(this.#handOutMs);
     this.#keptBytesMax = Math.min(KEPT_BYTES_MAX, Math.floor(BATCH_KEPT_BYTES_MAX / (2 * request.commands.length)));
   }
 
@@ -55,9 +62,10 @@ export class Batch {
   async run(): Promise<readonly BatchEntry[]> {
     const lanes = Math.min(SUBMITTED_MAX, this.#request.commands.length);
     // Each command under way listens for the end of the call, and for the end of its wait.
-    setMaxListeners(lanes + 1, this.#signal, this.#request.handOut);
+    setMaxListeners(lanes + 1, this.#signal, this.#handOut.signal);
     this.#context.progress(() => this.#describe());
     await Promise.all(Array.from({ length: lanes }, () => this.#lane()));
+    this.#handOut.end();
     return this.#entries.sort((a, b) => a.index - b.index);
   }
 
@@ -78,11 +86,18 @@ export class Batch {
     for (;;) {
       const index = order[this.#started++];
       if (index === undefined) return;
+      this.#handOut.moveTo(this.#handOutMs);
       const command = commands[index];
       const outcome = await this.#one(command);
       this.#count(outcome);
       this.#entries.push({ index, command: typeof command === 'string' ? command : JSON.stringify(command), outcome });
     }
+  }
+
+  get #handOutMs(): number {
+    const { startedMs, waitMs, commands } = this.#request;
+    const notBegun = Math.max(0, commands.length - this.#started - SUBMITTED_MAX);
+    return startedMs + waitMs - Math.min(waitMs / 2, notBegun * HAND_OUT_EACH_MS);
   }
 
   #count({ run }: JobOutcome): void {
@@ -103,7 +118,8 @@ export class Batch {
   }
 
   #one(command: unknown): Promise<JobOutcome> | JobOutcome {
-    const { api, template, handOut, halt, files } = this.#request;
+    const { api, template, halt, files } = this.#request;
+    const { signal: handOut } = this.#handOut;
     const line = shellLineOf(command);
     if (!line.ok) return this.#notRun(line.error);
     if (this.#startsNoMore) {

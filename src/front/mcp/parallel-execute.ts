@@ -13,7 +13,7 @@ import { boundedRun } from './run-report.ts';
 import { batchArguments, haltOf, jsonSchemaOf, LATER, parseArguments, type Halt } from './tool-arguments.ts';
 import type { ToolParts } from './tool-parts.ts';
 import type { Tool, ToolContext, ToolResult } from './tool.ts';
-import { HandOut, waitOf } from './wait-time.ts';
+import { waitOf } from './wait-time.ts';
 
 /** `parallel_execute`: many independent commands, spread over the mesh. */
 export function parallelExecute(parts: ToolParts): Tool {
@@ -46,11 +46,9 @@ async function execute(parts: ToolParts, args: unknown, context: ToolContext): P
     if (!template.ok) return refused(template.error);
     const { waitMs, usualS } = waitOf(placement.background ? 0 : placement.wait_s, daemon.settings, context.client);
     const order = await orderOf(daemon.api, template.value.cwd, commands);
-    const wait = new HandOut(startedMs + waitMs);
     const request = { api: daemon.api, template: template.value, commands, order, halt: haltOf(haltText) };
-    const batch = new Batch({ ...request, handOut: wait.signal, files: parts.files }, context);
+    const batch = new Batch({ ...request, startedMs, waitMs, files: parts.files }, context);
     const entries = await batch.run();
-    wait.end();
     const runs = entries.map(({ outcome }) => outcome.run);
     if (context.signal.aborted) await endUnanswered(daemon.api, runs);
     try {

@@ -21,20 +21,27 @@ export function waitOf(
 /** Tells, at a time, that a call waits no longer for what it started. */
 export class HandOut {
   readonly #controller = new AbortController();
-  readonly #timer: NodeJS.Timeout | null;
+  #timer: NodeJS.Timeout | null = null;
 
   /** @param atMs on the clock of performance.now(); a time that has passed counts at once */
   constructor(atMs: number) {
-    const leftMs = atMs - performance.now();
-    if (leftMs <= 0) this.#controller.abort();
-    this.#timer = leftMs <= 0 ? null : setTimeout(() => this.#controller.abort(), leftMs);
+    this.moveTo(atMs);
   }
 
   get signal(): AbortSignal {
     return this.#controller.signal;
   }
 
+  /** Another time; without effect once it was told. */
+  moveTo(atMs: number): void {
+    this.end();
+    const leftMs = atMs - performance.now();
+    if (leftMs <= 0) this.#controller.abort();
+    else if (!this.signal.aborted) this.#timer = setTimeout(() => this.#controller.abort(), leftMs);
+  }
+
   end(): void {
     if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#timer = null;
   }
 }
