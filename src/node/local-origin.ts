@@ -30,7 +30,9 @@ export function localOrigin(options: LocalOriginOptions): { readonly origin: Ori
     wallMs: () => Date.now(),
   });
   const rerunObstacle: OriginOptions['rerunObstacle'] = (job) => service.rerunObstacle(job);
-  const origin = new Origin({ nodes, rules: TOOL_RULES, random, isMember, rerunObstacle, historyOf: history.of });
+  const endsWithClient: OriginOptions['endsWithClient'] = (job) => service.endsWithClient(job);
+  const judge = { rules: TOOL_RULES, rerunObstacle, endsWithClient, historyOf: history.of };
+  const origin = new Origin({ nodes, random, isMember, ...judge });
   const service: OriginService = new OriginService({
     ...options,
     origin,

@@ -139,7 +139,7 @@ export class OriginEffects {
     });
     if (result.kind === 'unknown') {
       const place = placeEntryOf(result.place);
-      book.note({ e: 'loose', job, attempt: record.attempt, place, unwanted: cancelAsked });
+      book.note({ e: 'loose', job, attempt: record.attempt, place, unwanted: cancelAsked || !spec.durable });
     }
     book.note({ e: 'finished', record });
     if (result.kind === 'ended') this.#ackWritten(result.place.node, job, result.ended.attempt, spec.durable);

@@ -75,6 +75,11 @@ export class OriginService implements OriginJobs {
     return [...this.#jobs.keys()];
   }
 
+  /** See `OriginOptions.endsWithClient`. */
+  endsWithClient(job: JobId): boolean {
+    return this.#jobs.get(job)?.spec.durable === false;
+  }
+
   /** What a node may rerun; see `OriginOptions.rerunObstacle`. */
   rerunObstacle(job: JobId): string | null {
     const streams = this.#jobs.get(job)?.streams ?? null;

@@ -298,10 +298,13 @@ export class AttemptWatch {
   /** Nobody can know, now: another attempt where that is allowed, else the end. */
   #unknown(sent: Sent, message: string, nowMs: number): void {
     const { job, state } = sent;
-    const unwanted = state.kind === 'cancelling' || (state.kind === 'detached' && state.cancelDeadlineMs !== null);
-    if (!unwanted && this.#runAgain(sent, message, false, nowMs)) return;
+    const { job: id } = job.submission;
+    const cancelled = state.kind === 'cancelling' || (state.kind === 'detached' && state.cancelDeadlineMs !== null);
+    if (!cancelled && this.#runAgain(sent, message, false, nowMs)) return;
+    // Asked before the end is told, which is the last that is known of its client.
+    const unwanted = cancelled || this.#ledger.options.endsWithClient?.(id) === true;
     this.#ledger.finish(job, { kind: 'unknown', place: state.place, message }, nowMs);
-    this.#addLoose({ job: job.submission.job, attempt: job.attempt, place: state.place, unwanted });
+    this.#addLoose({ job: id, attempt: job.attempt, place: state.place, unwanted });
   }
 
   #runAgain({ job, state }: Sent, message: string, over: boolean, nowMs: number): boolean {

@@ -21,6 +21,8 @@ export interface OriginOptions {
   readonly historyOf?: (submission: Submission) => JobHistory;
   /** Why a job cannot be run again, for instance since its stdin is used up; null where it can, as where this is not given. */
   readonly rerunObstacle?: (job: JobId) => string | null;
+  /** True of a foreground job: what still runs of it is wanted by nobody once an unknown outcome was told. */
+  readonly endsWithClient?: (job: JobId) => boolean;
 }
 
 /** Jobs that are equal to placement share a sentence on why they wait; so many sentences are kept. */
