@@ -1,6 +1,5 @@
 import { assert } from '../base/assert.ts';
 import {
-  STREAM_CREDIT_BYTES_MAX,
   STREAM_WINDOW_BYTES,
   type IncomingStream,
   type OutgoingStream,
@@ -8,10 +7,10 @@ import {
 } from '../wire/stream-mux.ts';
 
 /**
- * What was sent last is kept: it may be lost with a link, on its way or in a daemon that died. A receiver never has more
- * of it under way than it granted, so that this is enough for any honest one.
+ * What was sent last is kept: it may be lost with a link, on its way or in a daemon that died. Each of the two hops to the
+ * process has at most a window under way.
  */
-const KEPT_BYTES_MAX = STREAM_CREDIT_BYTES_MAX;
+const KEPT_BYTES_MAX = 2 * STREAM_WINDOW_BYTES;
 
 export interface StdinEvents {
   /** The last byte and the end were handed to the executor's link. */
