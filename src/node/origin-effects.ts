@@ -264,12 +264,14 @@ export class OriginEffects {
     const kept = jobs.get(job);
     const record = book.finished.get(job);
     const notice = `attempt ${attempt} on ${place.name} ended after all (${outcomeText(ended.outcome)}); it does not count`;
-    if (kept !== undefined) kept.notices = [...kept.notices, notice];
-    else if (record !== undefined && record.attempts > attempt) {
-      book.note({ e: 'late', record: withNotice(record, notice) });
-    } else if (record !== undefined) {
+    // That its executor does not know either is no news.
+    const isNews = ended.outcome.kind !== 'unknown';
+    if (isNews && kept !== undefined) kept.notices = [...kept.notices, notice];
+    else if (isNews && record !== undefined) {
       const at = { finishedMs: Date.now(), cancelAsked: loose.unwanted };
-      book.note({ e: 'late', record: lateRecordOf(record, place, ended, at) });
+      const isSuperseded = record.attempts > attempt;
+      const told = isSuperseded ? withNotice(record, notice) : lateRecordOf(record, place, ended, at);
+      book.note({ e: 'late', record: told });
     }
     book.note({ e: 'settled', job, attempt });
     this.#ackWritten(place.node, job, attempt, true);

@@ -367,8 +367,7 @@ export class OriginService implements OriginJobs {
     kept.onEvent = () => undefined;
   }
 
-  #liveRecord(kept: KeptJob): JobRecord {
-    const atMs = nowMs();
+  #liveRecord(kept: KeptJob, atMs = nowMs()): JobRecord {
     const { job, spec, submittedMs, notices, streams } = kept;
     const { origin, factsOf, self } = this.#options;
     const received = streams?.received ?? null;
@@ -377,7 +376,8 @@ export class OriginService implements OriginJobs {
   }
 
   *#all(): Iterable<JobRecord> {
-    for (const kept of this.#jobs.values()) yield this.#liveRecord(kept);
+    const atMs = nowMs();
+    for (const kept of this.#jobs.values()) yield this.#liveRecord(kept, atMs);
     for (const job of this.#restore.waiting) {
       const record = this.#restore.record(job);
       if (record !== null) yield record;

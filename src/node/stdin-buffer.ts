@@ -1,10 +1,5 @@
 import { assert } from '../base/assert.ts';
-import {
-  STREAM_WINDOW_BYTES,
-  type IncomingStream,
-  type OutgoingStream,
-  type StreamMux,
-} from '../wire/stream-mux.ts';
+import { STREAM_WINDOW_BYTES, type IncomingStream, type OutgoingStream, type StreamMux } from '../wire/stream-mux.ts';
 
 /**
  * What was sent last is kept: it may be lost with a link, on its way or in a daemon that died. Each of the two hops to the

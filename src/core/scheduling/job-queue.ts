@@ -20,9 +20,14 @@ interface Line {
   turn: number;
 }
 
+/** A submitter's way through the order that is being told. */
 interface Cursor {
   readonly lanes: { readonly waiting: readonly Waiting[]; next: number }[];
   turn: number;
+  head: Waiting;
+  rank: number;
+  /** Of `lanes`: whose first is the head. */
+  lane: number;
 }
 
 /**
@@ -36,6 +41,8 @@ export class JobQueue {
   readonly #taken = new Map<JobId, number>();
   #size = 0;
   #turn = 0;
+  /** The order as it was told last, until something changes. */
+  #told: { readonly nowMs: number; readonly countMax: number; readonly order: readonly Waiting[] } | null = null;
 
   get size(): number {
     return this.#size;
@@ -53,6 +60,7 @@ export class JobQueue {
     const lane = line.lanes.get(waiting.priority) ?? [];
     line.lanes.set(waiting.priority, lane);
     lane.splice(positionOf(lane, waiting.sequence), 0, waiting);
+    this.#told = null;
     this.#size += 1;
   }
 
@@ -63,6 +71,7 @@ export class JobQueue {
     const position = positionOf(lane, waiting.sequence);
     assert(lane[position]?.sequence === waiting.sequence, 'a queued job is not in the queue');
     lane.splice(position, 1);
+    this.#told = null;
     this.#size -= 1;
     if (lane.length === 0) line.lanes.delete(waiting.priority);
     if (line.lanes.size === 0) this.#lines.delete(waiting.submitter);
@@ -83,63 +92,91 @@ export class JobQueue {
   }
 
   /** The first that are next, in order. Changes nothing. */
-  inOrder(nowMs: number, countMax: number): Waiting[] {
+  inOrder(nowMs: number, countMax: number): readonly Waiting[] {
     const [only] = this.#lines.values();
     const [alone] = only?.lanes.values() ?? [];
     if (this.#lines.size === 1 && only?.lanes.size === 1 && alone !== undefined) return alone.slice(0, countMax);
-    const cursors = [...this.#lines.values()].map(cursorOf);
-    const highest = Math.max(...[...this.#lines.values()].flatMap(({ lanes }) => [...lanes.keys()]));
+    const known = this.#told;
+    if (known?.nowMs === nowMs && known.countMax >= countMax) return known.order.slice(0, countMax);
+    const order = this.#order(nowMs, Math.min(countMax, this.#size));
+    this.#told = { nowMs, countMax, order };
+    return order;
+  }
+
+  #order(nowMs: number, count: number): Waiting[] {
+    let highest = Number.NEGATIVE_INFINITY;
+    for (const { lanes } of this.#lines.values())
+      for (const priority of lanes.keys()) highest = Math.max(highest, priority);
+    const heap: Cursor[] = [];
+    for (const line of this.#lines.values()) {
+      const cursor = cursorOf(line);
+      if (advance(cursor, highest, nowMs)) heap.push(cursor);
+    }
+    for (let at = (heap.length >> 1) - 1; at >= 0; at--) sink(heap, at);
     const order: Waiting[] = [];
     let turn = this.#turn;
-    const count = Math.min(countMax, this.#size);
     while (order.length < count) {
-      let best: { readonly head: Waiting; readonly rank: number; readonly cursor: Cursor } | null = null;
-      for (const cursor of cursors) {
-        const first = firstOf(cursor, highest, nowMs);
-        if (first === null) continue;
-        if (best === null || isBefore({ ...first, turn: cursor.turn }, { ...best, turn: best.cursor.turn })) {
-          best = { ...first, cursor };
-        }
-      }
-      assert(best !== null, 'the queue holds less than it counts');
-      const { head, cursor } = best;
-      const lane = cursor.lanes.find(({ waiting, next }) => waiting[next] === head);
+      const [first] = heap;
+      assert(first !== undefined, 'the queue holds less than it counts');
+      order.push(first.head);
+      const lane = first.lanes[first.lane];
       assert(lane !== undefined, 'the head of no lane');
       lane.next += 1;
       turn += 1;
-      cursor.turn = turn;
-      order.push(head);
+      first.turn = turn;
+      if (!advance(first, highest, nowMs)) {
+        const last = heap.pop();
+        if (last !== undefined && last !== first) heap[0] = last;
+      }
+      sink(heap, 0);
     }
     return order;
   }
 }
 
-interface Ranked {
-  readonly head: Waiting;
-  readonly rank: number;
-}
-
 function cursorOf({ lanes, turn }: Line): Cursor {
-  return { lanes: [...lanes.values()].map((waiting) => ({ waiting, next: 0 })), turn };
+  const [[first] = []] = lanes.values();
+  assert(first !== undefined, 'an empty line');
+  return { lanes: [...lanes.values()].map((waiting) => ({ waiting, next: 0 })), turn, head: first, rank: 0, lane: 0 };
 }
 
-/** The one of a submitter that is next. */
-function firstOf(cursor: Cursor, highest: number, nowMs: number): Ranked | null {
-  let best: Ranked | null = null;
-  for (const { waiting, next } of cursor.lanes) {
-    const head = waiting[next];
+/** Finds the one of a submitter that is next. @returns false where it has no more */
+function advance(cursor: Cursor, highest: number, nowMs: number): boolean {
+  let isFound = false;
+  for (let lane = 0; lane < cursor.lanes.length; lane++) {
+    const head = cursor.lanes[lane]?.waiting[cursor.lanes[lane]?.next ?? 0];
     if (head === undefined) continue;
     const rank = Math.min(highest, head.priority + Math.floor(Math.max(0, nowMs - head.sinceMs) / AGING_MS));
-    if (best === null || rank > best.rank || (rank === best.rank && head.sequence < best.head.sequence)) {
-      best = { head, rank };
-    }
+    if (isFound && (rank < cursor.rank || (rank === cursor.rank && head.sequence > cursor.head.sequence))) continue;
+    cursor.head = head;
+    cursor.rank = rank;
+    cursor.lane = lane;
+    isFound = true;
   }
-  return best;
+  return isFound;
 }
 
-function isBefore(a: Ranked & { readonly turn: number }, b: Ranked & { readonly turn: number }): boolean {
+function isBefore(a: Cursor, b: Cursor): boolean {
   if (a.rank !== b.rank) return a.rank > b.rank;
   return a.turn !== b.turn ? a.turn < b.turn : a.head.sequence < b.head.sequence;
+}
+
+/** Restores a binary heap whose element at that place may belong further down. */
+function sink(heap: Cursor[], from: number): void {
+  let at = from;
+  for (;;) {
+    const [left, right] = [2 * at + 1, 2 * at + 2];
+    let first = at;
+    for (const child of [left, right]) {
+      const [candidate, best] = [heap[child], heap[first]];
+      if (candidate !== undefined && best !== undefined && isBefore(candidate, best)) first = child;
+    }
+    const [moved, up] = [heap[at], heap[first]];
+    if (first === at || moved === undefined || up === undefined) return;
+    heap[at] = up;
+    heap[first] = moved;
+    at = first;
+  }
 }
 
 /** The first place in a lane whose job is not older. */

@@ -120,6 +120,12 @@ export class JobTable {
     return this.#queue.inOrder(nowMs, countMax).flatMap(({ job }) => this.#jobs.get(job) ?? []);
   }
 
+  /** From 1; null beyond `countMax`, and where it is not queued. */
+  placeOf(job: JobId, nowMs: number, countMax: number): number | null {
+    const index = this.#queue.inOrder(nowMs, countMax).findIndex((waiting) => waiting.job === job);
+    return index === -1 ? null : index + 1;
+  }
+
   /** Queued jobs that another job submitted, in no order. */
   nestedQueued(): OriginJob[] {
     return [...this.#nested].flatMap((job) => this.#jobs.get(job) ?? []);

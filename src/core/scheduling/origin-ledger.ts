@@ -128,8 +128,7 @@ export class OriginLedger {
 
   /** From 1; null beyond PLACES_TOLD_MAX. */
   #positionOf(job: JobId, nowMs: number): number | null {
-    const index = this.table.queued(nowMs, PLACES_TOLD_MAX).findIndex(({ submission }) => submission.job === job);
-    return index === -1 ? null : index + 1;
+    return this.table.placeOf(job, nowMs, PLACES_TOLD_MAX);
   }
 
   #waitingText(job: OriginJob, position: number | null): string {
