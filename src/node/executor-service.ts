@@ -110,6 +110,15 @@ export class ExecutorService implements ExecutorJobs {
     return true;
   }
 
+  /** Ends what runs here for nodes that are no members any more, durable or not: nobody may have anything of it. */
+  endForeign(isMember: (node: NodeId) => boolean): void {
+    for (const { job, from } of this.#options.attempts.book.running) {
+      if (isMember(from)) continue;
+      this.#options.log.warn('a job of a node that is no member any more is ended', { job, origin: from });
+      this.#post({ kind: 'cancel', job });
+    }
+  }
+
   receive(from: NodeId, message: JobMessage): void {
     this.#post({ kind: 'message', from, message });
   }

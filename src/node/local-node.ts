@@ -85,6 +85,8 @@ export class LocalNode {
   readonly #down: Promise<Ending>;
   #settleDown: (ending: Ending) => void = () => undefined;
   #draining = false;
+  /** Under which id this node ran its own jobs: who leaves a mesh gets another. */
+  #selfBefore: NodeId | null = null;
   #restarting = false;
 
   constructor(options: LocalNodeOptions) {
@@ -240,9 +242,9 @@ export class LocalNode {
     return this.#control.mesh;
   }
 
-  #startMesh(seed: MeshSeed): Promise<Mesh> {
+  async #startMesh(seed: MeshSeed): Promise<Mesh> {
     const { config, log, random, home, mdnsWorkerUrl, name } = this.#options;
-    return Mesh.start(
+    const mesh = await Mesh.start(
       {
         ...seed,
         home,
@@ -263,10 +265,16 @@ export class LocalNode {
           this.#jobs.linkDown(peer);
         },
         onChanged: () => this.#origins.nodesChanged(),
+        onRevoked: () => this.#executors.endForeign((node) => this.#mesh.trust.members.has(node)),
       },
       this.#state.facts(),
       this.#state.load(),
     );
+    // Of a mesh that was left, or of a node that was revoked while this one was away.
+    this.#executors.endForeign((node) => mesh.trust.members.has(node));
+    if (this.#selfBefore !== null && this.#selfBefore !== this.id) this.#origins.linkDown(this.#selfBefore);
+    this.#selfBefore = this.id;
+    return mesh;
   }
 
   #newOrigin() {

@@ -53,6 +53,8 @@ export interface MeshOptions {
   readonly onPeerDown: (peer: NodeId) => void;
   /** A row of the table, a load or a link changed: what waits may find a place. */
   readonly onChanged: () => void;
+  /** Nodes were revoked: what they have here is to end at once. */
+  readonly onRevoked: () => void;
 }
 
 /**
@@ -328,6 +330,7 @@ export class Mesh {
       this.links.close(node, 'no longer trusted');
       this.#transport.closePeer(node, 'no longer trusted');
     }
+    if (removed.length > 0) this.#options.onRevoked();
     for (const id of this.#refusedSinceMs.keys()) if (!trust.members.has(id)) this.#refusedSinceMs.delete(id);
     this.#postMember({ kind: 'trust_changed', trusted: new Set(trust.members.keys()) });
   }

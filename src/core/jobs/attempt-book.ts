@@ -65,6 +65,10 @@ export class AttemptBook {
     return this.#running.get(textOf(key)) ?? this.#ended.get(textOf(key));
   }
 
+  get running(): AttemptFacts[] {
+    return [...this.#running.values()];
+  }
+
   /** What speaks of an unknown attempt changes nothing: the line of its start was damaged. */
   apply(entry: AttemptEntry): void {
     const name = textOf(entry);

@@ -287,6 +287,17 @@ describe('the executor service', () => {
     await rig.die();
   });
 
+  test('ends what runs for a node that is no member any more, also what is durable', async () => {
+    const rig = new Rig(folder(), new StubRunner());
+    await rig.start({ durable: true });
+    rig.cut();
+    rig.executors.endForeign((node) => node === ORIGIN);
+    expect(rig.runner.calls).not.toContain('cancel');
+    rig.executors.endForeign((node) => node === SELF);
+    expect(rig.runner.calls).toContain('cancel');
+    await rig.die();
+  });
+
   test('removes the output of the oldest, and remembers when', async () => {
     const rig = new Rig(folder(), new StubRunner(), { attemptsMax: 0 });
     await rig.start({ durable: true });
