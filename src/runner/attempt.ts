@@ -151,6 +151,9 @@ export class Attempt {
 
   /** @returns null where the attempt was cancelled before there was a process */
   async #spawn(): Promise<Spawned | null> {
+    if (this.#order.terminal !== null) {
+      return { kind: 'failed', message: 'this node has no pseudo-terminals in this release. Nothing was run.' };
+    }
     const { pool, log } = this.#host;
     const request = { ...this.#order, stdin: this.#stdin !== null };
     const count = pipesNeeded(request);

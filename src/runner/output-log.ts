@@ -24,7 +24,7 @@ const SEGMENT_BYTES_MIN = 64 * 1024;
 /** Of a log with the usual bound; what is read at an offset is looked for in one segment. */
 const SEGMENT_BYTES_USUAL = 4 * 1024 * 1024;
 /** A full log loses its middle in steps of its bound by this. */
-const SEGMENTS_MIN = 64;
+const SEGMENTS_MIN = 16;
 const SEGMENTS_MAX = 1024;
 
 export type OutputStream = 'stdout' | 'stderr';
