@@ -7,6 +7,9 @@ const RECORDS_BYTES_MAX = 640 * 1024;
 /** Jobs that have ended and are listed where not all are asked for. */
 const ENDED_LISTED = 20;
 
+/** How long `status` tells of a job whose outcome is unknown. */
+const UNKNOWN_TOLD_MS = 24 * 3_600_000;
+
 export interface RecordList {
   readonly records: JobRecord[];
   /** How many were left out. */
@@ -56,6 +59,18 @@ export function withinBytes(records: readonly JobRecord[]): RecordList {
     fitting.push(record);
   }
   return { records: fitting, more: records.length - fitting.length };
+}
+
+/** One line for `status` on the jobs whose outcome nobody could tell lately; none where there are none. */
+export function unknownEnds(records: readonly JobRecord[], wallMs: number): string[] {
+  const isRecent = ({ finished_ms: atMs }: JobRecord): boolean => atMs !== null && wallMs - atMs < UNKNOWN_TOLD_MS;
+  const unknown = records.filter((record) => record.reason === 'unknown' && isRecent(record));
+  const [newest] = sortRecords(unknown);
+  if (newest === undefined) return [];
+  const jobs = unknown.length === 1 ? 'a job' : `${unknown.length} jobs`;
+  return [
+    `${jobs} submitted here ended with an unknown outcome within the last day, lastly ${newest.job}: it may have run, wholly or in part (\`meshwork jobs --all\`)`,
+  ];
 }
 
 /** How a job ended, as the end of a sentence that begins with its id. */

@@ -22,6 +22,7 @@ import { ExplainService } from './explain-service.ts';
 import type { HistoryStore } from './history-store.ts';
 import type { Home } from './home.ts';
 import { JobEnds } from './job-ends.ts';
+import { unknownEnds } from './job-lists.ts';
 import { prepareJob } from './job-preparation.ts';
 import { localExecutor } from './local-executor.ts';
 import { Mesh } from './mesh.ts';
@@ -358,6 +359,7 @@ export class LocalNode {
       ...(warning === null ? [] : [`jobs here get a minimal environment: ${warning}`]),
       ...(notice === null ? [] : [notice]),
       ...this.#origins.notices,
+      ...unknownEnds(this.#origins.records(), Date.now()),
     ];
   }
 

@@ -163,9 +163,9 @@ export class LogReader implements LogFollower {
         this.#outgoing.write(read.bytes);
         return;
       case 'gap':
-        if (this.#sentBytes > 0) return this.#finish(read.to);
-        this.#from = read.to;
-        return;
+        // Where nothing came before it, the reader is told of it before it gets what is behind.
+        if (this.#sentBytes === 0) this.#from = read.to;
+        return this.#finish(read.to);
       case 'tail':
         this.#cursor.close();
         if (this.#log.isEnded || Number.isFinite(this.#limit)) this.#finish(this.#cursor.offset);

@@ -3,6 +3,7 @@ import type { JobId, NodeId } from '../../../src/base/ids.ts';
 import { silentLogger } from '../../../src/base/log.ts';
 import { JobAnswers } from '../../../src/node/job-answers.ts';
 import { JobDirectory } from '../../../src/node/job-directory.ts';
+import { unknownEnds } from '../../../src/node/job-lists.ts';
 import { JobOutput } from '../../../src/node/job-output.ts';
 import { JobQuestions } from '../../../src/node/job-questions.ts';
 import type { ExecutorJobs, OriginJobs, OutputRequest, OwnOutput } from '../../../src/node/job-sources.ts';
@@ -503,4 +504,18 @@ test('the open questions of one member are bounded, and end with its link', asyn
   for (const answer of await Promise.all(asking.slice(0, 128))) {
     expect(answer).toMatchObject({ kind: 'error', code: 'job_unreachable' });
   }
+});
+
+test('status tells of unknown outcomes for a day, of the newest by its id', () => {
+  const day = 24 * 3_600_000;
+  const unknown = { ...ended, reason: 'unknown', return_code: null } as const;
+  const records = [
+    jobRecord({ ...unknown, job: J1, finished_ms: 10 }),
+    jobRecord({ ...unknown, job: J2, finished_ms: 10 }),
+    jobRecord(ended),
+  ];
+  expect(unknownEnds(records, day)).toEqual([expect.stringContaining(`2 jobs submitted here`)]);
+  expect(unknownEnds(records, day)[0]).toContain(J2);
+  expect(unknownEnds(records, day + 10)).toEqual([]);
+  expect(unknownEnds([jobRecord(ended)], day)).toEqual([]);
 });

@@ -88,7 +88,9 @@ describe('reads of an output log', () => {
     expect(await tail.end).toEqual({ ok: true, from: end.next_offset, next_offset: text.length, ended: true });
     expect(tail.bytes().toString()).toBe(text.slice(end.next_offset));
     const inGap = read(rig.runner, job.job, { offset: end.next_offset - 5 });
-    expect(await inGap.end).toMatchObject({ ok: true, from: end.next_offset, ended: true });
+    const behind = { from: end.next_offset, next_offset: end.next_offset };
+    expect(await inGap.end).toEqual({ ok: true, ...behind, ended: false });
+    expect(inGap.bytes().byteLength).toBe(0);
   });
 
   it('of a foreground attempt lose nothing, however small the log and slow the reader', async () => {
