@@ -1,4 +1,4 @@
-import { readFileSync, rmSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { CLI, processesNamed, startProgram, TestMesh, TREE_GONE_MS_MAX, until, type Ran } from '../fixtures/nodes.ts';
@@ -252,10 +252,15 @@ describe("map's log", () => {
 
 describe('on a terminal', () => {
   /** util-linux's script(1) gives the CLI a pseudo-terminal of its own. */
-  const onTerminal = (args: readonly string[], input: string, env: Record<string, string> = {}): Promise<Ran> => {
+  const onTerminal = (
+    args: readonly string[],
+    input: string,
+    env: Record<string, string> = {},
+    after = '',
+  ): Promise<Ran> => {
     const words = [process.execPath, CLI, '--home', mesh.node('origin').home, ...args];
     const quoted = words.map((word) => `'${word.replaceAll("'", `'\\''`)}'`).join(' ');
-    return startProgram('script', ['-qec', `stty rows 33 cols 77; ${quoted}`, '/dev/null'], {
+    return startProgram('script', ['-qec', `stty rows 33 cols 77; ${quoted}${after}`, '/dev/null'], {
       cwd: folder,
       input,
       env: { TERM: 'xterm', ...env },
@@ -281,5 +286,13 @@ describe('on a terminal', () => {
       const both = await cli('origin', ['run', '--tty', other, '--', 'true']);
       expect(both.stderr.toString()).toMatch(new RegExp(`--tty and ${other} exclude each other`));
     }
+  });
+
+  it('--tty at a node without pseudo-terminals is refused, and the terminal is as it was', async () => {
+    const ran = await onTerminal(['run', '--tty', '--on', 'peer', '--', 'echo ran > made'], '', {}, '; stty -a');
+    const text = ran.stdout.toString();
+    expect(text).toMatch(/pseudo-terminals.*Nothing was run.*\[spawn_failed\]/is);
+    expect(text).toMatch(/[^-]isig.*[^-]icanon/s);
+    expect(existsSync(join(folder, 'made'))).toBe(false);
   });
 });
