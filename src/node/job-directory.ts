@@ -121,13 +121,13 @@ export class JobDirectory {
    * @throws MeshError as `find`, `job_finished` (it says how it ended), `job_unreachable`
    */
   async cancel(name: string, signal: AbortSignal): Promise<ApiResults['cancel']> {
-    const { record } = await this.locate(name, signal);
+    const { record, by } = await this.locate(name, signal);
     const { job } = record;
     if (record.state === 'finished') {
       throw new MeshError('job_finished', `job ${job} ${endOf(record)}; nothing was done`);
     }
-    const executor = record.executed_on_id;
-    const targets = [record.origin_id, ...(executor === null || executor === record.origin_id ? [] : [executor])];
+    // Who told of it can end it: its origin, under whatever id that was then, else the node that runs it.
+    const targets = new Set([by, record.origin_id, record.executed_on_id ?? by]);
     let failure: JobAnswer | null = null;
     for (const node of targets) {
       const answer = await this.ask(node, { kind: 'cancel', job }, ANSWER_MS_MAX, signal);
