@@ -52,8 +52,7 @@ export function jobFacts(record: JobRecord): JsonDocument {
 
 /** What could mislead about a job: first what is said here, then what its nodes said. */
 export function jobNotices(record: JobRecord, own: readonly string[] = []): string[] {
-  const late = record.late ? ['its outcome came after it had been called unknown'] : [];
-  return briefNotices([...own, ...late, ...record.notices]);
+  return briefNotices([...own, ...record.notices]);
 }
 
 /** One line of a list. */

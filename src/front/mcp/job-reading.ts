@@ -20,6 +20,12 @@ export interface ReadWish {
   readonly signal: AbortSignal;
 }
 
+/** Bytes from `from` up to `to` are not kept. */
+export interface Gap {
+  readonly from: number;
+  readonly to: number;
+}
+
 /** Bytes without a gap between them. */
 export interface Piece {
   /** Of the first byte; behind what was asked for where that was dropped. */
@@ -31,7 +37,7 @@ export interface Piece {
   /** The job's output has ended, and nothing follows `nextOffset`. */
   readonly isEnd: boolean;
   /** Bytes that were dropped to keep the log within its bound: before this piece, and behind it. */
-  readonly gaps: readonly { readonly from: number; readonly to: number }[];
+  readonly gaps: readonly Gap[];
   /** The attempt that it is output of. */
   readonly attempt: number;
   /** The job was run again: read on in that attempt's output, from offset 0. */
@@ -47,6 +53,8 @@ export async function readOutput(api: DaemonApi, wish: ReadWish): Promise<Readin
   const deadlineMs = performance.now() + wish.waitMs;
   const leftMs = (): number => Math.max(0, deadlineMs - performance.now());
   let reading = await readOnce(api, wish, null);
+  // What was asked for is dropped, and the read has ended there: what is behind comes with it.
+  if (reading.isAtGap) reading = await readOnce(api, { ...wish, offset: reading.offset }, null, reading.gaps);
   while (!reading.saysAnything && !wish.signal.aborted && leftMs() > 0) {
     reading = await readOnce(api, wish, leftMs());
     if (reading.saysAnything || leftMs() === 0) break;
@@ -57,8 +65,13 @@ export async function readOutput(api: DaemonApi, wish: ReadWish): Promise<Readin
 }
 
 /** @param followMs how long to wait for the first bytes; null: what there is now */
-async function readOnce(api: DaemonApi, wish: ReadWish, followMs: number | null): Promise<Reading> {
-  const reading = new Reading(wish.offset);
+async function readOnce(
+  api: DaemonApi,
+  wish: ReadWish,
+  followMs: number | null,
+  before: readonly Gap[] = [],
+): Promise<Reading> {
+  const reading = new Reading(wish.offset, before);
   const stop = new AbortController();
   const timers = new Set<NodeJS.Timeout>();
   const stopIn = (ms: number): void => void timers.add(setTimeout(() => stop.abort(), ms));
@@ -92,7 +105,7 @@ async function readOnce(api: DaemonApi, wish: ReadWish, followMs: number | null)
 /** What came so far: the bytes up to the first gap behind them. */
 export class Reading {
   runAgain: number | null = null;
-  readonly #gaps: { from: number; to: number }[] = [];
+  readonly #gaps: Gap[];
   readonly #chunks: Uint8Array[] = [];
   #offset: number;
   #takenBytes = 0;
@@ -102,8 +115,23 @@ export class Reading {
   #attempt = 1;
   #job = '';
 
-  constructor(offset: number) {
+  constructor(offset: number, before: readonly Gap[]) {
     this.#offset = offset;
+    this.#gaps = [...before];
+  }
+
+  /** Of the first byte. */
+  get offset(): number {
+    return this.#offset;
+  }
+
+  get gaps(): readonly Gap[] {
+    return this.#gaps;
+  }
+
+  /** True where nothing came but that there is a gap. */
+  get isAtGap(): boolean {
+    return this.isEmpty && this.#gaps.length > 0 && !this.#ended && this.runAgain === null;
   }
 
   get isEmpty(): boolean {

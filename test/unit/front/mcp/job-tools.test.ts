@@ -146,6 +146,22 @@ describe('job_output', () => {
     });
   });
 
+  it('goes on behind what was dropped, where a read ends there', async () => {
+    const daemon = daemonWith();
+    daemon.onLogs = async (request, io) => {
+      if (request.offset >= 6) return logOf(Buffer.from('0123456789'), { ended: true })(request, io);
+      io.onGap?.(request.offset, 6);
+      return { job: ID, attempt: 1, run_again: null, from: 6, next_offset: 6, ended: false };
+    };
+    expect((await jobOutput(of(daemon)).run({ job_id: ID, offset: 2 }, quiet())).document).toMatchObject({
+      offset: 6,
+      output: '6789',
+      next_offset: 10,
+      at_end: true,
+      notices: [expect.stringContaining('bytes 2 to 6')],
+    });
+  });
+
   it('begins anew where the command was run again', async () => {
     const daemon = daemonWith();
     daemon.onLogs = async (request, io) => {
