@@ -4,7 +4,7 @@ import type { Logger } from '../base/log.ts';
 import { MIB } from '../base/units.ts';
 import { AttemptBook, type KeepBounds } from '../core/jobs/attempt-book.ts';
 import type { Journal, OpenedJournal } from '../ports/journal.ts';
-import { attemptEntrySchema, type AttemptEntry } from '../wire/attempt-entry.ts';
+import { attemptEntrySchema, lackingEntrySchema, type AttemptEntry, type LackingEntry } from '../wire/attempt-entry.ts';
 
 /** Below this the journal is left as it is; above, it is rewritten once it has grown to GROWTH_MAX times its content. */
 const REWRITE_BYTES_MIN = MIB;
@@ -20,6 +20,7 @@ export class AttemptJournal {
   #journal: Journal | null;
   #rewriteAtBytes: number;
   #failing = false;
+  #lacking: LackingEntry | null = null;
 
   /** Never throws: without its journal a node runs jobs all the same, and says so. */
   static open(path: string, bounds: KeepBounds, log: Logger): AttemptJournal {
@@ -41,7 +42,9 @@ export class AttemptJournal {
     }
     for (const entry of opened?.entries ?? []) {
       const parsed = attemptEntrySchema.safeParse(entry);
+      const lacking = parsed.success ? null : lackingEntrySchema.safeParse(entry);
       if (parsed.success) this.book.apply(parsed.data);
+      else if (lacking?.success === true) this.#lacking = lacking.data;
       else {
         damaged += 1;
         log.error('the journal of attempts holds an entry of no known shape', { path });
@@ -53,14 +56,32 @@ export class AttemptJournal {
     if (damaged > 0) this.#rewrite();
   }
 
-  /** False where attempts may have run of which this journal knows nothing. */
-  get isWhole(): boolean {
-    return this.notice === null;
+  /**
+   * Is every attempt known here that this run of the runner was given? Call it once it is connected: damage is remembered
+   * for as long as that runner lives, since the journal is whole again when the next daemon reads it.
+   */
+  knowsAllOf(instance: string | null): boolean {
+    if (this.notice !== null && instance !== null) {
+      this.#lacking = { e: 'lacking', instance };
+      this.#append(this.#lacking);
+    }
+    if (this.#lacking !== null && this.#lacking.instance !== instance) this.#lacking = null;
+    return this.notice === null && this.#lacking === null;
   }
 
   /** In the book in any case. @returns true where it is in the file too: a crash of this process loses it no more */
   record(entry: AttemptEntry): boolean {
     this.book.apply(entry);
+    return this.#append(entry);
+  }
+
+  async close(): Promise<void> {
+    const journal = this.#journal;
+    this.#journal = null;
+    await journal?.close();
+  }
+
+  #append(entry: AttemptEntry | LackingEntry): boolean {
     if (this.#journal === null) return false;
     try {
       this.#journal.append(entry);
@@ -74,12 +95,6 @@ export class AttemptJournal {
     return true;
   }
 
-  async close(): Promise<void> {
-    const journal = this.#journal;
-    this.#journal = null;
-    await journal?.close();
-  }
-
   #rewrite(): void {
     const journal = this.#journal;
     if (journal === null) return;
@@ -90,7 +105,8 @@ export class AttemptJournal {
 
   async #rewriteAll(journal: Journal): Promise<void> {
     try {
-      await journal.rewrite(this.book.entries());
+      const lacking = this.#lacking === null ? [] : [this.#lacking];
+      await journal.rewrite([...lacking, ...this.book.entries()]);
       this.#rewriteAtBytes = Math.max(REWRITE_BYTES_MIN, journal.bytes * GROWTH_MAX);
     } catch (error) {
       this.#log.error('the journal of attempts cannot be rewritten', { error: messageOf(error) });

@@ -152,7 +152,7 @@ export class ExecutorService implements ExecutorJobs {
       kind: 'restored',
       attempts: restored.attempts,
       given: restored.given,
-      isWhole: attempts.isWhole && restored.isWhole,
+      isWhole: attempts.knowsAllOf(runner?.instance ?? null) && restored.isWhole,
     });
     if (runner !== null) this.#takeUp(runner);
     this.#dropDue();

@@ -38,6 +38,7 @@ export class JobBook {
   readonly #options: JobBookOptions;
   readonly #state = new JobBookState();
   readonly #damage: string | null;
+  readonly #lacksLines: boolean;
   #rewriteAtBytes: number;
   /** Why appended entries are missing from the journal, or null. */
   #failing: string | null = null;
@@ -70,6 +71,9 @@ export class JobBook {
       options.log.error('the journal of jobs is damaged', { line, offset, bytes, what });
     }
     const bad = damage.length + unread;
+    // A torn last line is no loss: nothing was done about it before it was whole.
+    const torn = damage.filter(({ offset }) => offset === opened?.journal.bytes).length;
+    this.#lacksLines = bad > torn;
     if (unread > 0) options.log.error('entries of the journal of jobs are not understood', { entries: unread });
     this.#damage =
       bad === 0
@@ -79,6 +83,14 @@ export class JobBook {
     this.#rewriteAtBytes = Math.max(REWRITE_BYTES_MIN, (this.#journal?.bytes ?? 0) * REWRITE_GROWTH);
     this.dropOld();
     if (bad > 0) this.#rewrite();
+  }
+
+  /**
+   * Of an unfinished job of an earlier daemon: lines of a damaged journal are missing, one of which may have said that it
+   * was started, and its submitter did not allow another run.
+   */
+  isUncertain({ reruns, spec }: OpenEntry): boolean {
+    return this.#lacksLines && reruns.length >= spec.retries;
   }
 
   /** For `status`. */

@@ -79,7 +79,12 @@ export interface KeptJob {
   /** Of stdin when its end had been handed over, in an earlier run of this daemon. */
   readonly stdinBytes: number | null;
   notices: readonly string[];
+  /** It is of a journal that was damaged, and not to be run twice: where it seems not to have run, that is not believed. */
+  uncertain: boolean;
 }
+
+export const JOURNAL_DAMAGED =
+  "this node's journal of jobs was damaged, so that it cannot know whether the command was started: it is not started again";
 
 export function placeEntryOf(place: AttemptPlace): PlaceEntry {
   const { node, name, lease, instance, cwd, route, tools } = place;

@@ -7,7 +7,14 @@ import type { JobMessage, JobMessageOf } from '../wire/jobs.ts';
 import { STREAM_WINDOW_BYTES } from '../wire/stream-mux.ts';
 import { nowMs } from './core-loop.ts';
 import { lateRecordOf, outcomeText, recordOf, withNotice } from './job-facts.ts';
-import { placeEntryOf, type ExecutorEnd, type KeptJob, type OriginServiceOptions, type Sent } from './kept-job.ts';
+import {
+  JOURNAL_DAMAGED,
+  placeEntryOf,
+  type ExecutorEnd,
+  type KeptJob,
+  type OriginServiceOptions,
+  type Sent,
+} from './kept-job.ts';
 import { OriginStreams, type ClientStreams } from './origin-streams.ts';
 import { runObjectOf } from './run-object.ts';
 
@@ -46,7 +53,10 @@ export class OriginEffects {
       case 'requeued': {
         const { job, attempt } = effect;
         this.#options.book.note({ e: 'requeued', job, attempt });
-        return this.#dropAttempt(job);
+        this.#dropAttempt(job);
+        const kept = this.#options.jobs.get(job);
+        if (kept?.uncertain === true) this.#endUncertain(kept);
+        return;
       }
       case 'rerun':
         return this.#rerun(effect);
@@ -149,6 +159,13 @@ export class OriginEffects {
     const isRefusal = result.kind === 'refused';
     kept.resolve(isRefusal ? { ...object, error: { code: result.code, message: result.message } } : object);
     this.#options.onGone(record, kept);
+  }
+
+  /** That attempt was not started; a later one may have been, and its line lost. */
+  #endUncertain(kept: KeptJob): void {
+    kept.lostBecause ??= JOURNAL_DAMAGED;
+    kept.cancelled = true;
+    this.#options.post({ kind: 'cancel', job: kept.job });
   }
 
   #start({ job, attempt, place }: EffectOf<'start'>): void {
@@ -269,7 +286,8 @@ export class OriginEffects {
     if (isNews && kept !== undefined) kept.notices = [...kept.notices, notice];
     else if (isNews && record !== undefined) {
       const at = { finishedMs: Date.now(), cancelAsked: loose.unwanted };
-      const isSuperseded = record.attempts > attempt;
+      // What ended otherwise meanwhile, by another attempt or by being cancelled while it waited for one, stays so.
+      const isSuperseded = record.attempts > attempt || record.reason !== 'unknown';
       const told = isSuperseded ? withNotice(record, notice) : lateRecordOf(record, place, ended, at);
       book.note({ e: 'late', record: told });
     }

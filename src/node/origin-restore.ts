@@ -6,6 +6,7 @@ import type { OpenEntry } from '../wire/origin-entry.ts';
 import { nowMs } from './core-loop.ts';
 import { liveRecordOf } from './job-facts.ts';
 import {
+  JOURNAL_DAMAGED,
   looseOf,
   NOT_PLACED,
   placeOf,
@@ -59,7 +60,9 @@ export class OriginRestore {
     for (const loose of book.loose) post({ kind: 'restore_loose', loose: looseOf(loose) });
     const open = [...book.open.values()];
     for (const entry of open) {
-      if (entry.spec.durable) this.resume(this.#keep(entry), waitingOf(entry));
+      // At once: the next daemon would find a whole journal.
+      if (entry.place === null && book.isUncertain(entry)) this.#end(waitingOf(entry), JOURNAL_DAMAGED);
+      else if (entry.spec.durable) this.resume(this.#keep(entry), waitingOf(entry));
       else this.#waiting.set(entry.job, waitingOf(entry));
     }
     if (open.length > 0) {
@@ -121,6 +124,7 @@ export class OriginRestore {
       kept.lostBecause ??= 'the daemon of this node started again before all of its stdin was there';
       kept.cancelled = true;
     }
+    kept.uncertain = this.#options.book.isUncertain(entry);
     if (entry.place === null && kept.cancelled) return finish(job, { kind: 'cancelled', ...NOT_PLACED });
     const prepared = await this.#prepare(kept, entry);
     if (jobs.get(job) !== kept) return;
@@ -190,6 +194,7 @@ export class OriginRestore {
       lostBecause: null,
       sent: null,
       toldDetached: spec.durable,
+      uncertain: false,
     };
     this.#options.jobs.set(entry.job, kept);
     return kept;

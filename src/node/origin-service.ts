@@ -300,9 +300,12 @@ export class OriginService implements OriginJobs {
     const result = new Promise<RunObject>((settle) => {
       resolve = settle;
     });
-    const fresh = { submitted: false, cancelled: false, lostBecause: null, sent: null, toldDetached: false };
+    const fresh = { submitted: false, cancelled: false, lostBecause: null, sent: null };
     const given = { job, spec, nested, submittedMs, onEvent, stdinBytes };
-    const kept: KeptJob = { ...given, ...fresh, streams: null, notices: [], resolve };
+    const kept: KeptJob = {
+      ...{ ...given, ...fresh, streams: null, notices: [], resolve },
+      ...{ toldDetached: false, uncertain: false },
+    };
     this.#jobs.set(job, kept);
     if (nested !== null) this.#noteNested(job, nested);
     return { kept, result };

@@ -49,4 +49,7 @@ export const attemptEntrySchema = z.discriminatedUnion('e', [
   /** Its output was removed, and it is forgotten but for this. */
   z.strictObject({ e: z.literal('dropped'), ...key, at_ms }),
 ]);
+/** Lines are missing here of what was given to that run of the runner: what is not in this journal may have run there. */
+export const lackingEntrySchema = z.strictObject({ e: z.literal('lacking'), instance: z.string().max(64) });
+export type LackingEntry = z.infer<typeof lackingEntrySchema>;
 export type AttemptEntry = z.infer<typeof attemptEntrySchema>;

@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest';
 import type { JobId } from '../../src/base/ids.ts';
 import type { PlacementRequest } from '../../src/core/scheduling/placement-request.ts';
 import { seededRandom } from '../../src/base/random.ts';
+import { JobWorld } from './job-world.ts';
 import { SchedulingSimulator } from './scheduling-simulator.ts';
 import { shareOfSeeds } from './seeds.ts';
 
@@ -29,18 +30,21 @@ function expectIdle(simulator: SchedulingSimulator, seed: number): void {
 }
 
 describe('three origins, 100 one-second jobs from each at once', () => {
-  test.each(shareOfSeeds(0.1))('they finish within 20 %% of each other, slots are kept (seed %i)', (seed) => {
-    const simulator = new SchedulingSimulator({ seed, nodes: Array.from({ length: 3 }, () => ({ slots: 4 })) });
-    simulator.run(100);
-    const jobs = [0, 1, 2].map((origin) => Array.from({ length: 100 }, () => simulator.submit(origin, 1000, HEAVY)));
-    simulator.run(600_000, () => simulator.unfinished === 0);
-    const ends = jobs.map((own) => lastMs(simulator, own) - 100);
-    const context = `seed ${seed}: ${ends.map(Math.round).join(', ')} ms`;
-    expect(Math.max(...ends), context).toBeLessThanOrEqual(Math.min(...ends) * 1.2);
-    expect(Math.max(...ends), `${context}: 300 s of work on 12 slots`).toBeLessThan(25_000 * 1.3);
-    simulator.run(simulator.nowMs + 30_000);
-    expectIdle(simulator, seed);
-  });
+  test.each(shareOfSeeds(0.1))(
+    'none finishes more than a fifth later than another, slots are kept (seed %i)',
+    (seed) => {
+      const simulator = new SchedulingSimulator({ seed, nodes: Array.from({ length: 3 }, () => ({ slots: 4 })) });
+      simulator.run(100);
+      const jobs = [0, 1, 2].map((origin) => Array.from({ length: 100 }, () => simulator.submit(origin, 1000, HEAVY)));
+      simulator.run(600_000, () => simulator.unfinished === 0);
+      const ends = jobs.map((own) => lastMs(simulator, own) - 100);
+      const context = `seed ${seed}: ${ends.map(Math.round).join(', ')} ms`;
+      expect(Math.max(...ends), context).toBeLessThanOrEqual(Math.min(...ends) * 1.2);
+      expect(Math.max(...ends), `${context}: 300 s of work on 12 slots`).toBeLessThan(25_000 * 1.3);
+      simulator.run(simulator.nowMs + 30_000);
+      expectIdle(simulator, seed);
+    },
+  );
 
   test.each(shareOfSeeds(0.1))('one origin dies midway: nothing leaks, the others finish (seed %i)', (seed) => {
     const simulator = new SchedulingSimulator({ seed, nodes: Array.from({ length: 3 }, () => ({ slots: 4 })) });
@@ -51,6 +55,62 @@ describe('three origins, 100 one-second jobs from each at once', () => {
     simulator.run(600_000, () => simulator.unfinished === 0);
     simulator.run(simulator.nowMs + 90_000);
     expectIdle(simulator, seed);
+  });
+});
+
+describe('three submitters at one origin, 100 one-second jobs from each at once', () => {
+  const SUBMITTERS = ['one', 'two', 'three'] as const;
+  const submitAll = (world: JobWorld): JobId[][] =>
+    SUBMITTERS.map((submitter) =>
+      Array.from({ length: 100 }, () => {
+        const job = world.submit(0, { durationMs: 1000, durable: false, retries: 0, cpus: null, submitter });
+        if (job === null) throw new Error('no daemon');
+        return job;
+      }),
+    );
+  const makeWorld = (seed: number): JobWorld => {
+    const world = new JobWorld({ seed, nodes: [0, 1, 2].map(() => ({ slots: 4, cores: 4 })) });
+    world.clock.run(5000);
+    return world;
+  };
+
+  test.each(shareOfSeeds(0.1))(
+    'none finishes more than a fifth later than another, slots are kept (seed %i)',
+    (seed) => {
+      const world = makeWorld(seed);
+      const jobs = submitAll(world);
+      const ends = jobs.map(() => 0);
+      world.clock.run(600_000, () => {
+        for (const [index, own] of jobs.entries()) {
+          if (ends[index] === 0 && own.every((job) => world.ledger.outcomes.has(job))) {
+            ends[index] = world.clock.nowMs - 5000;
+          }
+        }
+        return !ends.includes(0);
+      });
+      const context = `seed ${seed}: ${ends.map(Math.round).join(', ')} ms`;
+      expect(Math.max(...ends), context).toBeLessThanOrEqual(Math.min(...ends) * 1.2);
+      expect(Math.max(...ends), `${context}: 300 s of work on 12 slots`).toBeLessThan(25_000 * 1.3);
+      world.clock.run(world.clock.nowMs + 30_000);
+      expect([...world.ledger.violations, ...world.leaks()], context).toEqual([]);
+    },
+  );
+
+  test.each(shareOfSeeds(0.1))('one of them dies midway: nothing leaks, the others finish (seed %i)', (seed) => {
+    const world = makeWorld(seed);
+    const [, dying = [], ...others] = submitAll(world);
+    world.clock.run(15_000);
+    for (const job of dying) world.clientGoes(job);
+    world.clock.run(16_000);
+    const alive = new Set(world.ledger.alive.map(({ job }) => job));
+    world.clock.run(60_000);
+    expect(dying.filter((job) => world.ledger.executionsOf(job).some(({ endMs }) => endMs === null))).toEqual([]);
+    expect(alive.size, `seed ${seed}: its slots went to the others`).toBeGreaterThan(8);
+    for (const job of others.flat()) {
+      const told = { kind: 'ended', outcome: { kind: 'exited' } };
+      expect(world.ledger.outcomes.get(job), `seed ${seed}: ${job}`).toMatchObject(told);
+    }
+    expect([...world.ledger.violations, ...world.leaks()], `seed ${seed}`).toEqual([]);
   });
 });
 

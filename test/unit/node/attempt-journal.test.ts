@@ -50,7 +50,7 @@ describe('the journal of attempts', () => {
     const log = { ...silentLogger, error: (text: string) => void errors.push(text) };
     const next = AttemptJournal.open(path, BOUNDS, log);
     expect(next.book.find('').map(({ job }) => job)).toEqual([jobId(1), jobId(3)]);
-    expect(next.isWhole).toBe(false);
+    expect(next.knowsAllOf('runner')).toBe(false);
     expect(next.notice).toMatch(/executor\.journal was damaged: 1 line could not be read/);
     expect(errors).toEqual(['the journal of attempts is damaged']);
     await next.close();
