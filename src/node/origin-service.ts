@@ -302,10 +302,8 @@ export class OriginService implements OriginJobs {
     });
     const fresh = { submitted: false, cancelled: false, lostBecause: null, sent: null };
     const given = { job, spec, nested, submittedMs, onEvent, stdinBytes };
-    const kept: KeptJob = {
-      ...{ ...given, ...fresh, streams: null, notices: [], resolve },
-      ...{ toldDetached: false, uncertain: false },
-    };
+    const flags = { toldDetached: false, uncertain: false };
+    const kept: KeptJob = { ...given, ...fresh, ...flags, streams: null, notices: [], resolve };
     this.#jobs.set(job, kept);
     if (nested !== null) this.#noteNested(job, nested);
     return { kept, result };
