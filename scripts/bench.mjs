@@ -65,6 +65,14 @@ const specOf = (line, target, cwd) => ({
   target,
   timeout_ms: null,
   stdin: false,
+  merge: false,
+  terminal: null,
+  durable: false,
+  retries: 0,
+  idempotent: false,
+  priority: 0,
+  submitter: 'bench',
+  avoid: [],
 });
 
 const onPeer = { kind: 'node', node: PEER };
