@@ -107,8 +107,9 @@ export class JobBook {
     return this.#state.open;
   }
 
+  /** Not those of jobs under way in that very attempt: a power cut took the line that said that they had finished. */
   get loose(): readonly LooseEntry[] {
-    return this.#state.loose;
+    return this.#state.loose.filter(({ job, attempt }) => this.#state.open.get(job)?.attempt !== attempt);
   }
 
   /** In the order in which they finished. */
