@@ -317,7 +317,10 @@ function noticesOf(result: JobResult, context: RecordContext): string[] {
     notices.push(
       `${left} process${left === 1 ? '' : 'es'} that the command left running ${left === 1 ? 'was' : 'were'} ended`,
     );
-  if (truncated) notices.push(`${result.place.name} cut the output at its limit (exec.output_max_bytes)`);
+  if (truncated)
+    notices.push(
+      `${result.place.name} kept a part of the output only (its exec.output_max_bytes or jobs.output_max_bytes, or a full disk)`,
+    );
   else if (lostOutput(result, context)) notices.push('part of the output was lost');
   return notices;
 }

@@ -42,8 +42,8 @@ describe('a background job', () => {
     const odd = (): Promise<Ran> => cli('origin', ['logs', '--stream', 'stderr', id]);
     await until('all of it is there', async () => (await odd()).stdout.toString() === 'odd\n');
     for (const node of NODES) {
-      const report = JSON.parse(await must(node, ['jobs', '--json'])) as { jobs: { job: string; state: string }[] };
-      expect(report.jobs.find(({ job }) => job === id)).toMatchObject({
+      const report = JSON.parse(await must(node, ['jobs', '--json'])) as { jobs: { job_id: string; state: string }[] };
+      expect(report.jobs.find(({ job_id }) => job_id === id)).toMatchObject({
         state: 'running',
         background: true,
         origin: 'origin',

@@ -15,7 +15,7 @@ export async function jobsCommand(connect: Connect, all: boolean, json: boolean)
   const api = await connect();
   try {
     const report = await api.call('jobs', { all });
-    if (json) printJson(report);
+    if (json) printJson({ ...report, jobs: report.jobs.map(({ job, ...facts }) => ({ job_id: job, ...facts })) });
     else printLine(jobsView(report, Date.now(), process.stdout.isTTY ? process.stdout.columns : null, colourWanted()));
     return 0;
   } finally {
