@@ -1,5 +1,6 @@
 import type { Logger } from '../base/log.ts';
 import type { LogStream } from '../wire/job-query.ts';
+import type { RunnerRun } from '../wire/runner.ts';
 import { STREAM_CREDIT_BYTES_MAX } from '../wire/stream-mux.ts';
 import { LogReader, type ReaderEnd, type ReaderTarget, startReader } from './log-reader.ts';
 import type { Offsets } from './log-segment.ts';
@@ -7,10 +8,12 @@ import { offsetIn, OutputLog, type OutputStream } from './output-log.ts';
 
 /** How far a foreground command may be ahead of its reader: then its pipe is not read until half of that is taken. */
 export const AHEAD_BYTES_MAX = 1024 * 1024;
-/** The same where the link of the reader is lost, and it may come back. */
-export const PARKED_AHEAD_BYTES_MAX = 32 * 1024 * 1024;
+/** The same where the link of the reader is lost, and it may come back; and on a terminal, which is better not paused. */
+export const FAR_AHEAD_BYTES_MAX = 32 * 1024 * 1024;
 /** What was sent may be under way on two sockets, and lost with them: as much is kept for a reader that comes back. */
 const KEPT_BEHIND_BYTES = 2 * STREAM_CREDIT_BYTES_MAX;
+
+type OutputOrder = Pick<RunnerRun, 'log_bytes_max' | 'durable' | 'terminal'>;
 
 /** Who must not miss a byte. Its place stays when it is lost, until another takes it. */
 interface Holder {
@@ -33,14 +36,16 @@ export class AttemptOutput {
   readonly log: OutputLog;
   readonly #holders = new Map<LogStream, Holder>();
   readonly #handlers: OutputHandlers;
+  readonly #aheadBytesMax: number;
   #durable: boolean;
   /** Since when holders were let go, bytes may be lost to readers. */
   #lost = false;
 
-  constructor(folder: string, bytesMax: number, durable: boolean, handlers: OutputHandlers, log: Logger) {
-    this.#durable = durable;
+  constructor(folder: string, order: OutputOrder, handlers: OutputHandlers, log: Logger) {
+    this.#durable = order.durable;
+    this.#aheadBytesMax = order.terminal === null ? AHEAD_BYTES_MAX : FAR_AHEAD_BYTES_MAX;
     this.#handlers = handlers;
-    this.log = new OutputLog(folder, bytesMax, (end) => this.#mayDrop(end), log);
+    this.log = new OutputLog(folder, order.log_bytes_max, (end) => this.#mayDrop(end), log);
   }
 
   get isDurable(): boolean {
@@ -136,7 +141,7 @@ export class AttemptOutput {
     let ahead = 0;
     for (const [held, { offset, reader }] of this.#holders) {
       if (held !== stream && held !== 'merged') continue;
-      const bytesMax = reader === null ? PARKED_AHEAD_BYTES_MAX : AHEAD_BYTES_MAX;
+      const bytesMax = reader === null ? FAR_AHEAD_BYTES_MAX : this.#aheadBytesMax;
       ahead = Math.max(ahead, (offsetIn(this.log.ends, held) - offset) / bytesMax);
     }
     return ahead;

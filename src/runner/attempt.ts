@@ -1,9 +1,8 @@
-import type { ChildProcess } from 'node:child_process';
 import { messageOf } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import { DURATION_MS_MAX } from '../base/units.ts';
 import { closeQuietly, type PipePool } from '../adapters/process/pipe-pool.ts';
-import { pipesNeeded, type Spawned, spawnCommand } from '../adapters/process/spawn.ts';
+import { type Exit, pipesNeeded, type Spawned, spawnCommand } from '../adapters/process/spawn.ts';
 import {
   LEFTOVER_GRACE_MS,
   LEFTOVER_SETTLE_MS,
@@ -11,7 +10,9 @@ import {
   TERM_GRACE_MS,
   TreeHunt,
 } from '../adapters/process/tree.ts';
+import { spawnTerminal } from '../adapters/process/terminal.ts';
 import type { LogStream } from '../wire/job-query.ts';
+import type { TerminalSize } from '../wire/job-spec.ts';
 import type { RunnerEnded, RunnerRead, RunnerRun } from '../wire/runner.ts';
 import type { StreamMux } from '../wire/stream-mux.ts';
 import { AttemptOutput } from './attempt-output.ts';
@@ -30,11 +31,6 @@ export interface AttemptHost {
   /** Of this attempt's output log. */
   readonly folder: string;
   readonly onStarted: (pid: number) => void;
-}
-
-interface Exit {
-  readonly code: number | null;
-  readonly signal: NodeJS.Signals | null;
 }
 
 type Outcome = RunnerEnded['outcome'];
@@ -60,6 +56,8 @@ export class Attempt {
   #cause: 'exited' | 'timeout' | 'cancelled' | null = null;
   #leader: { readonly pid: number; readonly hunt: TreeHunt } | null = null;
   #ending: Promise<unknown> | null = null;
+  #resize: ((size: TerminalSize) => void) | null = null;
+  #size: TerminalSize | null = null;
 
   constructor(order: RunnerRun, mux: StreamMux, host: AttemptHost) {
     this.#order = order;
@@ -70,8 +68,8 @@ export class Attempt {
       onRoom: () => this.#pumps.forEach((pump) => pump.onRoom()),
       onReaderGone: (stream: LogStream) => this.#onReaderGone(stream),
     };
-    this.output = new AttemptOutput(host.folder, order.log_bytes_max, order.durable, handlers, log);
-    const streams = order.merge ? (['stdout'] as const) : (['stdout', 'stderr'] as const);
+    this.output = new AttemptOutput(host.folder, order, handlers, log);
+    const streams = order.merge || order.terminal !== null ? (['stdout'] as const) : (['stdout', 'stderr'] as const);
     this.#pumps = streams.map((stream) => new OutputPump(stream, this.output, bytesMax, log));
     const live = { offset: 0, follow: true, holds: true } as const;
     for (const stream of ['stdout', 'stderr'] as const) {
@@ -118,6 +116,11 @@ export class Attempt {
     this.output.read({ mux, streamId: order.stream_id, windowBytes: order.window_bytes }, order, onEnd);
   }
 
+  resize(size: TerminalSize): void {
+    this.#size = size;
+    this.#resize?.(size);
+  }
+
   /** The link of its reader is lost. */
   park(): void {
     this.output.park();
@@ -151,9 +154,8 @@ export class Attempt {
 
   /** @returns null where the attempt was cancelled before there was a process */
   async #spawn(): Promise<Spawned | null> {
-    if (this.#order.terminal !== null) {
-      return { kind: 'failed', message: 'this node has no pseudo-terminals in this release. Nothing was run.' };
-    }
+    const { terminal } = this.#order;
+    if (terminal !== null) return spawnTerminal(this.#order, this.#size ?? terminal, this.#host.log);
     const { pool, log } = this.#host;
     const request = { ...this.#order, stdin: this.#stdin !== null };
     const count = pipesNeeded(request);
@@ -172,9 +174,9 @@ export class Attempt {
   async #attend(spawned: Extract<Spawned, { kind: 'spawned' }>): Promise<AttemptResult> {
     const { job, attempt, timeout_ms: timeoutMs } = this.#order;
     const startMs = performance.now();
-    const { child } = spawned;
-    const exited = exitOf(child, this.#host.log);
-    const pid = child.pid ?? 0;
+    const { pid, exited, resize } = spawned;
+    this.#resize = resize;
+    if (this.#size !== null) resize?.(this.#size);
     const hunt = new TreeHunt({ job, attempt, leaderPid: pid }, this.#host.log);
     this.#leader = { pid, hunt };
     const timer =
@@ -218,11 +220,6 @@ export class Attempt {
     if (outcome.kind === 'cancelled') setTimeout(() => this.output.abandon(), CANCELLED_DRAIN_MS).unref();
     return result;
   }
-}
-
-function exitOf(child: ChildProcess, log: Logger): Promise<Exit> {
-  child.on('error', (error) => log.warn('a child reports an error', { pid: child.pid, error: messageOf(error) }));
-  return new Promise((resolve) => child.once('exit', (code, signal) => resolve({ code, signal })));
 }
 
 /** @returns how many processes the command had left running */

@@ -3,6 +3,7 @@ import { messageOf } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import type { PipePool } from '../adapters/process/pipe-pool.ts';
 import { type AttemptKey, killTrees } from '../adapters/process/tree.ts';
+import type { TerminalSize } from '../wire/job-spec.ts';
 import type { FromRunner, RunnerRead, RunnerReadEnd, RunnerRun } from '../wire/runner.ts';
 import { STREAMS_MAX, type StreamMux } from '../wire/stream-mux.ts';
 import { Attempt, type AttemptResult } from './attempt.ts';
@@ -116,6 +117,10 @@ export class Attempts {
 
   detach(key: AttemptKey): void {
     this.#of(key)?.output.detach();
+  }
+
+  resize(key: AttemptKey, size: TerminalSize): void {
+    this.#of(key)?.resize(size);
   }
 
   /** @returns the bytes that had arrived, or null where stdin is closed */

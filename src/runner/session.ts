@@ -88,6 +88,7 @@ export class Session {
         return null;
       }
       case 'runner.resize':
+        attempts.resize(order, order.size);
         return null;
       case 'runner.acknowledge':
         attempts.acknowledge(order);

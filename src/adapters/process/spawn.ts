@@ -4,7 +4,7 @@ import { type Readable, type Writable } from 'node:stream';
 import { Socket } from 'node:net';
 import { messageOf, systemCodeOf } from '../../base/errors.ts';
 import type { Logger } from '../../base/log.ts';
-import type { Command } from '../../wire/job-spec.ts';
+import type { Command, TerminalSize } from '../../wire/job-spec.ts';
 import { findExecutable } from './executable.ts';
 import { closeQuietly, type Pipe } from './pipe-pool.ts';
 import { type AttemptKey, cookieOf } from './tree.ts';
@@ -26,26 +26,35 @@ export interface SpawnRequest extends AttemptKey {
   readonly user: SpawnUser | null;
 }
 
+export interface Exit {
+  readonly code: number | null;
+  readonly signal: string | null;
+}
+
 export type Spawned =
   | {
       readonly kind: 'spawned';
-      readonly child: ChildProcess;
+      /** Of the leader of its session and group. */
+      readonly pid: number;
+      readonly exited: Promise<Exit>;
       readonly stdin: Writable | null;
       readonly stdout: Readable;
       /** Null where it is stdout's. */
       readonly stderr: Readable | null;
+      /** Of its terminal; null where it has pipes. */
+      readonly resize: ((size: TerminalSize) => void) | null;
     }
   /** What a shell says of a command that it cannot execute: 126 or 127, with the line for stderr. */
   | { readonly kind: 'not_executable'; readonly code: 126 | 127; readonly message: string }
   | { readonly kind: 'failed'; readonly message: string };
 
-interface Program {
+export interface Program {
   readonly file: string;
   readonly argv0: string;
   readonly args: readonly string[];
 }
 
-const failed = (message: string): Spawned => ({ kind: 'failed', message });
+export const failed = (message: string): Extract<Spawned, { kind: 'failed' }> => ({ kind: 'failed', message });
 
 /**
  * Starts a command as the leader of its own session and process group, so that signals reach it as a whole.
@@ -61,15 +70,20 @@ export async function spawnCommand(
 ): Promise<Spawned> {
   const ends = new StdioEnds(request, pipes, log);
   try {
-    const trouble = cwdTrouble(request.cwd);
-    if (trouble !== null) return failed(trouble);
-    const program = resolveProgram(request);
-    if ('kind' in program) return program;
-    const identity = asUser(pipes === null && request.merge ? mergedByShell(program) : program, request);
+    const identity = prepareProgram(request, { mergeByShell: pipes === null && request.merge, idsBySetpriv: false });
     if ('kind' in identity) return identity;
-    const child = spawnWithUmask(request, identity, ends.childStdio());
+    const child = withUmask(request.umask, () =>
+      spawn(identity.file, identity.args, {
+        argv0: identity.argv0,
+        cwd: request.cwd,
+        env: identity.env,
+        detached: true,
+        stdio: ends.childStdio(),
+        ...identity.ids,
+      }),
+    );
     if (child.pid === undefined) return startFailure(await spawnError(child), request);
-    return ends.spawned(child);
+    return ends.spawned(child, child.pid);
   } catch (error) {
     return startFailure(error, request);
   } finally {
@@ -88,26 +102,35 @@ const mergedByShell = (program: Program): Program => ({
   args: ['-c', 'exec "$@" 2>&1', 'sh', program.file, ...program.args],
 });
 
-function spawnWithUmask(request: SpawnRequest, program: Program & UserIds, stdio: StdioOptions): ChildProcess {
-  // Node's spawn takes no umask, and the child copies ours: set for the fork alone, which is synchronous.
-  const own = process.umask(request.umask);
+/** Neither Node's spawn nor a terminal's takes a umask, and the child copies ours: set for the fork alone, which is synchronous. */
+export function withUmask<T>(umask: number, fork: () => T): T {
+  const own = process.umask(umask);
   try {
-    return spawn(program.file, program.args, {
-      argv0: program.argv0,
-      cwd: request.cwd,
-      env: { ...program.env, ...cookieOf(request) },
-      detached: true,
-      stdio,
-      ...program.ids,
-    });
+    return fork();
   } finally {
     process.umask(own);
   }
 }
 
+/** What to execute, as whom and with which environment, the cookie included; or why nothing can be. */
+export function prepareProgram(
+  request: Execution,
+  how: { readonly mergeByShell: boolean; readonly idsBySetpriv: boolean },
+): (Program & UserIds) | Spawned {
+  const trouble = cwdTrouble(request.cwd);
+  if (trouble !== null) return failed(trouble);
+  const program = resolveProgram(request);
+  if ('kind' in program) return program;
+  const identity = asUser(how.mergeByShell ? mergedByShell(program) : program, request, how.idsBySetpriv);
+  if ('kind' in identity) return identity;
+  return { ...identity, env: { ...identity.env, ...cookieOf(request) } };
+}
+
 const spawnError = (child: ChildProcess): Promise<unknown> => new Promise((resolve) => child.once('error', resolve));
 
-function resolveProgram(request: SpawnRequest): Program | Spawned {
+type Execution = Omit<SpawnRequest, 'merge' | 'stdin'>;
+
+function resolveProgram(request: Execution): Program | Spawned {
   const { command, cwd } = request;
   const searchPath = request.env['PATH'];
   if (command.kind === 'argv') {
@@ -125,7 +148,7 @@ function resolveProgram(request: SpawnRequest): Program | Spawned {
   return failed('there is no bash and no sh here. Nothing was run.');
 }
 
-interface UserIds {
+export interface UserIds {
   readonly ids: { readonly uid: number; readonly gid: number } | null;
   readonly env: SpawnRequest['env'];
 }
@@ -142,7 +165,7 @@ const LOADER_VARIABLE =
  * can only be set by setpriv(1), which then becomes the command. While it is root still, its environment holds no
  * LOADER_VARIABLE: env(1) puts those back when the user is the job's.
  */
-function asUser(program: Program, request: SpawnRequest): (Program & UserIds) | Spawned {
+function asUser(program: Program, request: Execution, idsBySetpriv: boolean): (Program & UserIds) | Spawned {
   const { user, env } = request;
   const ownUid = process.geteuid?.() ?? 0;
   if (user === null || (user.uid === ownUid && ownUid !== 0)) return { ...program, env, ids: null };
@@ -150,10 +173,12 @@ function asUser(program: Program, request: SpawnRequest): (Program & UserIds) | 
     return failed(`this daemon is not root, so it cannot run commands as user ${user.uid}. Nothing was run.`);
   }
   const groups = [...new Set(user.groups)].filter((group) => group !== user.gid);
-  if (groups.length === 0) return { ...program, env, ids: { uid: user.uid, gid: user.gid } };
+  if (groups.length === 0 && !idsBySetpriv) return { ...program, env, ids: { uid: user.uid, gid: user.gid } };
   const setpriv = findExecutable('setpriv', process.env['PATH'], '/');
   if (setpriv.kind !== 'found') {
-    return failed(`user ${user.uid} has supplementary groups, and setpriv (util-linux), which sets them, is not here.`);
+    return failed(
+      `setpriv (util-linux), which sets the supplementary groups of user ${user.uid}, is not here. Nothing was run.`,
+    );
   }
   // setpriv looks in PATH too: the bare name, where that is how it was found, keeps argv[0] what it should be.
   const name = program.argv0.includes('/') ? program.file : program.argv0;
@@ -161,7 +186,8 @@ function asUser(program: Program, request: SpawnRequest): (Program & UserIds) | 
   if (withheld === null) {
     return failed(`"${name}" cannot be run with loader variables such as LD_PRELOAD as another user. Nothing was run.`);
   }
-  const ids = ['--reuid', String(user.uid), '--regid', String(user.gid), '--groups', groups.join(',')];
+  const held = groups.length === 0 ? ['--clear-groups'] : ['--groups', groups.join(',')];
+  const ids = ['--reuid', String(user.uid), '--regid', String(user.gid), ...held];
   return {
     file: setpriv.file,
     argv0: 'setpriv',
@@ -178,6 +204,11 @@ function withheldVariables(env: SpawnRequest['env'], name: string): readonly str
   const setter = findExecutable('env', process.env['PATH'], '/');
   if (setter.kind !== 'found' || name.includes('=')) return null;
   return [setter.file, '--', ...settings.map(([variable, value]) => `${variable}=${value}`)];
+}
+
+function exitOf(child: ChildProcess, log: Logger): Promise<Exit> {
+  child.on('error', (error) => log.warn('a child reports an error', { pid: child.pid, error: messageOf(error) }));
+  return new Promise((resolve) => child.once('exit', (code, signal) => resolve({ code, signal })));
 }
 
 /** The file descriptors of one command, until they belong to the child or to a stream. */
@@ -216,20 +247,24 @@ class StdioEnds {
     return [stdin?.readFd ?? 'ignore', stdout.writeFd, (stderr ?? stdout).writeFd];
   }
 
-  spawned(child: ChildProcess): Spawned {
+  spawned(child: ChildProcess, pid: number): Spawned {
+    const exited = exitOf(child, this.#log);
     this.#ours.length = 0;
     if (this.#pipes === null) {
       if (child.stdout === null) throw new Error('a child without output');
-      return { kind: 'spawned', child, stdin: child.stdin, stdout: child.stdout, stderr: child.stderr };
+      const { stdin, stdout, stderr } = child;
+      return { kind: 'spawned', pid, exited, stdin, stdout, stderr, resize: null };
     }
     const { stdout, stderr, stdin } = this.#pipes;
     const reading = ({ readFd }: Pipe): Socket => new Socket({ fd: readFd, readable: true, writable: false });
     return {
       kind: 'spawned',
-      child,
+      pid,
+      exited,
       stdin: stdin === null ? null : new Socket({ fd: stdin.writeFd, readable: false, writable: true }),
       stdout: reading(stdout),
       stderr: stderr === null ? null : reading(stderr),
+      resize: null,
     };
   }
 

@@ -1,6 +1,6 @@
 import { execFileSync, spawn } from 'node:child_process';
 import { createHash, randomBytes, type Hash } from 'node:crypto';
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -70,8 +70,9 @@ function bundle(source: string): string {
   if (known !== undefined) return known;
   const folder = mkdtempSync(path.join(tmpdir(), 'mw-bundle-'));
   const outfile = path.join(folder, 'program.mjs');
-  // zod is bundled too: the temporary folder has no node_modules.
-  buildSync({ entryPoints: [source], outfile, bundle: true, format: 'esm', platform: 'node', logLevel: 'error' });
+  const options = { bundle: true, format: 'esm', platform: 'node', logLevel: 'error' } as const;
+  buildSync({ ...options, entryPoints: [source], outfile, external: ['@lydell/node-pty'] });
+  symlinkSync(path.resolve('node_modules'), path.join(folder, 'node_modules'));
   bundles.set(source, outfile);
   process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
   return outfile;
