@@ -1,4 +1,4 @@
-import { existsSync, readFileSync, rmSync } from 'node:fs';
+import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { CLI, processesNamed, startProgram, TestMesh, TREE_GONE_MS_MAX, until, type Ran } from '../fixtures/nodes.ts';
@@ -288,11 +288,12 @@ describe('on a terminal', () => {
     }
   });
 
-  it('--tty at a node without pseudo-terminals is refused, and the terminal is as it was', async () => {
-    const ran = await onTerminal(['run', '--tty', '--on', 'peer', '--', 'echo ran > made'], '', {}, '; stty -a');
+  it('--tty gives the command a terminal of this size, and this one is as it was afterwards', async () => {
+    const command = 'test -t 0 && test -t 1 && test -t 2 && stty size; echo $TERM; exit 5';
+    const ran = await onTerminal(['run', '--tty', '--on', 'peer', '--', command], '', {}, '; echo "code $?"; stty -a');
     const text = ran.stdout.toString();
-    expect(text).toMatch(/pseudo-terminals.*Nothing was run.*\[spawn_failed\]/is);
+    expect(text).toMatch(/33 77\r+\nxterm\r+\n/);
+    expect(text).toMatch(/code 5\r\n/);
     expect(text).toMatch(/[^-]isig.*[^-]icanon/s);
-    expect(existsSync(join(folder, 'made'))).toBe(false);
   });
 });
