@@ -330,12 +330,17 @@ describe('jobs', () => {
       for (let i = 0; i < count; i++) link.send(reserve(newJob(), line(`touch ${marker('flood')}`)));
       await link.settled(100_000);
     };
-    await flood(FLOOD / 4);
+    // The first flood fills what V8 keeps for the next; how full that is differs by ± 12 MiB, what leaks does not go back.
+    await flood(FLOOD);
     const before = await restingBytes(target.pid);
     const linesBefore = target.log.split('\n').length;
-    await flood(FLOOD);
-    expect(link.closed).toBe(null);
-    expect((await restingBytes(target.pid)) - before).toBeLessThan(GROWTH_BYTES_MAX);
+    let after = Number.POSITIVE_INFINITY;
+    for (let again = 0; again < 3 && after - before >= GROWTH_BYTES_MAX; again++) {
+      await flood(FLOOD);
+      expect(link.closed).toBe(null);
+      after = Math.min(after, await restingBytes(target.pid));
+    }
+    expect(after - before).toBeLessThan(GROWTH_BYTES_MAX);
     expect(target.log.split('\n').length - linesBefore).toBeLessThan(LOG_LINES_MAX);
     link.end();
     await until('its slots are free again', 12_000, async () => (await friend.run('true', { on: 'target' })).success);
