@@ -15,6 +15,8 @@ const PATH_CHARS_MAX = 5000;
 const ERROR_CHARS_MAX = 8000;
 const TOOLS_MAX = 32;
 const FITTING_TRIES_MAX = 4;
+/** What may stay unused of the room of two outputs, since an escape is not cut: so much does one more try win or lose. */
+const UNUSED_CHARS_MAX = 32;
 const CUT_MARK = '\n[... cut here, see notices ...]\n';
 
 const STREAMS = ['stdout', 'stderr'] as const;
@@ -61,7 +63,7 @@ export function runDocument(
     const excess = jsonChars(document) - charsMax;
     if (excess <= 0) return document;
     // The notices of what was cut take room, too. The last try shows no output at all.
-    room = tries < FITTING_TRIES_MAX ? room - excess : 0;
+    room = tries < FITTING_TRIES_MAX ? room - excess - UNUSED_CHARS_MAX : 0;
     if (tries > FITTING_TRIES_MAX) return document;
   }
 }

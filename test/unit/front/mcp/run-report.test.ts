@@ -44,6 +44,17 @@ describe('the run object of a tool', () => {
     expect(document['notices']).toHaveLength(2);
   });
 
+  it('keeps both ends of output that is long as JSON, whatever number of characters is left over by escapes', () => {
+    for (let spare = 0; spare < 24; spare++) {
+      for (const unit of ['"', '\u001b', '\u009b"x\\', '\ufffd\u0007', 'x\u2028']) {
+        const long = unit.repeat(Math.floor(70_000 / unit.length));
+        const document = runDocument(outcomeOf({ route: 'r'.repeat(spare) }, { stdout: long, stderr: `y${long}` }));
+        expect(JSON.stringify(document).length).toBeLessThanOrEqual(RESULT_CHARS_MAX);
+        expect(JSON.stringify(document).length).toBeGreaterThan(RESULT_CHARS_MAX - 1000);
+      }
+    }
+  });
+
   it('is bounded whatever the output and whatever other nodes say', () => {
     const text = fc.string({ unit: 'binary', maxLength: 3000 });
     const long = fc.tuple(text, fc.integer({ min: 1, max: 60 })).map(([part, times]) => part.repeat(times));
