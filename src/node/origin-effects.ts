@@ -16,7 +16,7 @@ import {
   type Sent,
 } from './kept-job.ts';
 import { OriginStreams, type ClientStreams } from './origin-streams.ts';
-import { runObjectOf } from './run-object.ts';
+import { runObjectOf } from './api-run-object.ts';
 
 type EffectOf<K extends OriginEffect['kind']> = Extract<OriginEffect, { kind: K }>;
 

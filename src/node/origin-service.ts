@@ -21,7 +21,7 @@ import {
 import { OriginEffects } from './origin-effects.ts';
 import { OriginRestore } from './origin-restore.ts';
 import { OriginStreams, type ClientStreams, type OutputBytes } from './origin-streams.ts';
-import { runObjectOf } from './run-object.ts';
+import { runObjectOf } from './api-run-object.ts';
 
 /** What `wait` may hold at once; beyond it the answer is the job as it is. */
 const WAITERS_MAX = 4096;

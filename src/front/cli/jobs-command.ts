@@ -1,11 +1,12 @@
 import { MeshError } from '../../base/errors.ts';
 import { escapeControls } from '../../base/escape.ts';
 import type { ApiClient } from '../../node/api-client.ts';
+import { runObjectOf } from '../../node/api-run-object.ts';
 import type { JobRecord, RunObject } from '../../node/api-types.ts';
 import { exitCodeOf } from './exit-code.ts';
 import { jobsView } from './jobs-view.ts';
 import { colourWanted, JsonOutput, printError, printJson, printLine, withOutput } from './output.ts';
-import { runObjectOf, standingOf } from './record-view.ts';
+import { standingOf } from './record-view.ts';
 import { reportEnd } from './run-report.ts';
 
 type Connect = () => Promise<ApiClient>;

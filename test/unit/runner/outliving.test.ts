@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
 import type { KeptAttempt, RunHandlers, RunResult } from '../../../src/ports/runner.ts';
@@ -16,6 +16,9 @@ const kept = (runner: RunnerProcess): KeptAttempt => {
   if (one === undefined || more.length > 0) throw new Error(`${runner.kept.length} attempts were kept`);
   return one;
 };
+
+const isLogged = (home: string, job: string): boolean =>
+  existsSync(path.join(home, 'jobs', `${job}.1`)) && readdirSync(path.join(home, 'jobs', `${job}.1`)).length > 0;
 
 describe('a runner that outlives its daemon', () => {
   it('goes on, and the next daemon takes over what runs', async () => {
@@ -91,6 +94,7 @@ describe('a runner that outlives its daemon', () => {
   it('killed together with its daemon: the next one ends what they left and says that the outcome is unknown', async () => {
     const daemon = await makeDaemon('echo out; setsid sleep 98765 & wait');
     await until('the tree stands', () => alive(daemon.job).length >= 2);
+    await until('its output is in the log', () => isLogged(daemon.home, daemon.job));
     process.kill(daemon.runnerPid, 'SIGSTOP');
     await daemon.kill();
     process.kill(daemon.runnerPid, 'SIGKILL');

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { idCharsOf, jobsView } from '../../../../src/front/cli/jobs-view.ts';
-import { runObjectOf, standingOf } from '../../../../src/front/cli/record-view.ts';
+import { standingOf } from '../../../../src/front/cli/record-view.ts';
+import { runObjectOf } from '../../../../src/node/api-run-object.ts';
 import { summaryOf } from '../../../../src/front/cli/run-summary.ts';
 import type { JobRecord } from '../../../../src/node/api-types.ts';
 import { runObject } from '../../../fixtures/fake-batch-api.ts';

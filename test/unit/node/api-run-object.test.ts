@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import type { JobId, LeaseId, NodeId } from '../../../src/base/ids.ts';
 import type { AttemptPlace, JobResult } from '../../../src/core/scheduling/origin-job.ts';
 import { lateRecordOf, liveRecordOf, type RecordContext, recordOf } from '../../../src/node/job-facts.ts';
-import { runObjectOf } from '../../../src/node/run-object.ts';
+import { runObjectOf } from '../../../src/node/api-run-object.ts';
 import { jobRecordSchema } from '../../../src/wire/job-record.ts';
 import type { Ended, Outcome } from '../../../src/wire/jobs.ts';
 
