@@ -146,7 +146,7 @@ test.each<[string, Partial<Ended>, Partial<RecordContext>, readonly RegExp[], bo
   ['nothing', {}, {}, [], false],
   ['one that was left', { left_running: 1 }, {}, [/^1 process that .* was ended$/], false],
   ['several that were left', { left_running: 2 }, {}, [/^2 processes that .* were ended$/], false],
-  ['cut output', { truncated: true, stdout_bytes: 99 }, {}, [/cut the output at its limit/], true],
+  ['cut output', { truncated: true, stdout_bytes: 99 }, {}, [/kept a part of the output only/], true],
   ['lost output', {}, { received: { stdout: 6, stderr: 0 } }, [/output was lost/], true],
   ['what was said before', {}, { notices: ['before'] }, [/^before$/], false],
 ])('notices tell of %s', (_what, changes, context, notices, truncated) => {
