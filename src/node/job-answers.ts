@@ -1,13 +1,20 @@
 import { messageOf } from '../base/errors.ts';
-import type { NodeId } from '../base/ids.ts';
+import { isJobId, type NodeId } from '../base/ids.ts';
 import type { Logger } from '../base/log.ts';
+import { TokenBucket } from '../base/token-bucket.ts';
 import type { JobAnswer, JobQuestion, QueryMessage } from '../wire/job-query.ts';
 import type { StreamMux } from '../wire/stream-mux.ts';
+import { nowMs } from './core-loop.ts';
 import { OutputSink } from './output-sink.ts';
 import { errorAnswer, type OwnJobs, type ReadQuestion } from './own-jobs.ts';
 
 /** Questions of one member that are not answered yet, `wait` and followed reads included. */
 const OPEN_PER_PEER_MAX = 128;
+/** Of them, reads: each may hold a window here for a member that does not read. */
+const READS_PER_PEER_MAX = 32;
+/** Lists cost a look at every job that is kept. */
+const LISTS_PER_S = 10;
+const LISTS_BURST = 40;
 
 export interface JobAnswersOptions {
   readonly log: Logger;
@@ -24,6 +31,9 @@ type Ask = Extract<QueryMessage, { t: 'query.ask' }>;
 export class JobAnswers {
   readonly #options: JobAnswersOptions;
   readonly #open = new Map<NodeId, Map<number, AbortController>>();
+  readonly #reads = new Map<NodeId, number>();
+  /** Outlive links: a new one is no new allowance. Bounded by those who were members. */
+  readonly #lists = new Map<NodeId, TokenBucket>();
 
   constructor(options: JobAnswersOptions) {
     this.#options = options;
@@ -35,7 +45,7 @@ export class JobAnswers {
       open.get(message.id)?.abort();
       return;
     }
-    const refusal = this.#refusal(from, open, message.id);
+    const refusal = this.#refusal(from, open, message);
     if (refusal !== null) return this.#send(from, message.id, refusal);
     const dropped = new AbortController();
     this.#open.set(from, open.set(message.id, dropped));
@@ -47,13 +57,26 @@ export class JobAnswers {
     this.#open.delete(node);
   }
 
-  #refusal(from: NodeId, open: ReadonlyMap<number, unknown>, id: number): JobAnswer | null {
+  #refusal(from: NodeId, open: ReadonlyMap<number, unknown>, { id, question }: Ask): JobAnswer | null {
     if (!this.#options.mayAsk(from)) {
       return errorAnswer('not_permitted', 'only members with the role submit or admin are told of jobs');
     }
     if (open.has(id)) return errorAnswer('bad_argument', `question ${id} is open already`);
-    if (open.size < OPEN_PER_PEER_MAX) return null;
-    return errorAnswer('limit', `more than ${OPEN_PER_PEER_MAX} open questions of one node`);
+    if (open.size >= OPEN_PER_PEER_MAX) {
+      return errorAnswer('limit', `more than ${OPEN_PER_PEER_MAX} open questions of one node`);
+    }
+    if (question.kind === 'read' && (this.#reads.get(from) ?? 0) >= READS_PER_PEER_MAX) {
+      return errorAnswer('limit', `one node reads at most ${READS_PER_PEER_MAX} outputs at once`);
+    }
+    const isList = question.kind === 'list' || (question.kind === 'find' && !isJobId(question.prefix));
+    if (!isList || this.#listsOf(from).take(nowMs())) return null;
+    return errorAnswer('limit', `one node asks for at most ${LISTS_PER_S} lists of jobs a second; ask again`);
+  }
+
+  #listsOf(node: NodeId): TokenBucket {
+    const lists = this.#lists.get(node) ?? new TokenBucket(LISTS_PER_S, LISTS_BURST, nowMs());
+    this.#lists.set(node, lists);
+    return lists;
   }
 
   async #serve(from: NodeId, ask: Ask, dropped: AbortSignal): Promise<void> {
@@ -98,6 +121,7 @@ export class JobAnswers {
     }
     const to = { mux, id: question.stream_id, creditBytes: question.window_bytes };
     const sink = new OutputSink(to, () => undefined);
+    this.#countRead(from, 1);
     const drop = (): void => sink.abort();
     dropped.addEventListener('abort', drop);
     try {
@@ -106,7 +130,14 @@ export class JobAnswers {
       else sink.end();
       return answer;
     } finally {
+      this.#countRead(from, -1);
       dropped.removeEventListener('abort', drop);
     }
+  }
+
+  #countRead(of: NodeId, change: 1 | -1): void {
+    const reads = (this.#reads.get(of) ?? 0) + change;
+    if (reads === 0) this.#reads.delete(of);
+    else this.#reads.set(of, reads);
   }
 }

@@ -3,7 +3,16 @@ import { isJobId, type JobId, type NodeId } from '../base/ids.ts';
 import type { ApiResults, JobsReport } from '../wire/api.ts';
 import type { JobAnswer } from '../wire/job-query.ts';
 import type { JobRecord } from '../wire/job-record.ts';
-import { endOf, listRecords, mergeTold, toldBy, withinBytes, type Told } from './job-lists.ts';
+import {
+  contested,
+  endOf,
+  fittingRecords,
+  listRecords,
+  mergeTold,
+  toldBy,
+  withinBytes,
+  type Told,
+} from './job-lists.ts';
 import type { JobQuestions } from './job-questions.ts';
 import type { OwnJobs, PlainQuestion } from './own-jobs.ts';
 
@@ -14,6 +23,8 @@ const WAIT_SLICE_MS = 20_000;
 /** While neither the origin nor the executor of a job can tell of it, they are asked again so often, and for so long. */
 const LOOK_AGAIN_MS = 500;
 export const UNREACHABLE_MS_MAX = 60_000;
+/** Once a node says that a job was submitted at it, the others have so long to say the same of themselves. */
+const CLAIMS_MS = 100;
 const PREFIX_CHARS_MIN = 4;
 const PREFIX = /^[0-9A-HJKMNP-TV-Z]{4,26}$/;
 const MATCHES_SHOWN_MAX = 8;
@@ -57,8 +68,12 @@ export class JobDirectory {
     const merged = mergeTold(told).map(({ record }) => record);
     const listed = listRecords(merged, all);
     const fitting = withinBytes(listed.records);
-    const notices = silent.map((line) => `${line}: jobs of that node may be missing here`);
-    return { notices, jobs: fitting.records, more: more + listed.more + fitting.more };
+    const claims = [...contested(told, this.#options.self())].map(([job, by]) => this.#contestedText(job, by));
+    const shown = [
+      ...claims.slice(0, MATCHES_SHOWN_MAX),
+      ...silent.map((line) => `${line}: jobs of that node may be missing here`),
+    ];
+    return { notices: shown, jobs: fitting.records, more: more + listed.more + fitting.more };
   }
 
   /**
@@ -89,6 +104,8 @@ export class JobDirectory {
     const [found, ...others] = mergeTold(asking.told);
     if (found === undefined) throw notFound(prefix, asking);
     if (others.length > 0) throw ambiguous(prefix, [found, ...others]);
+    const claims = contested(asking.told, this.#options.self()).get(found.record.job);
+    if (claims !== undefined) throw new MeshError('job_ambiguous', this.#contestedText(found.record.job, claims));
     this.#remember(found.record);
     return found;
   }
@@ -143,7 +160,19 @@ export class JobDirectory {
   /** Asks a node, possibly this one. Every question is answered, see JobQuestions. */
   ask(node: NodeId, question: PlainQuestion, waitMs: number, signal: AbortSignal): Promise<JobAnswer> {
     const { self, own, questions } = this.#options;
-    return node === self() ? own.answer(question, signal) : questions.ask(node, question, waitMs, signal);
+    if (node === self()) return own.answer(question, signal);
+    return this.#askOther(questions.ask(node, question, waitMs, signal), node, question);
+  }
+
+  async #askOther(asked: Promise<JobAnswer>, node: NodeId, question: PlainQuestion): Promise<JobAnswer> {
+    const answer = await asked;
+    if (answer.kind !== 'records') return answer;
+    return { ...answer, records: fittingRecords(node, question, answer.records) };
+  }
+
+  #contestedText(job: JobId, by: readonly NodeId[]): string {
+    const names = by.map((id) => this.#options.members().find((member) => member.id === id)?.name ?? id);
+    return `${names.join(' and ')} each say that job ${job} was submitted at them: one of them lies; ask where you submitted it`;
   }
 
   /** @returns the job as it is then; null where nobody in reach knows */
@@ -151,9 +180,15 @@ export class JobDirectory {
     const { job } = record;
     if (by === record.origin_id) {
       const question = { kind: 'wait', job, wait_ms: Math.ceil(waitMs) } as const;
+      const askedMs = performance.now();
       const answer = await this.ask(by, question, waitMs + ANSWER_MS_MAX, signal);
       const told = answer.kind === 'records' ? answer.records[0] : undefined;
-      if (told !== undefined) return { record: told, by };
+      if (told !== undefined) {
+        // It may have too many who wait, or not care: it is not asked again at once.
+        const isEarly = told.state !== 'finished' && performance.now() - askedMs < waitMs;
+        if (isEarly) await pause(Math.min(LOOK_AGAIN_MS, waitMs), signal);
+        return { record: told, by };
+      }
     }
     await pause(Math.min(LOOK_AGAIN_MS, waitMs), signal);
     try {
@@ -200,13 +235,19 @@ export class JobDirectory {
       signal.addEventListener('abort', stop);
       await new Promise<void>((resolve) => {
         let open = members.length;
+        let claims: NodeJS.Timeout | null = null;
+        const done = (): void => {
+          if (claims !== null) clearTimeout(claims);
+          resolve();
+        };
         const askMember = async ({ id, name }: DirectoryMember): Promise<void> => {
           const answer = await this.ask(id, question, ANSWER_MS_MAX, others.signal);
           if (!others.signal.aborted) take(id, name, answer);
           open -= 1;
-          if (open === 0 || enough(told)) resolve();
+          if (open === 0) done();
+          else if (enough(told)) claims ??= setTimeout(done, CLAIMS_MS);
         };
-        if (open === 0) resolve();
+        if (open === 0) done();
         for (const member of members) void askMember(member);
       });
       signal.removeEventListener('abort', stop);

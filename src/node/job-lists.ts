@@ -1,5 +1,5 @@
 import type { JobId, NodeId } from '../base/ids.ts';
-import { JOBS_LISTED_MAX } from '../wire/job-query.ts';
+import { JOBS_LISTED_MAX, type JobQuestion } from '../wire/job-query.ts';
 import type { JobRecord } from '../wire/job-record.ts';
 
 /** Of a list of records as JSON: well below the frame of 1 MiB, with room for what is around it. */
@@ -33,6 +33,26 @@ export function mergeTold(told: readonly Told[]): Told[] {
     if (better && (known === undefined || !isOrigin(known))) best.set(one.record.job, one);
   }
   return [...best.values()];
+}
+
+/** The nodes that say a job was submitted at them, where there are several: one of them forges, and nobody else can tell which. */
+export function contested(told: readonly Told[], self: NodeId): Map<JobId, NodeId[]> {
+  const claims = new Map<JobId, NodeId[]>();
+  for (const { record, by } of told) {
+    if (record.origin_id === by) claims.set(record.job, [...(claims.get(record.job) ?? []), by]);
+  }
+  for (const [job, by] of claims) if (new Set(by).size < 2 || by.includes(self)) claims.delete(job);
+  return claims;
+}
+
+/** What a node may be believed to tell of: jobs that were submitted at it or ran at it, and that it was asked for. */
+export function fittingRecords(by: NodeId, question: JobQuestion, records: readonly JobRecord[]): JobRecord[] {
+  const wanted = (job: JobId): boolean => {
+    if (question.kind === 'list') return true;
+    return question.kind === 'find' ? job.startsWith(question.prefix) : job === question.job;
+  };
+  const isOwn = ({ origin_id, executed_on_id }: JobRecord): boolean => origin_id === by || executed_on_id === by;
+  return records.filter((record) => wanted(record.job) && isOwn(record));
 }
 
 /** Unfinished ones first, then newest first. Ids begin with the time of submission. */

@@ -14,8 +14,11 @@ export interface OriginJobs {
   find(prefix: string): readonly JobRecord[];
   /** When a job whose id begins so was dropped, wall clock in milliseconds; null where none was, or nobody remembers. */
   droppedAt(prefix: string): number | null;
-  /** Settles when it has finished or `waitMs` have passed, with the job as it is then; null where it is unknown. */
-  wait(job: JobId, waitMs: number): Promise<JobRecord | null>;
+  /**
+   * Settles when it has finished, `waitMs` have passed or nobody waits any more, with the job as it is then; null where it is
+   * unknown. Earlier where too many wait.
+   */
+  wait(job: JobId, waitMs: number, signal?: AbortSignal): Promise<JobRecord | null>;
   /** The job that this one was submitted from within; null where none was, or it is unknown. */
   parentOf(job: JobId): JobId | null;
   /** Asks for its end. @returns false where it is unknown or has finished */

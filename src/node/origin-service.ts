@@ -251,23 +251,25 @@ export class OriginService implements OriginJobs {
     return this.#options.book.finished.get(job) ?? this.#restore.record(job);
   }
 
-  wait(job: JobId, waitMs: number): Promise<JobRecord | null> {
+  wait(job: JobId, waitMs: number, signal?: AbortSignal): Promise<JobRecord | null> {
     const record = this.record(job);
     if (record === null || record.state === 'finished' || waitMs <= 0) return Promise.resolve(record);
-    if (this.#waiting >= WAITERS_MAX) return Promise.resolve(record);
+    if (this.#waiting >= WAITERS_MAX || signal?.aborted === true) return Promise.resolve(record);
     return new Promise((resolve) => {
       const waiters = this.#waiters.get(job) ?? new Set();
       this.#waiters.set(job, waiters);
       const settle = (): void => {
         clearTimeout(timer);
+        signal?.removeEventListener('abort', settle);
+        if (!waiters.delete(settle)) return;
         this.#waiting -= 1;
-        waiters.delete(settle);
         if (waiters.size === 0) this.#waiters.delete(job);
         resolve(this.record(job));
       };
       const timer = setTimeout(settle, waitMs);
       this.#waiting += 1;
       waiters.add(settle);
+      signal?.addEventListener('abort', settle);
     });
   }
 

@@ -38,7 +38,7 @@ export class OwnJobs {
         return { ...recordsAnswer({ records, more: 0 }), dropped_ms: records.length > 0 ? null : droppedMs };
       }
       case 'wait': {
-        const record = await untilAborted(origin.wait(question.job, question.wait_ms), signal);
+        const record = await origin.wait(question.job, question.wait_ms, signal);
         return record === null ? this.#unknown(question.job) : recordsAnswer({ records: [record], more: 0 });
       }
       case 'cancel':
@@ -104,17 +104,4 @@ export const errorAnswer = (code: string, message: string): JobAnswer => ({ kind
 function recordsAnswer(list: ReturnType<typeof listRecords>): Extract<JobAnswer, { kind: 'records' }> {
   const { records, more } = withinBytes(list.records);
   return { kind: 'records', records, more: more + list.more, dropped_ms: null };
-}
-
-async function untilAborted<T>(promise: Promise<T | null>, signal: AbortSignal): Promise<T | null> {
-  let stop = (): void => undefined;
-  const aborted = new Promise<null>((resolve) => {
-    stop = () => resolve(null);
-  });
-  signal.addEventListener('abort', stop);
-  try {
-    return await Promise.race([promise, aborted]);
-  } finally {
-    signal.removeEventListener('abort', stop);
-  }
 }

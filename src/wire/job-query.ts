@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { jobRecordSchema } from './job-record.ts';
+import { jobRecordSchema, wallMsSchema } from './job-record.ts';
 import { ATTEMPTS_MAX, jobIdSchema } from './jobs.ts';
 import { STREAM_CREDIT_BYTES_MAX } from './stream-mux.ts';
 
@@ -59,7 +59,7 @@ export const jobAnswerSchema = z.discriminatedUnion('kind', [
     /** Records that were left out. */
     more: z.int().nonnegative(),
     /** Of a job that was dropped: when, on the answering node's wall clock. */
-    dropped_ms: z.number().nullable(),
+    dropped_ms: wallMsSchema.nullable(),
   }),
   z.strictObject({ kind: z.literal('read'), read: logReadSchema }),
   z.strictObject({ kind: z.literal('error'), code: z.string().max(64), message: z.string().max(2000) }),

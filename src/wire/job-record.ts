@@ -9,13 +9,17 @@ export const SHOWN_COMMAND_CHARS_MAX = 2000;
 const NOTICES_MAX = 32;
 const NOTICE_CHARS_MAX = 1000;
 const TOOLS_MAX = 64;
+/** ECMA-262 §21.4.1.1: there is no date beyond it. */
+const WALL_MS_MAX = 8.64e15;
 
 export const JOB_STATES = ['queued', 'preparing', 'syncing', 'running', 'finished'] as const;
 export const JOB_REASONS = ['exited', 'signaled', 'timeout', 'cancelled', 'refused', 'lost', 'unknown'] as const;
 
 const text = z.string().max(NOTICE_CHARS_MAX);
 const count = z.int().nonnegative();
-const ms = z.number().nonnegative();
+const ms = z.number().min(0).max(WALL_MS_MAX);
+/** Milliseconds since 1970. */
+export const wallMsSchema = ms;
 
 /**
  * What a node tells of a job, to its own fronts and to other members: the facts of the run object but for its output.
@@ -29,8 +33,8 @@ export const jobRecordSchema = z.strictObject({
   command: z.string().max(SHOWN_COMMAND_CHARS_MAX),
   background: z.boolean(),
   /** The origin's wall clock, milliseconds since 1970; for display only. */
-  submitted_ms: z.number(),
-  finished_ms: z.number().nullable(),
+  submitted_ms: wallMsSchema,
+  finished_ms: wallMsSchema.nullable(),
   state: z.enum(JOB_STATES),
   /** For people: the place in the queue and why it waits, or what it does. */
   detail: text,

@@ -1,6 +1,7 @@
 import { formatSize } from '../../base/units.ts';
 import type { JobId, NodeId } from '../../base/ids.ts';
 import type { Facts } from '../../wire/facts.ts';
+import { NESTING_MAX } from '../../wire/job-spec.ts';
 import type { JobMessageOf } from '../../wire/jobs.ts';
 import { textOf, type AttemptOf, type AttemptTable } from './attempt-table.ts';
 import type { AttemptKey, Grant } from './executor-state.ts';
@@ -62,6 +63,7 @@ export class Reservations {
     if (reserve.parent === null) return null;
     const lender = this.#parentOf(reserve.parent, from, self);
     if (lender === undefined || this.#borrowerOf(lender) !== undefined) return null;
+    if (this.#lendersAbove(lender) >= NESTING_MAX) return null;
     return { job: lender.job, attempt: lender.attempt };
   }
 
@@ -102,6 +104,16 @@ export class Reservations {
   #borrowerOf(lender: AttemptKey): Holder | undefined {
     const name = textOf(lender);
     return this.#table.holding().find(({ grant }) => grant.lender !== null && textOf(grant.lender) === name);
+  }
+
+  /** How deep it is in one slot, as far as it matters: what an origin says of nesting binds nobody. */
+  #lendersAbove(attempt: Holder): number {
+    let count = 0;
+    for (let { lender } = attempt.grant; lender !== null && count < NESTING_MAX; count++) {
+      const above = this.#table.get(lender);
+      lender = above?.kind === 'running' ? above.grant.lender : null;
+    }
+    return count;
   }
 
   /** What a borrower need not reserve again: what its lender holds, and its lender's lender. */

@@ -44,7 +44,7 @@ export class JobResources {
       name: brief(record.command.replaceAll(/\s+/g, ' '), NAME_CHARS_MAX),
       description: Object.values({
         state: record.state,
-        on: record.executed_on ?? '',
+        on: shown(record.executed_on ?? ''),
         at: listedJob(record)['submitted'],
       })
         .filter((part) => part !== '')

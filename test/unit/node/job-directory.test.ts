@@ -294,6 +294,89 @@ describe('one job', () => {
   });
 });
 
+describe('a member that lies', () => {
+  const claim = (name: string, changes: Partial<JobRecord> = {}) =>
+    jobRecord({ job: J1, ...ofOrigin(name), ...runsOn(name), ...changes });
+
+  test("cannot pass for the origin of another node's job: both claims are told, and nothing is done", async () => {
+    const net = new Net('abc');
+    net.node('b').asOrigin = [claim('b')];
+    net.node('c').asOrigin = [claim('c', { ...ended })];
+    const { directory } = net.node('a');
+    const failure = { code: 'job_ambiguous', message: expect.stringMatching(/b and c each say/) as string };
+    await expect(directory.find(J1, LIVE)).rejects.toMatchObject(failure);
+    await expect(directory.cancel(J1, LIVE)).rejects.toMatchObject(failure);
+    expect((await directory.jobs(true, LIVE)).notices.join()).toMatch(/b and c each say/);
+    // Who was asked first is of no use to it: the node itself knows what was submitted there.
+    expect(await net.node('b').directory.find(J1, LIVE)).toMatchObject({ origin: 'b' });
+  });
+
+  test('is not heard on jobs that are neither its own nor asked for', async () => {
+    const net = new Net('abc');
+    net.node('b').asOrigin = [claim('b')];
+    const lies = [claim('b', { attempt: 9 }), jobRecord({ job: J2, ...ofOrigin('c') })];
+    net.node('c').find = () => lies;
+    net.node('c').records = () => lies.slice(0, 1);
+    expect(await net.node('a').directory.find(J1, LIVE)).toMatchObject({ job: J1, attempt: 1 });
+    expect((await net.node('a').directory.jobs(true, LIVE)).jobs.map(({ attempt }) => attempt)).toEqual([1]);
+  });
+
+  test('and answers a wait at once, again and again, is asked again after a while only', async () => {
+    const net = new Net('ab');
+    net.node('b').asOrigin = [claim('b')];
+    let asked = 0;
+    net.node('b').wait = (job) => {
+      asked += 1;
+      return Promise.resolve(net.node('b').asOrigin.find((one) => one.job === job) ?? null);
+    };
+    expect(await net.node('a').directory.wait(J1, 700, LIVE)).toMatchObject({ state: 'running' });
+    expect(await net.node('b').directory.wait(J1, 700, LIVE)).toMatchObject({ state: 'running' });
+    expect(asked).toBeLessThan(10);
+  });
+
+  test('tells no time that is none', () => {
+    const answer = (changes: object) => ({
+      t: 'query.answer',
+      id: 1,
+      answer: { kind: 'records', records: [claim('b')], more: 0, dropped_ms: null, ...changes },
+    });
+    expect(queryMessageSchema.safeParse(answer({})).success).toBe(true);
+    for (const changes of [
+      { dropped_ms: 9e15 },
+      { records: [claim('b', { submitted_ms: 9e15 })] },
+      { records: [claim('b', { duration_ms: 1e308 })] },
+    ]) {
+      expect(queryMessageSchema.safeParse(answer(changes)).success).toBe(false);
+    }
+  });
+});
+
+describe('a member that floods', () => {
+  test('has so many lists and so many reads, and keeps nobody waiting here', async () => {
+    const net = new Net('ab');
+    const [a, b] = [net.node('a'), net.node('b')];
+    b.asOrigin = [jobRecord({ job: J1, ...ofOrigin('b') })];
+    const lists = await Promise.all(
+      Array.from({ length: 100 }, () => a.questions.ask(b.id, { kind: 'find', prefix: '01AR' }, 5000)),
+    );
+    expect(lists.filter(({ kind }) => kind === 'error').length).toBeGreaterThan(30);
+    b.log = 'x';
+    Object.defineProperty(b, 'pauseAt', { get: () => 1, set: () => undefined });
+    const client = new AbortController();
+    const mux = net.peer(a.id, b.id)?.mux;
+    const what = { kind: 'read', job: J1, attempt: 1, stream: 'stdout', offset: 0, follow: true } as const;
+    const reads = Array.from({ length: 40 }, (_, index) => {
+      const stream_id = 1001 + 2 * index;
+      mux?.openIncoming(stream_id, 1, { onData: () => undefined, onEnd: () => undefined, onAbort: () => undefined });
+      return a.questions.ask(b.id, { ...what, stream_id, window_bytes: 1 }, null, client.signal);
+    });
+    const refused = await Promise.race(reads);
+    expect(refused).toMatchObject({ kind: 'error', code: 'limit' });
+    client.abort();
+    await Promise.all(reads);
+  });
+});
+
 describe('wait', () => {
   test('is answered at the end of the job, or as it is then', async () => {
     const net = new Net('ab');

@@ -19,7 +19,7 @@ const PINNED = {
     pair: '9208366fdd7691d2',
     trust: '2cf6a9d2fd8e246b',
     member: '28b12336519295a8',
-    query: 'f59f28585ac2da07',
+    query: 'e06f8b3f7d028442',
     job: 'd59f91dde86d4edc',
     runner: '6f1935e616548beb',
     api: 'db9a8791a18c61c8',

@@ -183,6 +183,14 @@ describe('a nested job', () => {
     expect([1, 2, 3, 4].map((number) => world.executor.nestingOf(jobId(number)))).toEqual([0, 1, 2, null]);
   });
 
+  test('borrows three levels deep and no deeper, whatever its origin says of its depth', () => {
+    const world = new World(1);
+    world.run(1);
+    for (const number of [2, 3, 4]) world.run(number, { parent: number - 1 });
+    expect(world.ask(5, { parent: 4 })).toMatch(/^full/);
+    expect(world.executor.jobsRunning).toBe(4);
+  });
+
   test('keeps the slot when its parent ends before it', () => {
     const world = new World(1);
     world.run(1);
