@@ -38,6 +38,8 @@ export class AttemptWatch {
   readonly #ledger: OriginLedger;
   readonly #search: SlotSearch;
   readonly #loose = new LooseAttempts();
+  /** A link stands before anything is known of its node, which a job that is restored in between must not miss. */
+  readonly #linked = new Set<NodeId>();
 
   constructor(ledger: OriginLedger, search: SlotSearch) {
     this.#ledger = ledger;
@@ -63,12 +65,12 @@ export class AttemptWatch {
     }
     const cancelDeadlineMs = restored.cancelAsked ? nowMs + LINK_GRACE_MS : null;
     this.#detach(job, { ...place, reservedAtMs: nowMs }, { startedAtMs: nowMs, cancelDeadlineMs }, nowMs);
-    if (this.#view(place.node)?.reachable === true) this.#askAfter(submission.job, nowMs);
+    if (this.#isInReach(place.node)) this.#askAfter(submission.job, nowMs);
   }
 
   onRestoreLoose(loose: LooseAttempt): void {
     this.#addLoose(loose);
-    if (this.#view(loose.place.node)?.reachable === true) this.#askAfterLoose(loose);
+    if (this.#isInReach(loose.place.node)) this.#askAfterLoose(loose);
   }
 
   onStarted(from: NodeId, message: Key, nowMs: number): void {
@@ -135,10 +137,15 @@ export class AttemptWatch {
   }
 
   onLinkUp(node: NodeId, nowMs: number): void {
+    this.#linked.add(node);
     for (const job of this.#ledger.table.at(node)) {
       if (job.state.kind === 'detached') this.#askAfter(job.submission.job, nowMs);
     }
     for (const loose of this.#loose.at(node)) this.#askAfterLoose(loose);
+  }
+
+  forgetLink(node: NodeId): void {
+    this.#linked.delete(node);
   }
 
   /** Its link went down: what was sent there is detached. */
@@ -217,6 +224,10 @@ export class AttemptWatch {
 
   #view(node: NodeId) {
     return this.#ledger.options.nodes().find(({ id }) => id === node);
+  }
+
+  #isInReach(node: NodeId): boolean {
+    return this.#linked.has(node) || this.#view(node)?.reachable === true;
   }
 
   #detach(

@@ -135,6 +135,7 @@ export class Origin {
 
   #onLinkDown(node: NodeId, nowMs: number): void {
     this.#ledger.book.forget(node);
+    this.#watch.forgetLink(node);
     for (const job of this.#ledger.table.at(node)) {
       const { state } = job;
       if (state.kind === 'reserving') this.#search.tryNext(job, state, nowMs);

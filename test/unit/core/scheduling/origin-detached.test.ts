@@ -249,6 +249,16 @@ describe('jobs of an earlier daemon', () => {
     expect(world.result(jobId(1))).toMatchObject({ kind: 'ended', queueMs: 5 });
   });
 
+  test('that were restored after the link came up, and before anything is known of its node, are asked after', () => {
+    const world = new OriginWorld([slotless]);
+    world.link('beta', 'link_up');
+    const asked = world.step({ kind: 'restore', job: restored({ place: PLACE }) });
+    expect(world.sent(asked)).toEqual(['attach beta #1']);
+    world.link('beta', 'link_down');
+    const second = restored({ submission: submissionOf(2), place: PLACE });
+    expect(world.sent(world.step({ kind: 'restore', job: second }))).toEqual([]);
+  });
+
   test('of unknown outcome are asked after too', () => {
     const world = new OriginWorld([slotless, one('beta', { node: AWAY })]);
     world.step({ kind: 'restore_loose', loose: { job: jobId(1), attempt: 1, place: PLACE, unwanted: false } });
