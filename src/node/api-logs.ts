@@ -1,8 +1,12 @@
+import { MeshError } from '../base/errors.ts';
 import type { ApiResults } from '../wire/api.ts';
 import type { LogStream } from '../wire/job-query.ts';
 import { STREAM_WINDOW_BYTES } from '../wire/stream-mux.ts';
 import { connectionLost, type DaemonLink } from './api-connection.ts';
 import { OutputReader, type OutputHandler } from './api-streams.ts';
+
+/** Gaps one behind the other without a byte between them: a log that is written faster than it is read has a few. */
+const EMPTY_PIECES_MAX = 64;
 
 export interface LogsRequest {
   /** An id, or the beginning of one. */
@@ -27,6 +31,7 @@ export interface LogsIo {
 export async function readLogs(link: DaemonLink, request: LogsRequest, io: LogsIo): Promise<ApiResults['logs']> {
   let { job, offset } = request;
   let attempt: number | null = null;
+  let emptyPieces = 0;
   for (;;) {
     const piece = await readPiece(link, { ...request, job, attempt, offset }, io);
     if (piece.answer === null) {
@@ -45,7 +50,12 @@ export async function readLogs(link: DaemonLink, request: LogsRequest, io: LogsI
     }
     const gaps = gapsIn(answer, offset, piece.nextOffset);
     for (const [from, to] of gaps) io.onGap?.(from, to);
+    emptyPieces = piece.nextOffset > Math.max(answer.from, offset) ? 0 : emptyPieces + 1;
     offset = answer.next_offset;
+    if (emptyPieces > EMPTY_PIECES_MAX) {
+      const text = `the node that keeps the output of job ${job} tells of gaps and nothing else; reading stopped at offset ${offset}`;
+      throw new MeshError('io', text);
+    }
     if (answer.ended || gaps.length === 0) return { ...answer, from: request.offset };
   }
 }

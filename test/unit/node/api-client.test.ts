@@ -251,6 +251,21 @@ describe('logs', () => {
     expect([told, text()]).toEqual([['gap 4-100', 'gap 100-150'], 'headtail']);
   });
 
+  test('end where a node tells of gaps without end and of nothing else', async () => {
+    const { done, told } = read({ follow: false });
+    const failure = expect(done).rejects.toMatchObject({
+      code: 'io',
+      message: expect.stringMatching(/gaps and nothing else/) as string,
+    });
+    for (let index = 0; index < 65; index++) {
+      await logsAsked(index + 1);
+      daemon.logs[index]?.stream.end();
+      daemon.logs[index]?.resolve({ ...answer, from: index + 1, next_offset: index + 1, ended: false });
+    }
+    await failure;
+    expect(told).toHaveLength(65);
+  });
+
   test('go on with the newest attempt of a job that is run again', async () => {
     const { done, told } = read();
     await logsAsked();
