@@ -165,7 +165,11 @@ describe('cancel', () => {
       code: 0,
       out: `cancelled on peer: ${id}; its process tree is gone\n`,
     });
-    expect((await cli('origin', ['wait', id])).code).toBe(130);
+    const waited = await cli('origin', ['wait', id]);
+    expect({ code: waited.code, err: waited.stderr.toString() }).toEqual({
+      code: 130,
+      err: 'meshwork: the job was cancelled on peer\n',
+    });
     const again = await cli('third', ['cancel', id]);
     expect(again.code).toBe(125);
     expect(again.stderr.toString()).toMatch(/cancelled.*\[job_finished\]/s);

@@ -21,7 +21,7 @@ export function parseHalt(text: string): Result<Halt | null, string> {
   const match = /^(now|soon),fail=(\d+)(%?)$/.exec(text);
   const [, when, digits, percent] = match ?? [];
   const number = Number(digits);
-  const bad = err(`"${text}": give now,fail=N, soon,fail=N, either with N% of the jobs, or never`);
+  const bad = err(`"${text}": give now,fail=N, soon,fail=N, N% for a share of those finished, or never`);
   if (when === undefined || !Number.isSafeInteger(number) || number < 1) return bad;
   if (percent === '%' && number > 100) return bad;
   return ok({

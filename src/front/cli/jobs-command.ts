@@ -7,7 +7,7 @@ import { exitCodeOf } from './exit-code.ts';
 import { jobsView } from './jobs-view.ts';
 import { colourWanted, JsonOutput, printError, printJson, printLine, withOutput } from './output.ts';
 import { standingOf } from './record-view.ts';
-import { reportEnd } from './run-report.ts';
+import { reportCancellation, reportEnd } from './run-report.ts';
 
 type Connect = () => Promise<ApiClient>;
 
@@ -30,7 +30,10 @@ export async function waitCommand(connect: Connect, job: string, json: boolean):
   try {
     const result = runObjectOf(await api.call('wait', { job, wait_ms: null }));
     if (json) printJson(await withLogs(api, result));
-    else reportEnd(result);
+    else {
+      reportEnd(result);
+      reportCancellation(result);
+    }
     return exitCodeOf(result);
   } finally {
     api.close();

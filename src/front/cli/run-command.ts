@@ -7,7 +7,7 @@ import { exitCodeOf, signalExitCode } from './exit-code.ts';
 import { jobSpecOf, type JobOptions } from './job-options.ts';
 import { commandText } from './map-arguments.ts';
 import { JsonOutput, printJson, printLine, withOutput, writeTo } from './output.ts';
-import { reportEnd, reportFailure } from './run-report.ts';
+import { reportCancellation, reportEnd, reportFailure } from './run-report.ts';
 import { expectationOf, printSummary } from './run-summary.ts';
 import { LentTerminal } from './terminal.ts';
 
@@ -91,6 +91,7 @@ async function runJob(
     terminal?.takeBack();
     if (json) printJson(withOutput(result, stdout, stderr));
     else reportEnd(result);
+    if (!json && interrupted() === null && !reader.isGone) reportCancellation(result);
     if (expected !== null) printSummary(result, await expected);
     if (reader.isGone && result.reason === 'cancelled') return signalExitCode('SIGPIPE');
     const signal = interrupted();

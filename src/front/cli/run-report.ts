@@ -11,6 +11,12 @@ export function reportEnd(result: RunObject): void {
     printError(`the command was ended after its time limit on ${result.executed_on}`);
 }
 
+/** That somebody else ended it: an exit code of 130 alone looks like a Ctrl-C here. */
+export function reportCancellation(result: RunObject): void {
+  if (result.reason !== 'cancelled' || result.error !== undefined) return;
+  printError(`the job was cancelled${result.executed_on === null ? ' before it ran' : ` on ${result.executed_on}`}`);
+}
+
 /** Every failure of meshwork itself ends here: its message on stderr (JSON on stdout with `--json`), exit 125. */
 export function reportFailure(error: unknown, json: boolean): number {
   const code = error instanceof MeshError ? error.code : 'internal';

@@ -36,7 +36,7 @@ export async function expectationOf(api: ApiClient, cwd: string, command: string
 /** Where it ran, how long it took, and what that saved: one line, or null where it did not run. */
 export function summaryOf(result: RunObject, expected: Expectation | null): string | null {
   const { executed_on: node, duration_ms: tookMs, queue_ms: queuedMs } = result;
-  if (node === null || result.state !== 'finished') return null;
+  if (node === null || result.state !== 'finished' || result.reason === 'refused') return null;
   const isHere = expected !== null && expected.here === node;
   const ran = `${isHere ? 'here' : `on ${escapeControls(node)}`} in ${formatDuration(tookMs)}`;
   const queued = queuedMs >= QUEUE_MS_MIN ? `, after ${formatDuration(queuedMs)} in the queue` : '';

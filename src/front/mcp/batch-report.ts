@@ -68,7 +68,7 @@ const isFailure = (entry: BatchEntry): boolean => entry.outcome.run.success === 
 const isUnfinished = (entry: BatchEntry): boolean => entry.outcome.run.state !== 'finished';
 
 const nextStep = (unfinished: number, waitS: number): string =>
-  `${unfinished} commands go on in the background; do not start them again. Call job_output with the job_id of an entry and wait_s ${waitS} for its output and its end, job_list for all of them; job_cancel ends one.`;
+  `${unfinished === 1 ? '1 command goes' : `${unfinished} commands go`} on in the background; do not start them again. Call job_output with the job_id of an entry and wait_s ${waitS} for its output and its end, job_list for all of them; job_cancel ends one.`;
 
 interface Bare {
   readonly entry: BatchEntry;

@@ -147,6 +147,7 @@ describe('the last line of a run on a terminal', () => {
       'on laptop in 12.3 s, after 4.0 s in the queue, at the second attempt',
     ],
     [ran({ executed_on: null }), null, null],
+    [ran({ reason: 'refused', duration_ms: 0 }), null, null],
   ])('%#', (result, expected, line) => {
     expect(summaryOf(result, expected)).toBe(line);
   });
