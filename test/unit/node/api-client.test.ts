@@ -77,7 +77,7 @@ describe('a job under way when its daemon is restarted', () => {
     const first = daemon.outputs(0);
     first.stdout.write(Buffer.from('before '));
     first.stderr.write(Buffer.from('e'));
-    await vi.waitFor(() => expect(got).toEqual({ stdout: 'before ', stderr: 'e' }));
+    await vi.waitFor(() => expect(got).toEqual({ stdout: 'before ', stderr: 'e' }), { timeout: 10_000 });
     const id = await job.job;
     await restart();
     await jobsAsked();
@@ -118,7 +118,7 @@ describe('a job under way when its daemon is restarted', () => {
     await restart();
     await jobsAsked();
     job.cancel();
-    await vi.waitFor(() => expect(daemon.cancelled).toEqual([id]));
+    await vi.waitFor(() => expect(daemon.cancelled).toEqual([id]), { timeout: 10_000 });
     const { stdout, stderr } = daemon.outputs(0);
     stdout.end();
     stderr.end();
@@ -194,7 +194,7 @@ describe('a job that runs', () => {
 
 test('who waits for the end of a job waits on at the next daemon', async () => {
   const waited = api.call('wait', { job: JOB, wait_ms: null });
-  await vi.waitFor(() => expect(daemon.waits).toHaveLength(1));
+  await vi.waitFor(() => expect(daemon.waits).toHaveLength(1), { timeout: 10_000 });
   await restart();
   await vi.waitFor(() => expect(daemon.waits).toHaveLength(1), { timeout: 5000 });
   daemon.waits[0]?.(jobRecord(ended));
@@ -223,7 +223,7 @@ describe('logs', () => {
     const { done, text } = read();
     await logsAsked();
     daemon.logs[0]?.stream.write(Buffer.from('0123'));
-    await vi.waitFor(() => expect(text()).toBe('0123'));
+    await vi.waitFor(() => expect(text()).toBe('0123'), { timeout: 10_000 });
     await restart();
     await logsAsked();
     expect(daemon.logs[0]?.params).toMatchObject({ offset: 4, follow: true });
@@ -284,9 +284,9 @@ describe('logs', () => {
     const { done, text } = read({ offset: 10 }, stop.signal);
     await logsAsked();
     daemon.logs[0]?.stream.write(Buffer.from('abc'));
-    await vi.waitFor(() => expect(text()).toBe('abc'));
+    await vi.waitFor(() => expect(text()).toBe('abc'), { timeout: 10_000 });
     stop.abort();
-    await vi.waitFor(() => expect(daemon.logs[0]?.stream.closed).toBe(true));
+    await vi.waitFor(() => expect(daemon.logs[0]?.stream.closed).toBe(true), { timeout: 10_000 });
     daemon.logs[0]?.resolve({ ...answer, from: 10, next_offset: 13, ended: false });
     expect(await done).toEqual({ ...answer, from: 10, next_offset: 13, ended: false });
   });

@@ -238,7 +238,7 @@ describe('a submitted job', () => {
     });
     stdin.end('to the job');
     input?.grant(4);
-    await vi.waitFor(() => expect(stdinEnded).toBe(true));
+    await vi.waitFor(() => expect(stdinEnded).toBe(true), { timeout: 10_000 });
     expect(Buffer.from(got).toString()).toBe('to the job');
     const outputs = daemon.outputs(0);
     outputs.stdout.write(Buffer.from('out'));
@@ -261,7 +261,7 @@ describe('a submitted job', () => {
     await (await client()).call('status', {});
     expect(daemon.cancelled).toEqual([]);
     api.close();
-    await vi.waitFor(() => expect(daemon.cancelled).toEqual([daemon.jobs[0]?.job]));
+    await vi.waitFor(() => expect(daemon.cancelled).toEqual([daemon.jobs[0]?.job]), { timeout: 10_000 });
   });
 
   test('is cancelled once, also where that was asked before it was accepted', async () => {
@@ -269,7 +269,7 @@ describe('a submitted job', () => {
     const job = api.submit(SPEC, { stdin: null, onStdout: () => undefined, onStderr: () => undefined });
     job.cancel();
     job.cancel();
-    await vi.waitFor(() => expect(daemon.cancelled).toHaveLength(1));
+    await vi.waitFor(() => expect(daemon.cancelled).toHaveLength(1), { timeout: 10_000 });
     const outputs = daemon.outputs(0);
     outputs.stdout.end();
     outputs.stderr.end();
@@ -293,7 +293,7 @@ describe('a submitted job', () => {
     const outputs = daemon.outputs(0);
     outputs.stdout.write(Buffer.from('a'));
     outputs.stdout.write(Buffer.from('b'));
-    await vi.waitFor(() => expect(daemon.cancelled).toHaveLength(1));
+    await vi.waitFor(() => expect(daemon.cancelled).toHaveLength(1), { timeout: 10_000 });
     outputs.stdout.end();
     outputs.stderr.end();
     daemon.jobs[0]?.resolve(RESULT);
