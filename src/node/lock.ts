@@ -95,8 +95,8 @@ function describeSelf(): Holder {
 /** False where the name is taken. */
 function putWhole(path: string, own: Holder): boolean {
   const draft = `${path}.${own.nonce}.new`;
-  writeFileSync(draft, `${JSON.stringify(own)}\n`, { mode: 0o600, flag: 'wx', flush: true });
   try {
+    writeFileSync(draft, `${JSON.stringify(own)}\n`, { mode: 0o600, flag: 'wx', flush: true });
     linkSync(draft, path);
     return true;
   } catch (error) {

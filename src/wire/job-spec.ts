@@ -4,7 +4,8 @@ import { nodeIdSchema } from './trust.ts';
 
 /** Longer than any real command line, short of the 1 MiB frame: Linux takes 128 KiB in one argument of bash -c. */
 export const COMMAND_CHARS_MAX = 120_000;
-export const ARGV_MAX = 4096;
+/** Of one-letter words; the frame bounds their length, the system of the executor what it takes (ARG_MAX). */
+export const ARGV_MAX = 65_536;
 export const ENV_NAMES_MAX = 256;
 export const ENV_VALUE_CHARS_MAX = 65_536;
 export const PATH_CHARS_MAX = 4096;

@@ -129,10 +129,10 @@ describe('an argv on a peer is seen by no shell', () => {
     expect(plain.stderr.toString()).toContain('not-executable');
   });
 
-  it('passes hundreds of arguments', async () => {
-    const words = Array.from({ length: 1500 }, (_, index) => `argument ${index}`);
+  it('passes thousands of arguments', async () => {
+    const words = Array.from({ length: 6000 }, (_, index) => `argument ${index}`);
     const ran = await onPeer(['./args.sh', ...words]);
-    expect(ran.stdout.toString().endsWith(`[argument 1499]1500\n`)).toBe(true);
+    expect(ran.stdout.toString().endsWith(`[argument 5999]6000\n`)).toBe(true);
   });
 });
 

@@ -33,6 +33,14 @@ async function pidOfTheDead(): Promise<number> {
 }
 
 describe('the daemon lock', () => {
+  it('names its file where it cannot be written, as on a full disk', async () => {
+    const path = join(folder(), 'missing', 'daemon.lock');
+    await expect(acquireLock(path)).rejects.toMatchObject({
+      code: 'io',
+      message: expect.stringMatching(/daemon\.lock cannot be made \(.*\); nothing was started/),
+    });
+  });
+
   it('has one holder at a time, who is named', async () => {
     const path = join(folder(), 'daemon.lock');
     const lock = await acquireLock(path);

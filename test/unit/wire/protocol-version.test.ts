@@ -20,9 +20,9 @@ const PINNED = {
     trust: '2cf6a9d2fd8e246b',
     member: '28b12336519295a8',
     query: 'e06f8b3f7d028442',
-    job: 'd59f91dde86d4edc',
-    runner: '6f1935e616548beb',
-    api: 'db9a8791a18c61c8',
+    job: '5a112e0d063c82bc',
+    runner: 'e61e4b18f1b6285e',
+    api: '938bfdcb72aa9e56',
   },
 };
 
