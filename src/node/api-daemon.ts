@@ -23,6 +23,21 @@ interface StartFailure {
   readonly message: string;
 }
 
+/**
+ * Reads config.toml as the next daemon will, so that one that runs is not ended for another that cannot start.
+ *
+ * @throws MeshError `bad_config`
+ */
+export async function checkSettings(home: Home): Promise<void> {
+  const { loadConfig } = await import('./config.ts');
+  try {
+    loadConfig(home.config, process.env);
+  } catch (error) {
+    if (!(error instanceof MeshError)) throw error;
+    throw new MeshError(error.code, `${error.message}. The daemon was not restarted and goes on as it was`, error);
+  }
+}
+
 export interface LaunchOptions {
   /** The product's entry point, dist/cli.js. */
   readonly cliPath: string;

@@ -1,4 +1,4 @@
-import { readFileSync, rmSync } from 'node:fs';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { CLI, processesNamed, startProgram, TestMesh, TREE_GONE_MS_MAX, until, type Ran } from '../fixtures/nodes.ts';
@@ -207,6 +207,22 @@ describe('restart', () => {
     });
     expect((await cli('origin', ['wait', id])).code).toBe(5);
     expect(await must('origin', ['logs', id])).toBe(numbers);
+  });
+
+  it('with settings that the next daemon would refuse leaves the one that runs', async () => {
+    const before = await mesh.node('third').status();
+    const file = join(mesh.node('third').home, 'config.toml');
+    writeFileSync(file, '[jobs]\nkeep_mx = 10\n');
+    try {
+      const ran = await cli('third', ['restart']);
+      expect({ code: ran.code, err: ran.stderr.toString() }).toMatchObject({
+        code: 125,
+        err: expect.stringMatching(/keep_max.*goes on as it was \[bad_config\]/),
+      });
+    } finally {
+      rmSync(file);
+    }
+    expect((await mesh.node('third').status()).daemon_pid).toBe(before.daemon_pid);
   });
 });
 

@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { MeshError } from '../../base/errors.ts';
-import { ensureDaemon } from '../../node/api-daemon.ts';
+import { checkSettings, ensureDaemon } from '../../node/api-daemon.ts';
 import { connect, print, processGone, type CliContext } from './mesh-commands.ts';
 
 /** What a supervisor such as systemd takes to start a daemon again that it had in the foreground. */
@@ -13,6 +13,7 @@ export async function restartCommand(context: CliContext): Promise<number> {
   const { pid } = before.daemon;
   let answer: { readonly jobs_running: number; readonly flags: readonly string[]; readonly detached: boolean };
   try {
+    await checkSettings(context.home);
     answer = await before.call('restart', {});
     await before.whenClosed;
     await processGone(pid);
