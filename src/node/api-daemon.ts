@@ -43,6 +43,8 @@ export interface LaunchOptions {
   readonly cliPath: string;
   /** `up` flags to hand on, such as `--slots 4`. */
   readonly flags: readonly string[];
+  /** Settings that an earlier daemon had in its environment, in place of those of this process. */
+  readonly env?: Readonly<Record<string, string>>;
 }
 
 /**
@@ -78,7 +80,10 @@ async function launch(
 ): Promise<{ readonly api: ApiClient; readonly started: boolean }> {
   const reportPath = join(home.path, 'daemon.start');
   const report = openSync(reportPath, 'w', 0o600);
-  const environment: NodeJS.ProcessEnv = { ...process.env };
+  const own = Object.entries(process.env).filter(
+    ([name]) => options.env === undefined || !name.startsWith('MESHWORK_'),
+  );
+  const environment: NodeJS.ProcessEnv = { ...Object.fromEntries(own), ...options.env };
   // The daemon belongs to no job, whatever process happened to start it.
   delete environment['MESHWORK_JOB_ID'];
   const child = spawn(

@@ -382,6 +382,13 @@ export class LocalNode {
     this.#restarting = true;
     const { flags } = this.#options;
     setImmediate(() => this.#settleDown({ why: 'restart', comesBack: true }));
-    return { jobs_running: this.#jobsOpen, flags: flags.words, detached: flags.detached };
+    return { jobs_running: this.#jobsOpen, flags: flags.words, env: settingsOf(process.env), detached: flags.detached };
   }
 }
+
+const settingsOf = (env: NodeJS.ProcessEnv): Record<string, string> =>
+  Object.fromEntries(
+    Object.entries(env).flatMap(([name, value]) =>
+      name.startsWith('MESHWORK_') && value !== undefined ? [[name, value]] : [],
+    ),
+  );

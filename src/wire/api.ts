@@ -298,7 +298,13 @@ export interface ApiResults {
   readonly logs: LogRead & { readonly job: string; readonly attempt: number; readonly run_again: number | null };
   readonly estimate: { readonly seconds: readonly (number | null)[] };
   /** `flags`: of `up`, as the daemon was started with. Not `detached`: who started it must start it again. */
-  readonly restart: { readonly jobs_running: number; readonly flags: readonly string[]; readonly detached: boolean };
+  readonly restart: {
+    readonly jobs_running: number;
+    readonly flags: readonly string[];
+    /** The settings of its environment, `MESHWORK_*`. */
+    readonly env: Readonly<Record<string, string>>;
+    readonly detached: boolean;
+  };
   readonly invite: InviteReport;
   readonly join: JoinReport;
   readonly leave: LeaveReport;

@@ -1,6 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { MeshError } from '../../base/errors.ts';
 import { checkSettings, ensureDaemon } from '../../node/api-daemon.ts';
+import type { ApiResults } from '../../node/api-types.ts';
 import { connect, print, processGone, type CliContext } from './mesh-commands.ts';
 
 /** What a supervisor such as systemd takes to start a daemon again that it had in the foreground. */
@@ -11,7 +12,7 @@ const LOOK_AGAIN_MS = 100;
 export async function restartCommand(context: CliContext): Promise<number> {
   const before = await connect(context);
   const { pid } = before.daemon;
-  let answer: { readonly jobs_running: number; readonly flags: readonly string[]; readonly detached: boolean };
+  let answer: ApiResults['restart'];
   try {
     await checkSettings(context.home);
     answer = await before.call('restart', {});
@@ -20,7 +21,7 @@ export async function restartCommand(context: CliContext): Promise<number> {
   } finally {
     before.close();
   }
-  const after = answer.detached ? await started(context, answer.flags) : await supervised(context);
+  const after = answer.detached ? await started(context, answer) : await supervised(context);
   const { daemon } = after;
   after.close();
   const jobs = answer.jobs_running;
@@ -31,8 +32,8 @@ export async function restartCommand(context: CliContext): Promise<number> {
   return 0;
 }
 
-async function started(context: CliContext, flags: readonly string[]) {
-  return (await ensureDaemon(context.home, 'cli', { cliPath: context.cliPath, flags })).api;
+async function started(context: CliContext, { flags, env }: ApiResults['restart']) {
+  return (await ensureDaemon(context.home, 'cli', { cliPath: context.cliPath, flags, env })).api;
 }
 
 /** A daemon in the foreground is started again by whoever started it. */
