@@ -1,3 +1,4 @@
+import { leaveJobGroup } from '../adapters/process/control-groups.ts';
 import { randomBytes, randomInt } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
 import { createDirectories } from '../adapters/os/directories.ts';
@@ -83,6 +84,7 @@ async function runLocked(options: DaemonOptions): Promise<number> {
     bytesMax: config.log.bytes_max,
     alsoStderr: !flags.detached,
   });
+  if (flags.detached) leaveJobGroup(log);
   for (const folder of [home.jobs, home.workspaces]) mkdirSync(folder, { recursive: true, mode: 0o700 });
   const { bytes_max: bytesMax, segments: segmentsMax } = config.audit;
   const audit = openAuditLog(home.auditLog, { bytesMax, segmentsMax }, log);

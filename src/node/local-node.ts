@@ -129,6 +129,7 @@ export class LocalNode {
       runnerPath: options.runnerPath,
       home: options.home,
       logBytesMax: config.jobs.output_max_bytes,
+      contain: config.exec.contain === 'auto',
       log,
       onLost: (message) => this.#executors.runnerLost(message),
     });

@@ -16,6 +16,8 @@ export interface RunnerHostOptions {
   readonly log: Logger;
   /** Bound of one attempt's output log. */
   readonly logBytesMax: number;
+  /** Attempts get control groups, where those are to be had. */
+  readonly contain: boolean;
   /** The runner died by itself: what ran there has an unknown outcome. */
   readonly onLost: (message: string) => void;
 }
@@ -54,10 +56,10 @@ export class RunnerHost {
   }
 
   async #connect(): Promise<Runner | null> {
-    const { log, home, runnerPath, logBytesMax } = this.#options;
+    const { log, home, runnerPath, logBytesMax, contain } = this.#options;
     const startedMs = performance.now();
     const paths = { runnerPath, socketPath: home.runnerSocket, logPath: home.runnerLog };
-    const runner = await startRunner({ ...paths, log, logBytesMax, nodePath: process.execPath });
+    const runner = await startRunner({ ...paths, log, logBytesMax, contain, nodePath: process.execPath });
     if (this.#stopped) {
       await runner.close();
       return null;

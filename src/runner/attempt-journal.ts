@@ -3,9 +3,7 @@ import path from 'node:path';
 import { messageOf } from '../base/errors.ts';
 import { isJobId } from '../base/ids.ts';
 import type { Logger } from '../base/log.ts';
-import type { AttemptKey } from '../adapters/process/tree.ts';
-
-export const attemptName = ({ job, attempt }: AttemptKey): string => `${job}.${attempt}`;
+import { type AttemptKey, attemptName } from '../adapters/process/tree.ts';
 
 /** @returns null of what names no attempt */
 export function parseAttemptName(name: string): AttemptKey | null {

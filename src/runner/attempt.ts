@@ -2,8 +2,11 @@ import { messageOf } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import { DURATION_MS_MAX } from '../base/units.ts';
 import { closeQuietly, type PipePool } from '../adapters/process/pipe-pool.ts';
-import { type Exit, pipesNeeded, type Spawned, spawnCommand } from '../adapters/process/spawn.ts';
+import type { ControlGroup } from '../adapters/process/control-group.ts';
+import type { ControlGroups } from '../adapters/process/control-groups.ts';
+import { type Exit, type ForkPlace, pipesNeeded, type Spawned, spawnCommand } from '../adapters/process/spawn.ts';
 import {
+  attemptName,
   LEFTOVER_GRACE_MS,
   LEFTOVER_SETTLE_MS,
   leftBehind,
@@ -27,6 +30,7 @@ const TEXT = new TextEncoder();
 
 export interface AttemptHost {
   readonly pool: PipePool;
+  readonly groups: ControlGroups;
   readonly log: Logger;
   /** Of this attempt's output log. */
   readonly folder: string;
@@ -55,6 +59,7 @@ export class Attempt {
   readonly #stdin: StdinPump | null;
   #cause: 'exited' | 'timeout' | 'cancelled' | null = null;
   #leader: { readonly pid: number; readonly hunt: TreeHunt } | null = null;
+  #group: ControlGroup | null = null;
   #ending: Promise<unknown> | null = null;
   #resize: ((size: TerminalSize) => void) | null = null;
   #size: TerminalSize | null = null;
@@ -154,9 +159,12 @@ export class Attempt {
 
   /** @returns null where the attempt was cancelled before there was a process */
   async #spawn(): Promise<Spawned | null> {
-    const { terminal } = this.#order;
-    if (terminal !== null) return spawnTerminal(this.#order, this.#size ?? terminal, this.#host.log);
-    const { pool, log } = this.#host;
+    const { terminal, contain } = this.#order;
+    const { pool, groups, log } = this.#host;
+    const name = attemptName(this.#order);
+    const inPlace: ForkPlace = (fork) =>
+      contain ? groups.around(name, fork, (group) => (this.#group = group)) : fork();
+    if (terminal !== null) return spawnTerminal(this.#order, this.#size ?? terminal, inPlace, log);
     const request = { ...this.#order, stdin: this.#stdin !== null };
     const count = pipesNeeded(request);
     const pipes = pool.takeNow(count) ?? (await pool.take(count));
@@ -168,7 +176,7 @@ export class Attempt {
       this.#stdin?.close();
       return null;
     }
-    return spawnCommand(request, pipes, log);
+    return spawnCommand(request, pipes, inPlace, log);
   }
 
   async #attend(spawned: Extract<Spawned, { kind: 'spawned' }>): Promise<AttemptResult> {
@@ -177,7 +185,7 @@ export class Attempt {
     const { pid, exited, resize } = spawned;
     this.#resize = resize;
     if (this.#size !== null) resize?.(this.#size);
-    const hunt = new TreeHunt({ job, attempt, leaderPid: pid }, this.#host.log);
+    const hunt = new TreeHunt({ job, attempt, leaderPid: pid }, this.#group, this.#host.log);
     this.#leader = { pid, hunt };
     const timer =
       timeoutMs === null ? null : setTimeout(() => this.#end('timeout'), Math.min(timeoutMs, DURATION_MS_MAX));
@@ -217,6 +225,8 @@ export class Attempt {
       duration_ms: durationMs,
     };
     this.output.end(JSON.stringify(result));
+    // After the result is told: nobody need wait for it.
+    setImmediate(() => void this.#group?.remove());
     if (outcome.kind === 'cancelled') setTimeout(() => this.output.abandon(), CANCELLED_DRAIN_MS).unref();
     return result;
   }

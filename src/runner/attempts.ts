@@ -2,12 +2,14 @@ import path from 'node:path';
 import { messageOf } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import type { PipePool } from '../adapters/process/pipe-pool.ts';
-import { type AttemptKey, killTrees } from '../adapters/process/tree.ts';
+import type { ControlGroup } from '../adapters/process/control-group.ts';
+import type { ControlGroups } from '../adapters/process/control-groups.ts';
+import { type AttemptKey, attemptName, killTrees } from '../adapters/process/tree.ts';
 import type { TerminalSize } from '../wire/job-spec.ts';
 import type { FromRunner, RunnerRead, RunnerReadEnd, RunnerRun } from '../wire/runner.ts';
 import { STREAMS_MAX, type StreamMux } from '../wire/stream-mux.ts';
 import { Attempt, type AttemptResult } from './attempt.ts';
-import { type AttemptJournal, attemptName } from './attempt-journal.ts';
+import { type AttemptJournal, parseAttemptName } from './attempt-journal.ts';
 import { parseResult, unknownResult } from './attempt-result.ts';
 import { type ReaderEnd, startReader } from './log-reader.ts';
 import { OutputLog, removeLog } from './output-log.ts';
@@ -22,6 +24,7 @@ const KILLED = 'the runner was killed while it ran this';
 
 export interface AttemptsOptions {
   readonly pool: PipePool;
+  readonly groups: ControlGroups;
   readonly journal: AttemptJournal;
   /** Holds a folder with the output log of each attempt. */
   readonly logsFolder: string;
@@ -65,8 +68,12 @@ export class Attempts {
     return [...running, ...lost, ...ended];
   }
 
-  /** Takes over what earlier runners left: results that were not acknowledged, and trees, which are ended. */
-  restore(): void {
+  /**
+   * Takes over what earlier runners left: results that were not acknowledged, and trees, which are ended.
+   *
+   * @param left the control groups that are there still; what is in them goes, whatever else is known of it
+   */
+  restore(left: ReadonlyMap<string, ControlGroup>): void {
     for (const key of this.#options.journal.list()) {
       const name = attemptName(key);
       try {
@@ -79,7 +86,13 @@ export class Attempts {
         this.#lost.set(name, key);
       }
     }
-    if (this.#lost.size > 0) void this.#endLost([...this.#lost.values()]);
+    const strays = [...left.keys()].filter((name) => !this.#lost.has(name)).map(parseAttemptName);
+    if (strays.length > 0)
+      void this.#endTrees(
+        strays.filter((key) => key !== null),
+        left,
+      );
+    if (this.#lost.size > 0) void this.#endLost([...this.#lost.values()], left);
   }
 
   /** @returns null, or what is wrong with the order */
@@ -90,10 +103,10 @@ export class Attempts {
     if (this.#running.has(name) || this.#ended.has(name) || this.#lost.has(name)) return `it ordered ${name} twice`;
     if (this.#running.size >= ATTEMPTS_OPEN_MAX) return `it ordered more than ${ATTEMPTS_OPEN_MAX} attempts at once`;
     if (!mux.canOpen(streams)) return `it named streams that cannot be opened, for ${name}`;
-    const { pool, log, journal, tell } = this.#options;
+    const { pool, groups, log, journal, tell } = this.#options;
     const folder = this.#folderOf(name);
     const onStarted = (pid: number): void => tell({ t: 'runner.started', ...key, pid });
-    const attempt = new Attempt(order, mux, { pool, log, folder, onStarted });
+    const attempt = new Attempt(order, mux, { pool, groups, log, folder, onStarted });
     this.#running.set(name, { key, attempt });
     journal.add(key);
     void attempt.run().then((result) => this.#onEnded(key, result, attempt.output.log));
@@ -182,14 +195,18 @@ export class Attempts {
     if (this.isIdle) this.#options.onIdle();
   }
 
-  async #endLost(keys: readonly AttemptKey[]): Promise<void> {
+  async #endTrees(keys: readonly AttemptKey[], left: ReadonlyMap<string, ControlGroup>): Promise<void> {
     const { log } = this.#options;
     log.warn('ending what an earlier runner left', { attempts: keys.length });
     try {
-      await killTrees(keys, log);
+      await killTrees(keys, left, log);
     } catch (error) {
       log.error('cannot look for what an earlier runner left', { error: messageOf(error) });
     }
+  }
+
+  async #endLost(keys: readonly AttemptKey[], left: ReadonlyMap<string, ControlGroup>): Promise<void> {
+    await this.#endTrees(keys, left);
     for (const key of keys) {
       const name = attemptName(key);
       const output = this.#loadForEnd(name);

@@ -8,6 +8,7 @@ import path from 'node:path';
 import { messageOf, systemCodeOf } from '../base/errors.ts';
 import type { Logger } from '../base/log.ts';
 import { type LockResult, takeLock } from '../adapters/process/instance-lock.ts';
+import { ControlGroups, groupsLeft } from '../adapters/process/control-groups.ts';
 import { PipePool } from '../adapters/process/pipe-pool.ts';
 import { AttemptJournal } from './attempt-journal.ts';
 import { Attempts } from './attempts.ts';
@@ -71,8 +72,10 @@ async function main(log: Logger): Promise<void> {
     daemonGraceMs: graceMs === undefined ? DAEMON_GRACE_MS : Number(graceMs),
     log,
   });
+  const groups = new ControlGroups(home, log);
   const attempts = new Attempts({
     pool,
+    groups,
     journal: new AttemptJournal(path.join(home, 'runner-jobs'), log),
     logsFolder: path.join(home, 'jobs'),
     log,
@@ -81,9 +84,10 @@ async function main(log: Logger): Promise<void> {
   });
   process.on('SIGTERM', () => service.stop());
   process.on('SIGINT', () => service.stop());
-  attempts.restore();
+  attempts.restore(groupsLeft(home, log));
   service.start(attempts);
   await service.finished;
+  groups.close();
   rmSync(keyFile, { force: true });
   lock.release();
 }

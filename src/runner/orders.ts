@@ -67,13 +67,13 @@ function readRun(fields: Fields): RunnerRun | null {
   const user = readUser(fields['user']);
   const terminal = readSize(fields['terminal']);
   const { cwd, env, umask, timeout_ms, stdin_stream, stdout_stream, stderr_stream } = fields;
-  const { window_bytes, output_bytes_max, log_bytes_max, merge, durable } = fields;
+  const { window_bytes, output_bytes_max, log_bytes_max, contain, merge, durable } = fields;
   if (key === null || command === null || user === undefined || terminal === undefined) return null;
   if (!isText(cwd) || cwd === '' || !isTexts(env) || !isCount(umask, 0)) return null;
   if (!isCountOrNull(timeout_ms, 1) || !isCountOrNull(stdin_stream, 1)) return null;
   if (!isCountOrNull(stdout_stream, 1) || !isCountOrNull(stderr_stream, 1)) return null;
   if (!isCount(window_bytes, 1) || !isCountOrNull(output_bytes_max, 0) || !isCount(log_bytes_max, 1)) return null;
-  if (typeof merge !== 'boolean' || typeof durable !== 'boolean') return null;
+  if (typeof contain !== 'boolean' || typeof merge !== 'boolean' || typeof durable !== 'boolean') return null;
   return {
     t: 'runner.run',
     ...key,
@@ -88,6 +88,7 @@ function readRun(fields: Fields): RunnerRun | null {
     window_bytes,
     output_bytes_max,
     log_bytes_max,
+    contain,
     merge,
     terminal,
     durable,

@@ -38,6 +38,8 @@ export const runnerRunSchema = z.strictObject({
   output_bytes_max: z.int().nonnegative().nullable(),
   /** Bound of the output log. */
   log_bytes_max: z.int().positive(),
+  /** In a control group of its own, where the runner can make one. */
+  contain: z.boolean(),
   merge: z.boolean(),
   terminal: terminalSizeSchema.nullable(),
   durable: z.boolean(),

@@ -27,6 +27,7 @@ import type { StreamMux } from '../../wire/stream-mux.ts';
 import { PROTOCOL_VERSION } from '../../wire/version.ts';
 import { FrameSocket } from './frame-socket.ts';
 import { emptyResult, orderOf, resultOf } from './runner-messages.ts';
+import type { ControlGroup } from './control-group.ts';
 import { killTrees } from './tree.ts';
 import { type WatchedProcess, within } from './watched-process.ts';
 
@@ -46,6 +47,14 @@ export interface RunnerProcess extends Runner {
   release(): void;
 }
 
+export interface ClientOptions {
+  readonly log: Logger;
+  readonly logBytesMax: number;
+  readonly contain: boolean;
+  /** The control groups of a runner that is gone, by attempt. */
+  readonly groupsLeft: () => ReadonlyMap<string, ControlGroup>;
+}
+
 interface OpenAttempt {
   readonly name: AttemptName;
   /** Null: kept from an earlier daemon, and not adopted yet. */
@@ -62,7 +71,7 @@ export class RunnerClient implements RunnerProcess {
   readonly kept: KeptAttempt[] = [];
   readonly #frames: FrameSocket;
   readonly #process: WatchedProcess;
-  readonly #options: { readonly log: Logger; readonly logBytesMax: number };
+  readonly #options: ClientOptions;
   readonly #open = new Map<string, OpenAttempt>();
   readonly #reads = new Map<number, (end: ReadEnd) => void>();
   readonly #stdins = new Map<number, (bytes: number | null) => void>();
@@ -78,7 +87,7 @@ export class RunnerClient implements RunnerProcess {
   constructor(
     socket: Socket,
     runner: WatchedProcess,
-    options: { readonly log: Logger; readonly logBytesMax: number },
+    options: ClientOptions,
     onReady: (trouble: string | null) => void,
   ) {
     this.#process = runner;
@@ -116,7 +125,7 @@ export class RunnerClient implements RunnerProcess {
     if (this.#state !== 'alive') return this.#notRun(request, handlers, NOT_ALIVE);
     if (this.#open.has(keyOf(name))) return this.#notRun(request, handlers, 'this attempt is running already.');
     this.#open.set(keyOf(name), { name, handlers, result: null });
-    if (this.#send(orderOf(request, this.#options.logBytesMax))) return;
+    if (this.#send(orderOf(request, this.#options))) return;
     this.#open.delete(keyOf(name));
     this.#notRun(request, handlers, 'the command and its environment exceed 1 MiB. Nothing was run.');
   }
@@ -334,6 +343,7 @@ export class RunnerClient implements RunnerProcess {
       if (running.length > 0) {
         await killTrees(
           running.map(({ name }) => name),
+          this.#options.groupsLeft(),
           this.#options.log,
         );
       }

@@ -2,7 +2,10 @@ import type { RunRequest, RunResult } from '../../ports/runner.ts';
 import type { RunnerEnded, RunnerRun } from '../../wire/runner.ts';
 
 /** What the port says, as the wire says it, and back. */
-export function orderOf(request: RunRequest, logBytesMax: number): RunnerRun {
+export function orderOf(
+  request: RunRequest,
+  { logBytesMax, contain }: { readonly logBytesMax: number; readonly contain: boolean },
+): RunnerRun {
   return {
     t: 'runner.run',
     job: request.job,
@@ -18,6 +21,7 @@ export function orderOf(request: RunRequest, logBytesMax: number): RunnerRun {
     window_bytes: request.windowBytes,
     output_bytes_max: request.outputBytesMax,
     log_bytes_max: logBytesMax,
+    contain,
     merge: request.merge,
     terminal: request.terminal,
     durable: request.durable,

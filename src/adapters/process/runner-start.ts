@@ -4,6 +4,7 @@ import { connect, type Socket } from 'node:net';
 import path from 'node:path';
 import { MeshError, messageOf, systemCodeOf } from '../../base/errors.ts';
 import type { Logger } from '../../base/log.ts';
+import { groupsLeft } from './control-groups.ts';
 import { lockHolder } from './instance-lock.ts';
 import { RunnerClient, type RunnerProcess } from './runner-client.ts';
 import { watchChild, type WatchedProcess, watchFound, within } from './watched-process.ts';
@@ -33,6 +34,8 @@ export interface RunnerOptions {
   readonly log: Logger;
   /** Bound of one attempt's output log. */
   readonly logBytesMax: number;
+  /** Whether attempts get control groups, where those are to be had; true if not given. */
+  readonly contain?: boolean;
   /** How long a runner that this call starts waits for a daemon before foreground attempts end; 60 s if not given. */
   readonly daemonGraceMs?: number;
   readonly nodePath?: string;
@@ -111,17 +114,19 @@ function openLog(logPath: string): number {
 
 /** Connects, shows the key and waits until the runner has said what it has. */
 async function reach(options: RunnerOptions, runner: WatchedProcess, withinMs: number): Promise<RunnerProcess> {
-  const { socketPath, log, logBytesMax } = options;
+  const { socketPath, log, logBytesMax, contain = true } = options;
+  const home = path.dirname(socketPath);
+  const clientOptions = { log, logBytesMax, contain, groupsLeft: () => groupsLeft(home, log) };
   const deadlineMs = performance.now() + withinMs;
   const socket = await connectTo(socketPath, runner, deadlineMs);
   // Made before the socket was, so it is there.
-  const key = readFileSync(path.join(path.dirname(socketPath), 'runner.key'), 'utf8');
+  const key = readFileSync(path.join(home, 'runner.key'), 'utf8');
   return new Promise((resolve, reject) => {
     const late = setTimeout(
       () => client.refuse(`${withinMs / 1000} s passed without an answer`),
       Math.max(0, deadlineMs - performance.now()),
     );
-    const client = new RunnerClient(socket, runner, { log, logBytesMax }, (trouble) => {
+    const client = new RunnerClient(socket, runner, clientOptions, (trouble) => {
       clearTimeout(late);
       if (trouble === null) resolve(client);
       else reject(new Error(trouble));

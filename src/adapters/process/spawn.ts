@@ -48,6 +48,9 @@ export type Spawned =
   | { readonly kind: 'not_executable'; readonly code: 126 | 127; readonly message: string }
   | { readonly kind: 'failed'; readonly message: string };
 
+/** Runs the call that forks, and nothing else, in whatever surroundings the child is to inherit. */
+export type ForkPlace = <T>(fork: () => T) => T;
+
 export interface Program {
   readonly file: string;
   readonly argv0: string;
@@ -66,21 +69,25 @@ export const failed = (message: string): Extract<Spawned, { kind: 'failed' }> =>
 export async function spawnCommand(
   request: SpawnRequest,
   pipes: readonly Pipe[] | null,
+  inPlace: ForkPlace,
   log: Logger,
 ): Promise<Spawned> {
   const ends = new StdioEnds(request, pipes, log);
   try {
     const identity = prepareProgram(request, { mergeByShell: pipes === null && request.merge, idsBySetpriv: false });
     if ('kind' in identity) return identity;
+    const stdio = ends.childStdio();
     const child = withUmask(request.umask, () =>
-      spawn(identity.file, identity.args, {
-        argv0: identity.argv0,
-        cwd: request.cwd,
-        env: identity.env,
-        detached: true,
-        stdio: ends.childStdio(),
-        ...identity.ids,
-      }),
+      inPlace(() =>
+        spawn(identity.file, identity.args, {
+          argv0: identity.argv0,
+          cwd: request.cwd,
+          env: identity.env,
+          detached: true,
+          stdio,
+          ...identity.ids,
+        }),
+      ),
     );
     if (child.pid === undefined) return startFailure(await spawnError(child), request);
     return ends.spawned(child, child.pid);

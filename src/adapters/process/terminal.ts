@@ -9,6 +9,7 @@ import { readProcess } from './process-table.ts';
 import {
   type Exit,
   failed,
+  type ForkPlace,
   prepareProgram,
   type Spawned,
   type SpawnRequest,
@@ -53,6 +54,7 @@ const SIGNALS = new Map(Object.entries(system.signals).map(([name, number]) => [
 export async function spawnTerminal(
   request: Omit<SpawnRequest, 'merge' | 'stdin'>,
   size: TerminalSize,
+  inPlace: ForkPlace,
   log: Logger,
 ): Promise<Spawned> {
   const library = await loadLibrary(log);
@@ -62,14 +64,16 @@ export async function spawnTerminal(
   if ('kind' in program) return program;
   try {
     const terminal = withUmask(request.umask, () =>
-      library.spawn(program.file, [...program.args], {
-        name: program.env['TERM'] ?? TERM_USUAL,
-        cols: size.columns,
-        rows: size.rows,
-        cwd: request.cwd,
-        env: { ...program.env },
-        encoding: null,
-      }),
+      inPlace(() =>
+        library.spawn(program.file, [...program.args], {
+          name: program.env['TERM'] ?? TERM_USUAL,
+          cols: size.columns,
+          rows: size.rows,
+          cwd: request.cwd,
+          env: { ...program.env },
+          encoding: null,
+        }),
+      ),
     );
     const held = holdOpen(terminal, log);
     if (request.user !== null && process.geteuid?.() === 0) giveTo(request.user, terminal, log);

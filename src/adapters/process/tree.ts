@@ -1,6 +1,7 @@
 import type { JobId } from '../../base/ids.ts';
 import { messageOf, systemCodeOf } from '../../base/errors.ts';
 import type { Logger } from '../../base/log.ts';
+import type { ControlGroup } from './control-group.ts';
 import { environmentOf, lastPid, type ProcessRow, readProcess, readProcessTable } from './process-table.ts';
 
 /** The environment variable by which a job's processes are found wherever they went. */
@@ -36,6 +37,9 @@ export interface JobTree extends AttemptKey {
   readonly leaderPid: number | null;
 }
 
+/** Under which files and groups of an attempt lie. */
+export const attemptName = ({ job, attempt }: AttemptKey): string => `${job}.${attempt}`;
+
 /** The environment entries by which an attempt's processes are known. */
 export function cookieOf({ job, attempt }: AttemptKey): Readonly<Record<string, string>> {
   const cookie = { [COOKIE_NAME]: job };
@@ -51,8 +55,8 @@ export function carriesCookie(environment: string, { job, attempt }: AttemptKey)
 const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
 /**
- * The processes of a tree: those of the leader's group or session, those that carry the cookie, those known from an
- * earlier look, and all descendants of these.
+ * The processes of a tree: those of the leader's group or session, those that are ours by cookie or control group, those
+ * known from an earlier look, and all descendants of these.
  *
  * @param known pid → start tag of members seen before: they stay members when their parents are gone
  */
@@ -60,13 +64,13 @@ export function membersOf(
   table: readonly ProcessRow[],
   leaderPid: number | null,
   known: ReadonlyMap<number, string>,
-  hasCookie: (row: ProcessRow) => boolean,
+  isOurs: (row: ProcessRow) => boolean,
 ): ProcessRow[] {
   const members = new Map<number, ProcessRow>();
   for (const row of table) {
     if (row.pid === process.pid || row.pid === 1) continue;
-    const ours = leaderPid !== null && (row.pid === leaderPid || row.pgid === leaderPid || row.sid === leaderPid);
-    if (ours || known.get(row.pid) === row.startTag || hasCookie(row)) members.set(row.pid, row);
+    const led = leaderPid !== null && (row.pid === leaderPid || row.pgid === leaderPid || row.sid === leaderPid);
+    if (led || known.get(row.pid) === row.startTag || isOurs(row)) members.set(row.pid, row);
   }
   const children = new Map<number, ProcessRow[]>();
   for (const row of table) {
@@ -89,19 +93,24 @@ export function membersOf(
 export class TreeHunt {
   readonly #tree: JobTree;
   readonly #log: Logger;
+  readonly #group: ControlGroup | null;
   readonly #known = new Map<number, string>();
   #lastTable: readonly ProcessRow[] = [];
 
-  constructor(tree: JobTree, log: Logger) {
+  /** @param group holds this tree alone; null where there is none to be had */
+  constructor(tree: JobTree, group: ControlGroup | null, log: Logger) {
     this.#tree = tree;
+    this.#group = group;
     this.#log = log;
   }
 
   /** Who lives now. Costs a look at every process of the machine from `fromPid` on. */
   look(fromPid = 1): ProcessRow[] {
-    this.#lastTable = readProcessTable(fromPid);
-    const hasCookie = (row: ProcessRow): boolean => carriesCookie(environmentOf(row.pid), this.#tree);
-    const members = membersOf(this.#lastTable, this.#tree.leaderPid, this.#known, hasCookie);
+    const grouped = new Set(this.#group?.pids());
+    this.#lastTable = withRowsOf(readProcessTable(fromPid), grouped);
+    const isOurs = (row: ProcessRow): boolean =>
+      grouped.has(row.pid) || carriesCookie(environmentOf(row.pid), this.#tree);
+    const members = membersOf(this.#lastTable, this.#tree.leaderPid, this.#known, isOurs);
     for (const row of members) this.#known.set(row.pid, row.startTag);
     return members;
   }
@@ -153,6 +162,7 @@ export class TreeHunt {
     let members = await this.waitUntilGone(first, graceMs, ['SIGTERM', 'SIGCONT']);
     for (let round = 0; members.length > 0 && round < KILL_ROUNDS_MAX; round++) {
       this.signal(members, 'SIGKILL');
+      this.#group?.kill();
       await sleep(KILL_ROUND_MS);
       members = this.look();
     }
@@ -163,9 +173,10 @@ export class TreeHunt {
     return members.length;
   }
 
-  /** KILL to the leader's group without a look at anybody: for when looking fails. */
+  /** KILL to the leader's groups without a look at anybody: for when looking fails. */
   killGroup(): void {
     if (this.#tree.leaderPid !== null) this.#kill(-this.#tree.leaderPid, 'SIGKILL');
+    this.#group?.kill();
   }
 
   #kill(target: number, signal: NodeJS.Signals): void {
@@ -192,6 +203,14 @@ export function leftBehind(hunt: TreeHunt, leaderPid: number, ageMs: number): Pr
   return hunt.look();
 }
 
+/** The table, and those whom a look from a higher pid on left out. */
+function withRowsOf(table: readonly ProcessRow[], pids: ReadonlySet<number>): readonly ProcessRow[] {
+  if (pids.size === 0) return table;
+  const there = new Set(table.map((row) => row.pid));
+  const more = [...pids].filter((pid) => !there.has(pid)).map(readProcess);
+  return [...table, ...more.filter((row) => row !== null)];
+}
+
 function groupLives(pgid: number): boolean {
   try {
     process.kill(-pgid, 0);
@@ -201,13 +220,24 @@ function groupLives(pgid: number): boolean {
   }
 }
 
-/** Ends what carries the cookies of attempts whose runner is gone. @returns how many processes survived even KILL */
-export async function killTrees(attempts: readonly AttemptKey[], log: Logger): Promise<number> {
+/**
+ * Ends what carries the cookies of attempts whose runner is gone, or is in their control groups, which go with them.
+ *
+ * @returns how many processes survived even KILL
+ */
+export async function killTrees(
+  attempts: readonly AttemptKey[],
+  groups: ReadonlyMap<string, ControlGroup>,
+  log: Logger,
+): Promise<number> {
   const survivors = await Promise.all(
     attempts.map(async ({ job, attempt }) => {
-      const hunt = new TreeHunt({ job, attempt, leaderPid: null }, log);
+      const group = groups.get(attemptName({ job, attempt })) ?? null;
+      const hunt = new TreeHunt({ job, attempt, leaderPid: null }, group, log);
       const members = hunt.look();
-      return members.length === 0 ? 0 : hunt.end(members, TERM_GRACE_MS);
+      const count = members.length === 0 ? 0 : await hunt.end(members, TERM_GRACE_MS);
+      await group?.remove();
+      return count;
     }),
   );
   return survivors.reduce((sum, count) => sum + count, 0);

@@ -1,12 +1,14 @@
 import { execFileSync, spawn } from 'node:child_process';
 import { createHash, randomBytes, type Hash } from 'node:crypto';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { buildSync } from 'esbuild';
 import { makeJobId, type JobId } from '../../../src/base/ids.ts';
 import { silentLogger } from '../../../src/base/log.ts';
+import { enterGroup } from '../../../src/adapters/process/control-group.ts';
+import { baseName, ownGroup } from '../../../src/adapters/process/group-place.ts';
 import type { RunnerProcess } from '../../../src/adapters/process/runner-client.ts';
 import { type RunnerOptions, startRunner } from '../../../src/adapters/process/runner-start.ts';
 import type { ReadEnd, ReadRequest, RunRequest, RunResult } from '../../../src/ports/runner.ts';
@@ -262,6 +264,24 @@ export function alive(job: JobId): number[] {
       return [];
     }
   });
+}
+
+/**
+ * The folder of an attempt's own control group as the runner would make it, or why there is none to be had here: whether
+ * it can be is tried.
+ */
+export function groupOf(home: string): { readonly folder: string } | { readonly why: string } {
+  const own = ownGroup();
+  if (own === null) return { why: 'no cgroup v2 here' };
+  const folder = path.join(own, baseName(home));
+  try {
+    mkdirSync(folder, { recursive: true });
+    enterGroup(folder);
+    enterGroup(own);
+    return { folder };
+  } catch (error) {
+    return { why: `control groups cannot be made here: ${String(error)}` };
+  }
 }
 
 /** Waits for a condition; never a fixed time. */

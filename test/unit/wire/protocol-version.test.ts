@@ -21,7 +21,7 @@ const PINNED = {
     member: '28b12336519295a8',
     query: 'e06f8b3f7d028442',
     job: '5a112e0d063c82bc',
-    runner: 'e61e4b18f1b6285e',
+    runner: '152df44027ac1590',
     api: '938bfdcb72aa9e56',
   },
 };
