@@ -9,10 +9,10 @@ import { baseName, outsideJobs, ownGroup } from './group-place.ts';
 const PLACE_FILE = 'runner-groups';
 const TRIAL_NAME = 'trial';
 /**
- * Moving may wait for a grace period of the kernel, which is 0.3 ms here and was reported as tens of them elsewhere. More
+ * A move after a pause waits for a grace period of the kernel, 12 to 15 ms (measured), and more with many processors. More
  * than this, so many times in a row, is a price that commands should not pay.
  */
-const SLOW_MS = 15;
+const SLOW_MS = 100;
 const SLOW_COUNT_MAX = 10;
 
 type State =
