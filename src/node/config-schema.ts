@@ -165,7 +165,7 @@ const sections = {
     ),
     timeout_max_s: whole(0, SECONDS_MAX, 0, 'seconds, 0 = no limit'),
     output_max_bytes: whole(0, 1024 * GIB, 0, 'bytes of stdout and of stderr, 0 = no limit'),
-    contain: choice(['auto', 'off'], 'off'),
+    contain: choice(['auto', 'off'], 'auto'),
   },
   classes: {
     bound: patterns('words that a command begins with'),
