@@ -1,4 +1,14 @@
-import { closeSync, ftruncateSync, mkdirSync, openSync, readdirSync, rmSync, unlinkSync, writevSync } from 'node:fs';
+import {
+  closeSync,
+  ftruncateSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  rmSync,
+  statfsSync,
+  unlinkSync,
+  writevSync,
+} from 'node:fs';
 import path from 'node:path';
 import { assert } from '../base/assert.ts';
 import { messageOf, systemCodeOf } from '../base/errors.ts';
@@ -26,6 +36,16 @@ const SEGMENT_BYTES_USUAL = 4 * 1024 * 1024;
 /** A full log loses its middle in steps of its bound by this. */
 const SEGMENTS_MIN = 16;
 const SEGMENTS_MAX = 1024;
+
+/**
+ * Of a disk, output leaves so much to journals, locks and results, without which the node could not go on: a sixteenth,
+ * 16 MiB at most. The beginning of each log may use it.
+ */
+const RESERVE_BYTES_MAX = 16 * 1024 * 1024;
+const RESERVE_SHARE = 1 / 16;
+const UNRESERVED_BYTES = 64 * 1024;
+/** Written between two looks at the disk; half of its reserve where that is less. */
+const LOOK_BYTES_MAX = 256 * 1024;
 
 export type OutputStream = 'stdout' | 'stderr';
 
@@ -68,6 +88,8 @@ export class OutputLog {
   #segments: Segment[] = [];
   #ends: Offsets = { stdout: 0, stderr: 0 };
   #bytes = 0;
+  #unseenBytes = LOOK_BYTES_MAX;
+  #lookBytes = LOOK_BYTES_MAX;
   #fd: number | null = null;
   #state: 'open' | 'cut' | 'ended' = 'open';
   #dropped = false;
@@ -192,6 +214,7 @@ export class OutputLog {
     let segment = this.#segments.at(-1);
     let sizeBefore: number | null = null;
     try {
+      if (kind !== RECORD_RESULT) this.#checkRoom(payload.byteLength);
       if (segment === undefined || this.#fd === null || segment.bytes >= this.#segmentBytes) {
         segment = this.#startSegment();
       }
@@ -208,6 +231,18 @@ export class OutputLog {
       this.#cut(error, sizeBefore);
       return null;
     }
+  }
+
+  /** Throws where the disk has nothing left but its reserve. */
+  #checkRoom(bytes: number): void {
+    if (this.#bytes + bytes <= UNRESERVED_BYTES) return;
+    this.#unseenBytes += bytes;
+    if (this.#unseenBytes < this.#lookBytes) return;
+    this.#unseenBytes = 0;
+    const { bavail, blocks, bsize } = statfsSync(path.dirname(this.folder));
+    const reserveBytes = Math.min(RESERVE_BYTES_MAX, blocks * bsize * RESERVE_SHARE);
+    this.#lookBytes = Math.min(LOOK_BYTES_MAX, reserveBytes / 2);
+    if (bavail * bsize < reserveBytes) throw new Error('the disk has only its reserve left');
   }
 
   #startSegment(): Segment {

@@ -244,6 +244,12 @@ describe.runIf(canMount)('a full disk', () => {
       expect(await reading.end).toMatchObject({ ok: true, from: 0, ended: true });
       expect(reading.bytes().byteLength).toBeGreaterThan(2 * MIB);
       expect(lines(1, 2_000_000).startsWith(reading.bytes().toString())).toBe(true);
+      // What the node itself has to write, and what a quick command says, still finds room.
+      writeFileSync(path.join(jobs, 'journal'), Buffer.alloc(64 * 1024));
+      expect(await run(small.runner, 'echo all right').result).toMatchObject({
+        stdout: 'all right\n',
+        truncated: false,
+      });
       small.runner.acknowledge({ job: job.job, attempt: 1 });
       small.runner.drop({ job: job.job, attempt: 1 });
       expect(await run(small.runner, 'echo well').result).toMatchObject({ stdout: 'well\n', truncated: false });
