@@ -45,12 +45,13 @@ export function decodeJournal(content: Uint8Array): JournalContent {
     const found = decodeLine(bytes.subarray(at, end));
     entries.push(...found.entries);
     if (newline < 0) {
-      if (!found.endsWhole) damage.push({ line, offset, bytes: end - offset, what: 'the last record is not whole' });
+      if (found.wholeBytes < end - offset)
+        damage.push({ line, offset, bytes: end - offset, what: 'the last record is not whole' });
       return {
         entries,
         damage: listed(damage),
-        wholeBytes: found.endsWhole ? end : offset,
-        endsOpen: found.endsWhole,
+        wholeBytes: offset + found.wholeBytes,
+        endsOpen: found.wholeBytes > 0,
       };
     }
     if (found.what !== null) damage.push({ line, offset, bytes: end + 1 - offset, what: found.what });
@@ -63,19 +64,20 @@ interface DecodedLine {
   readonly entries: readonly unknown[];
   /** Null where the line is one whole record. */
   readonly what: string | null;
-  readonly endsWhole: boolean;
+  /** Up to the end of the last whole record in it. */
+  readonly wholeBytes: number;
 }
 
 function decodeLine(line: Buffer): DecodedLine {
   const record = recordOf(line);
-  if (record !== null) return { entries: [record.entry], what: null, endsWhole: true };
+  if (record !== null) return { entries: [record.entry], what: null, wholeBytes: line.byteLength };
   // A newline in front of a record may be what was damaged: then the records around it are whole.
   const starts = [0];
   for (const match of line.toString('latin1').matchAll(HEADER)) {
     if (match.index > 0 && starts.length < SPLITS_MAX) starts.push(match.index);
   }
   const entries: unknown[] = [];
-  let endsWhole = false;
+  let wholeBytes = 0;
   for (let index = 0; index < starts.length; index += 1) {
     const from = starts[index] ?? 0;
     const ends = [...starts.slice(index + 1).map((start) => start - 1), line.byteLength];
@@ -84,11 +86,11 @@ function decodeLine(line: Buffer): DecodedLine {
     if (end === undefined) continue;
     const whole = recordOf(line.subarray(from, end));
     if (whole !== null) entries.push(whole.entry);
-    endsWhole = end === line.byteLength;
+    wholeBytes = end;
     index += taken;
   }
   const rest = entries.length === 0 ? '' : `; ${entries.length} of the records in it are whole`;
-  return { entries, what: `a record does not match its checksum${rest}`, endsWhole };
+  return { entries, what: `a record does not match its checksum${rest}`, wholeBytes };
 }
 
 function recordOf(line: Buffer): { readonly entry: unknown } | null {

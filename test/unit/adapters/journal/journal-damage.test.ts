@@ -98,6 +98,19 @@ describe('a journal with flipped bits', () => {
     );
   });
 
+  it('whose newline is damaged, and that was cut behind: the record before it stays', () => {
+    const path = join(folder(), 'a.journal');
+    const [first = 0, second = 0] = ends;
+    const damaged = Buffer.from(whole.subarray(0, second - 5));
+    damaged[first - 1] = 0x1a;
+    writeFileSync(path, damaged);
+    const { journal, entries: found, damage } = openJournal(path);
+    expect(found).toEqual([entries[0]]);
+    expect(damage).toHaveLength(1);
+    journal.append({ after: 'damage' });
+    expect(openJournal(path).entries).toEqual([entries[0], { after: 'damage' }]);
+  });
+
   it('whose newline is damaged: both records beside it are there', () => {
     const damaged = Buffer.from(whole);
     damaged[(lines[0]?.byteLength ?? 0) - 1] = 0x1a;

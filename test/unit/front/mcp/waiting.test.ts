@@ -158,7 +158,7 @@ describe('a batch', () => {
       slow.onDetach.forEach((detached) => Array.from({ length: 300 }, (_, at) => detached(`JOB${at}`))),
     );
     const commands = Array.from({ length: 200 }, (_, at) => `sleep ${at}`);
-    const { document, isError } = await parallelExecute(of(daemon)).run({ commands, wait_s: 0.1 }, quiet());
+    const { document, isError } = await parallelExecute(of(daemon)).run({ commands, wait_s: 2 }, quiet());
     expect(isError).toBe(false);
     expect(document).toMatchObject({ succeeded: 10, failed: 0, unfinished: 190 });
     expect(document['next']).toContain('do not start them again');
