@@ -43,6 +43,14 @@ export type ErrorCode =
   | 'job_unreachable'
   | 'offset_out_of_range'
   | 'nested_too_deep'
+  // workspaces
+  | 'no_project'
+  | 'too_large'
+  | 'unreadable_file'
+  | 'secrets_undecided'
+  | 'sync_failed'
+  | 'needs_prepare'
+  | 'nothing_to_apply'
   // this machine
   | 'daemon_not_running'
   | 'daemon_start_failed'

@@ -1,3 +1,4 @@
+import { NO_CHANGES } from '../wire/changes.ts';
 import { MeshError, messageOf } from '../base/errors.ts';
 import type { RunObject } from '../wire/api.ts';
 
@@ -16,7 +17,7 @@ export function refusalReport(error: unknown, cwd: string | null): RunReport {
     cwd,
     stdout: '',
     stderr: '',
-    changes: { returned: [], deleted: [], conflicts: [], held_back: [], left_there: [] },
+    changes: NO_CHANGES,
     success: false,
     signal: null,
     reason: lost ? 'lost' : code === 'cancelled' ? 'cancelled' : 'refused',

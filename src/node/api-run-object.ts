@@ -1,4 +1,5 @@
 import type { RunObject } from '../wire/api.ts';
+import { NO_CHANGES } from '../wire/changes.ts';
 import type { JobRecord } from '../wire/job-record.ts';
 
 /** The run object of the contract, of a finished or an unfinished job; the front fills in stdout and stderr. */
@@ -12,7 +13,7 @@ export function runObjectOf(record: JobRecord): RunObject {
     cwd: record.cwd,
     stdout: '',
     stderr: '',
-    changes: { returned: [], deleted: [], conflicts: [], held_back: [], left_there: [] },
+    changes: record.changes ?? NO_CHANGES,
     success: isFinished ? record.reason === 'exited' && record.return_code === 0 : null,
     signal: record.signal,
     reason: record.reason,
@@ -29,7 +30,7 @@ export function runObjectOf(record: JobRecord): RunObject {
     truncated: record.truncated,
     queue_ms: record.queue_ms,
     dispatch_ms: record.dispatch_ms,
-    sync_ms: 0,
+    sync_ms: record.sync_ms,
     duration_ms: record.duration_ms,
     ...(record.error === null ? {} : { error: record.error }),
     ...(isFinished ? {} : { next: nextOf(record) }),

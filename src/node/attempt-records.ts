@@ -52,8 +52,10 @@ export function recordOfAttempts(attempts: readonly AttemptFacts[], context: Rec
     stdout_bytes: result?.stdoutBytes ?? 0,
     stderr_bytes: result?.stderrBytes ?? 0,
     truncated: result?.truncated ?? false,
+    changes: null,
     queue_ms: 0,
     dispatch_ms: 0,
+    sync_ms: 0,
     duration_ms: result?.durationMs ?? 0,
   };
 }

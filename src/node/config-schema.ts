@@ -193,6 +193,12 @@ const sections = {
     keep_days: whole(1, 3650, 7, 'days'),
     keep_max: whole(10, 100_000, 10_000, 'jobs that have ended'),
   },
+  workspaces: {
+    files_max: whole(1, 1_000_000, 200_000, 'files of a project'),
+    project_bytes_max: whole(MIB, 1024 * GIB, 2 * GIB, 'bytes of a project'),
+    quota_bytes: whole(MIB, 1024 * GIB, 20 * GIB, 'bytes kept for one origin'),
+    keep_days: whole(1, 3650, 14, 'days'),
+  },
   share: {
     on_battery: z.boolean().default(false).register(notes, { accepts: 'true or false', fromText: asFlag }),
     yield_to_owner: z.boolean().default(true).register(notes, { accepts: 'true or false', fromText: asFlag }),
@@ -216,6 +222,7 @@ export const configSchema = z.strictObject({
   mcp: z.strictObject(sections.mcp).prefault({}),
   queue: z.strictObject(sections.queue).prefault({}),
   jobs: z.strictObject(sections.jobs).prefault({}),
+  workspaces: z.strictObject(sections.workspaces).prefault({}),
   share: z.strictObject(sections.share).prefault({}),
   log: z.strictObject(sections.log).prefault({}),
   audit: z.strictObject(sections.audit).prefault({}),

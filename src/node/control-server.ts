@@ -22,6 +22,7 @@ import type { StreamMux } from '../wire/stream-mux.ts';
 import { parentOf, refusalInsideJob, type NestingBook } from './control-guard.ts';
 import { socketAddress } from './home.ts';
 import type { ClientStreams } from './origin-streams.ts';
+import type { ProjectHandlers } from './project-handlers.ts';
 
 const CLIENTS_MAX = 256;
 const HELLO_TIMEOUT_MS = 5000;
@@ -76,6 +77,7 @@ export interface ApiHandlers {
   wait(params: ApiParams<'wait'>, signal: AbortSignal): Promise<ApiResults['wait']>;
   /** Opens the stream before it returns, and ends it before it settles. */
   logs(params: ApiParams<'logs'>, to: LogsTarget, signal: AbortSignal): Promise<ApiResults['logs']>;
+  readonly projects: ProjectHandlers;
   readonly nesting: NestingBook;
 }
 
@@ -282,6 +284,14 @@ class ControlSession {
         return handlers.wait(request.params, signal);
       case 'logs':
         return this.#logs(request.params);
+      case 'apply':
+        return handlers.projects.apply(request.params, signal);
+      case 'workspaces':
+        return handlers.projects.workspaces();
+      case 'workspaces_rm':
+        return handlers.projects.remove(request.params);
+      case 'secrets':
+        return handlers.projects.secrets(request.params);
       default:
         return unreachable(request);
     }

@@ -18,7 +18,10 @@ export interface Home {
   readonly history: string;
   /** The jobs that were submitted here. */
   readonly originJournal: string;
+  /** Projects' files: what this node keeps for other origins (`for/`), and what it knows of its own projects. */
   readonly workspaces: string;
+  /** A job's version of files that changed here meanwhile, by job. */
+  readonly conflicts: string;
   readonly auditLog: string;
   readonly daemonLog: string;
   readonly runnerLog: string;
@@ -43,6 +46,7 @@ export function homeAt(path: string): Home {
     history: at('jobs/history.json'),
     originJournal: at('jobs/origin.journal'),
     workspaces: at('workspaces'),
+    conflicts: at('conflicts'),
     auditLog: at('audit.log'),
     daemonLog: at('daemon.log'),
     runnerLog: at('runner.log'),

@@ -187,8 +187,10 @@ function plainRecord(facts: JobFacts): JobRecord {
     stdout_bytes: 0,
     stderr_bytes: 0,
     truncated: false,
+    changes: null,
     queue_ms: 0,
     dispatch_ms: 0,
+    sync_ms: 0,
     duration_ms: 0,
   };
 }

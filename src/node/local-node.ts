@@ -1,3 +1,4 @@
+import { NO_PROJECTS } from './project-handlers.ts';
 import { createDiscovery } from '../adapters/mdns/discovery.ts';
 import type { LocalDirectories } from '../adapters/os/directories.ts';
 import type { NodeProbe } from '../adapters/os/system-probe.ts';
@@ -233,6 +234,7 @@ export class LocalNode {
       resize: ({ job, size }) => this.#origins.resize(job, size),
       estimate: async ({ cwd, commands }) => ({ seconds: await this.#options.history.estimates(cwd, commands) }),
       restart: () => Promise.resolve(this.#goDownForAnother()),
+      projects: NO_PROJECTS,
       nesting: {
         depthOf: (job) => (isJobId(job) ? (this.#executors.nestingOf(job) ?? this.#origins.nestingOf(job)) : null),
         isWithin: (name, parent) => this.#origins.isWithin(name, parent),

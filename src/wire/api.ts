@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import type { ArchName, OsName } from './facts.ts';
+import type { Changes } from './changes.ts';
 import { LOG_STREAMS, type LogRead } from './job-query.ts';
 import type { JobRecord } from './job-record.ts';
 import { jobIdSchema, type Reason } from './jobs.ts';
@@ -75,6 +76,21 @@ export const apiRequestSchema = z.discriminatedUnion('method', [
   ),
   /** The daemon ends and leaves its runner and the jobs in it to the one that starts next. */
   request('restart', z.strictObject({})),
+  /** Applies what a job changed and what was held back of it. */
+  request('apply', z.strictObject({ job: jobName })),
+  /** What this node keeps for others, and what it remembers of its own projects. */
+  request('workspaces', z.strictObject({})),
+  /** `names`: of projects, as `workspaces` shows them; empty: all that no job uses. */
+  request('workspaces_rm', z.strictObject({ names: z.array(z.string().min(1).max(300)).max(PEERS_MAX) })),
+  /** Decides about files of the project that `cwd` lies in, which are relative to cwd or absolute; none: asks. */
+  request(
+    'secrets',
+    z.strictObject({
+      cwd: z.string().max(4096),
+      decision: z.enum(['send', 'skip', 'ask']),
+      files: z.array(z.string().min(1).max(4096)).max(PEERS_MAX),
+    }),
+  ),
   request('invite', z.strictObject({ ttl_ms: z.int().min(1000).max(INVITE_TTL_MS_MAX), admin: z.boolean() })),
   request(
     'join',
@@ -119,7 +135,7 @@ export type JobEvent =
   | { readonly kind: 'accepted'; readonly job: string }
   | {
       readonly kind: 'state';
-      readonly state: 'queued' | 'running';
+      readonly state: 'queued' | 'syncing' | 'preparing' | 'running';
       /** Node name once known. */
       readonly node: string | null;
       /** One line for people: position in the queue, why it waits, why there. */
@@ -127,13 +143,6 @@ export type JobEvent =
     };
 
 export type JobReason = 'exited' | 'signaled' | 'timeout' | 'cancelled' | 'refused' | 'lost' | 'unknown';
-
-/** A path that stayed at the executor (later stage); always empty for now. */
-export interface LeftThere {
-  readonly path: string;
-  readonly files: number;
-  readonly bytes: number;
-}
 
 /** The run object of the contract, keys in this order. `stdout`/`stderr` are filled in by the front that read them. */
 export interface RunObject {
@@ -144,13 +153,7 @@ export interface RunObject {
   readonly cwd: string | null;
   readonly stdout: string;
   readonly stderr: string;
-  readonly changes: {
-    readonly returned: readonly string[];
-    readonly deleted: readonly string[];
-    readonly conflicts: readonly string[];
-    readonly held_back: readonly string[];
-    readonly left_there: readonly LeftThere[];
-  };
+  readonly changes: Changes;
   readonly success: boolean | null;
   readonly signal: string | null;
   readonly reason: JobReason | null;
@@ -281,6 +284,39 @@ export interface SettingsReport {
   readonly mcp: { readonly timeout_s: number; readonly wait_s: number; readonly roots: readonly string[] };
 }
 
+export interface WorkspaceReport {
+  /** The project's name there; what `workspaces rm` takes. */
+  readonly name: string;
+  readonly origin: string;
+  readonly origin_id: string;
+  /** At the origin. */
+  readonly root: string;
+  readonly slots: number;
+  readonly in_use: number;
+  readonly bytes: number;
+  /** Milliseconds since 1970. */
+  readonly used_ms: number;
+}
+
+export interface WorkspacesReport {
+  readonly notices: readonly string[];
+  readonly workspaces: readonly WorkspaceReport[];
+  /** Objects of all origins, besides the trees. */
+  readonly store_bytes: number;
+}
+
+export interface SecretsReport {
+  readonly root: string;
+  readonly notices: readonly string[];
+  readonly files: readonly { readonly path: string; readonly decision: 'send' | 'skip' | null }[];
+}
+
+export interface ApplyReport {
+  readonly job: string;
+  readonly changes: Changes;
+  readonly notices: readonly string[];
+}
+
 export interface ApiResults {
   readonly status: StatusReport;
   readonly settings: SettingsReport;
@@ -305,6 +341,14 @@ export interface ApiResults {
     readonly env: Readonly<Record<string, string>>;
     readonly detached: boolean;
   };
+  readonly apply: ApplyReport;
+  readonly workspaces: WorkspacesReport;
+  readonly workspaces_rm: {
+    readonly removed: readonly string[];
+    readonly bytes: number;
+    readonly notices: readonly string[];
+  };
+  readonly secrets: SecretsReport;
   readonly invite: InviteReport;
   readonly join: JoinReport;
   readonly leave: LeaveReport;

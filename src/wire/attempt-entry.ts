@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { changePackSchema } from './changes.ts';
 import { SHOWN_COMMAND_CHARS_MAX } from './job-record.ts';
 import { NESTING_MAX, PATH_CHARS_MAX } from './job-spec.ts';
 import { ATTEMPTS_MAX, jobIdSchema, outcomeSchema } from './jobs.ts';
@@ -42,6 +43,7 @@ export const attemptEntrySchema = z.discriminatedUnion('e', [
     truncated: z.boolean(),
     left_running: count,
     duration_ms: z.number().nonnegative(),
+    changes: changePackSchema.nullable(),
     at_ms,
   }),
   /** Its origin has the outcome. */

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { ARCH_NAMES, OS_NAMES } from './facts.ts';
+import { changesSchema } from './changes.ts';
 import { ATTEMPTS_MAX, jobIdSchema, REASON_CHARS_MAX } from './jobs.ts';
 import { PATH_CHARS_MAX } from './job-spec.ts';
 import { nodeIdSchema } from './trust.ts';
@@ -63,8 +64,11 @@ export const jobRecordSchema = z.strictObject({
   stdout_bytes: count,
   stderr_bytes: count,
   truncated: z.boolean(),
+  /** Null where it had no workspace. */
+  changes: changesSchema.nullable(),
   queue_ms: ms,
   dispatch_ms: ms,
+  sync_ms: ms,
   duration_ms: ms,
 });
 export type JobRecord = z.infer<typeof jobRecordSchema>;

@@ -77,6 +77,25 @@ const wayOfRunning = {
   durable: z.boolean(),
 };
 
+export const SYNC_GLOBS_MAX = 64;
+const globs = z.array(z.string().min(1).max(1024).refine(noNul, NO_NUL)).max(SYNC_GLOBS_MAX);
+
+/** How a project's files travel with a job. Null in a job's spec: they don't (`--no-sync`), the same-files rule holds. */
+export const syncSpecSchema = z.strictObject({
+  /** Absolute: the root that `--sync` names; null: the project that cwd lies in, if it lies in one. */
+  root: path.nullable(),
+  /** Files that come along although a rule leaves them out, and files that don't: globs relative to the root. */
+  include: globs,
+  exclude: globs,
+  /** Globs relative to cwd of ignored products that come back. */
+  outputs: globs,
+  /** False: nothing comes back (`--no-return`). */
+  returns: z.boolean(),
+  /** Without the ignored products that earlier jobs left there. */
+  clean: z.boolean(),
+});
+export type SyncSpec = z.infer<typeof syncSpecSchema>;
+
 /** What a front submits to its daemon. */
 export const jobSpecSchema = z.strictObject({
   command: commandSchema,
@@ -99,6 +118,7 @@ export const jobSpecSchema = z.strictObject({
   priority: z.int().min(-PRIORITY_MAX).max(PRIORITY_MAX),
   /** Jobs of one submitter (a shell, a script, an MCP client) share its turn in the queue. */
   submitter: z.string().min(1).max(SUBMITTER_CHARS_MAX),
+  sync: syncSpecSchema.nullable(),
   /** Nodes that it does not go to by itself: where another copy of it runs. */
   avoid: z.array(nodeIdSchema).max(AVOID_MAX),
 });

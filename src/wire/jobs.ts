@@ -8,6 +8,7 @@ import {
   requirementsSchema,
   terminalSizeSchema,
 } from './job-spec.ts';
+import { changePackSchema } from './changes.ts';
 import { STREAM_CREDIT_BYTES_MAX } from './stream-mux.ts';
 
 /** Messages between an origin and an executor, on the control socket of their link. */
@@ -44,6 +45,12 @@ export const REASON_CODES = [
   'state',
   'unreachable',
   'draining',
+  /** The project's files: too many, withheld ones that nobody decided about, products that lie elsewhere. */
+  'too_large',
+  'secrets',
+  'products',
+  'needs_prepare',
+  'sync',
   'other',
 ] as const;
 /** Why a node can't, or doesn't, take a job. Every failed reason is kept, not just the first. */
@@ -62,6 +69,8 @@ export const reserveSchema = z.strictObject({
   cwd: cwdEvidenceSchema,
   /** An explicit target maps the directory instead of proving that it is the same one. */
   explicit: z.boolean(),
+  /** The project's files are sent (wire/workspace.ts) once there is a lease: `cwd` proves nothing and need not exist there. */
+  workspace: z.boolean(),
   /** The job that this one is inside of: it lends its slot where it runs at this executor and no slot is free. */
   parent: jobIdSchema.nullable(),
 });
@@ -149,6 +158,8 @@ export const endedSchema = z.strictObject({
   /** Processes that the command left running and that were ended. */
   left_running: z.int().nonnegative(),
   duration_ms: z.number().nonnegative(),
+  /** Null where it had no workspace, or nothing comes back. */
+  changes: changePackSchema.nullable(),
 });
 export type Ended = z.infer<typeof endedSchema>;
 

@@ -4,13 +4,15 @@ import { queryMessageSchema, type QueryMessage } from './job-query.ts';
 import { jobMessageSchema, type JobMessage } from './jobs.ts';
 import { memberMessageSchema, type MemberMessage } from './membership.ts';
 import { trustMessageSchema, type TrustMessage } from './trust.ts';
+import { workspaceMessageSchema, type WorkspaceMessage } from './workspace.ts';
 
 /** One message on a link's control socket, told apart by family. */
 export type PeerMessage =
   | { readonly family: 'member'; readonly message: MemberMessage }
   | { readonly family: 'trust'; readonly message: TrustMessage }
   | { readonly family: 'job'; readonly message: JobMessage }
-  | { readonly family: 'query'; readonly message: QueryMessage };
+  | { readonly family: 'query'; readonly message: QueryMessage }
+  | { readonly family: 'ws'; readonly message: WorkspaceMessage };
 
 const ISSUE_CHARS_MAX = 200;
 
@@ -33,6 +35,8 @@ export function parsePeerMessage(json: string): Result<PeerMessage, string> {
       return parsed(jobMessageSchema, raw, type, (message) => ({ family: 'job', message }));
     case 'query':
       return parsed(queryMessageSchema, raw, type, (message) => ({ family: 'query', message }));
+    case 'ws':
+      return parsed(workspaceMessageSchema, raw, type, (message) => ({ family: 'ws', message }));
     default:
       return err(`an unknown message "${type.slice(0, 40)}"`);
   }

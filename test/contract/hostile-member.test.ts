@@ -265,6 +265,7 @@ describe('jobs', () => {
       stderr_bytes: 0,
       truncated: false,
       left_running: 0,
+      changes: null,
       duration_ms: 1,
     });
     link.send({ t: 'job.refused', ...key, reasons: [{ code: 'denied', text: 'x' }], full: false, load });

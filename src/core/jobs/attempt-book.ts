@@ -238,6 +238,7 @@ export function endedEntry({ job, attempt }: AttemptKey, result: AttemptResult, 
     stderr_bytes: result.stderrBytes,
     truncated: result.truncated,
     left_running: result.leftRunning,
+    changes: result.changes ?? null,
     duration_ms: result.durationMs,
     at_ms: atMs,
   };
@@ -249,6 +250,7 @@ const resultOf = (entry: EntryOf<'ended'>): AttemptResult => ({
   stderrBytes: entry.stderr_bytes,
   truncated: entry.truncated,
   leftRunning: entry.left_running,
+  changes: entry.changes,
   durationMs: entry.duration_ms,
 });
 

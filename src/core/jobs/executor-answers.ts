@@ -76,6 +76,7 @@ export class ExecutorAnswers {
       truncated: result.truncated,
       left_running: result.leftRunning,
       duration_ms: result.durationMs,
+      changes: result.changes ?? null,
     });
   }
 

@@ -1,3 +1,4 @@
+import type { ChangePack } from '../../wire/changes.ts';
 import type { JobId, NodeId } from '../../base/ids.ts';
 import type { JobMessage, JobMessageOf, Outcome, Reason } from '../../wire/jobs.ts';
 import type { TerminalSize } from '../../wire/job-spec.ts';
@@ -15,6 +16,8 @@ export interface AttemptResult {
   readonly truncated: boolean;
   readonly leftRunning: number;
   readonly durationMs: number;
+  /** What it changed in its workspace; absent or null where it had none. */
+  readonly changes?: ChangePack | null;
 }
 
 /** What was given with a slot. */

@@ -18,6 +18,20 @@ export interface PlacementRequest {
   readonly pins: Readonly<Record<string, string>>;
   /** Nodes that automatic routing leaves out: where another copy of the job runs. None where nothing is said. */
   readonly avoid?: readonly NodeId[];
+  /** A project whose files go along to another node; absent: the same-files rule. */
+  readonly workspace?: WorkspaceTerms;
+}
+
+/** What placement needs to know of a project's files. */
+export interface WorkspaceTerms {
+  /** What keeps automatic routing here, with how to decide; null: nothing does. A named node takes the job all the same. */
+  readonly staysHere: { readonly code: 'too_large' | 'secrets' | 'needs_prepare'; readonly text: string } | null;
+  /** What refuses every node but this one; null: nothing. */
+  readonly refused: { readonly code: 'too_large' | 'needs_prepare'; readonly text: string } | null;
+  /** Bytes that a node would have to be sent. */
+  readonly bytesTo: (node: NodeId) => number;
+  /** Where the newest ignored products of this project are, when they are not here; null: here or nowhere. */
+  readonly productsAt: { readonly node: NodeId; readonly what: string } | null;
 }
 
 /** What earlier runs tell of a job: src/core/history. */

@@ -13,6 +13,7 @@ export function reserveMessage(submission: Submission, attempt: number, dryRun: 
     tools: toolsWanted(submission),
     cwd: submission.cwd,
     explicit: submission.placement.target.kind === 'node',
+    workspace: submission.placement.workspace !== undefined,
     parent: submission.terms?.parent ?? null,
   };
 }

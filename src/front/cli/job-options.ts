@@ -120,6 +120,7 @@ export function jobSpecOf(words: readonly string[], options: JobOptions, stdin: 
     priority: wholeNumber('--priority', options.priority, -PRIORITY_MAX, PRIORITY_MAX),
     // All that one shell or script submits takes its turn together.
     submitter: `cli:${process.ppid}`,
+    sync: null,
     avoid: [],
   };
 }

@@ -62,6 +62,7 @@ export async function jobTemplateOf(
     priority: 0,
     submitter: `mcp:${process.pid}`,
     avoid: [],
+    sync: null,
   });
 }
 

@@ -44,6 +44,7 @@ const ended = (outcome: Outcome, changes: Partial<Ended> = {}): JobResult => ({
     stderr_bytes: 0,
     truncated: false,
     left_running: 0,
+    changes: null,
     duration_ms: 9.5,
     ...changes,
   },

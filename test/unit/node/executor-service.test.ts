@@ -95,6 +95,7 @@ const reserve: JobMessageOf<'job.reserve'> = {
   },
   tools: [],
   explicit: false,
+  workspace: false,
   parent: null,
 };
 

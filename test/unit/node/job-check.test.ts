@@ -35,6 +35,7 @@ function rig(roles: { readonly self: Role[]; readonly other: Role[] }, accept: s
         git_prefix: null,
       },
       explicit: true,
+      workspace: false,
       parent: null,
     });
   return { check, looks: () => looks };

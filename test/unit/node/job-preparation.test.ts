@@ -112,6 +112,7 @@ describe('the executor', () => {
     tools,
     cwd: evidence('/srv/project/x'),
     explicit: true,
+    workspace: false,
     parent: null,
   });
   const check = async (options: {

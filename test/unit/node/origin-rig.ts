@@ -173,7 +173,14 @@ export class OriginRig {
   }
 
   end(job: JobId, more: Partial<JobMessageOf<'job.ended'>> = {}, outcome: Outcome = { kind: 'exited', code: 3 }): void {
-    const counts = { stdout_bytes: 0, stderr_bytes: 0, truncated: false, left_running: 0, duration_ms: 1 };
+    const counts = {
+      stdout_bytes: 0,
+      stderr_bytes: 0,
+      truncated: false,
+      left_running: 0,
+      changes: null,
+      duration_ms: 1,
+    };
     this.receive({ t: 'job.ended', job, attempt: 1, outcome, ...counts, ...more });
   }
 

@@ -10,6 +10,7 @@ import { pairHeadSchema, pairReplySchema, pairRequestSchema } from '../../../src
 import { fromRunnerSchema, toRunnerSchema } from '../../../src/wire/runner.ts';
 import { trustMessageSchema } from '../../../src/wire/trust.ts';
 import { PROTOCOL_VERSION } from '../../../src/wire/version.ts';
+import { workspaceMessageSchema } from '../../../src/wire/workspace.ts';
 
 /** The shape of every message family, as it was when PROTOCOL_VERSION was last raised. */
 const PINNED = {
@@ -23,6 +24,7 @@ const PINNED = {
     job: '5a112e0d063c82bc',
     runner: '152df44027ac1590',
     api: '938bfdcb72aa9e56',
+    ws: '0',
   },
 };
 
@@ -35,6 +37,7 @@ const FAMILIES: Record<keyof typeof PINNED.shapes, readonly z.ZodType[]> = {
   query: [queryMessageSchema],
   runner: [toRunnerSchema, fromRunnerSchema],
   api: [apiHelloSchema, apiRequestSchema],
+  ws: [workspaceMessageSchema],
 };
 
 /** Hash of what is accepted, as JSON Schema; refinements (hashes, counts of keys) have no place in it. */

@@ -60,6 +60,7 @@ class World {
       cwd: { ...cwd, git_prefix: null },
       tools: [],
       explicit: false,
+      workspace: false,
       parent: parent === undefined ? null : jobId(parent),
     };
     const asked = this.step({ kind: 'message', from, message: reserve });
@@ -237,6 +238,7 @@ describe('another attempt of a job that still runs here', () => {
         cwd: { ...cwd, git_prefix: null },
         tools: [],
         explicit: false,
+        workspace: false,
         parent: null,
       },
     });

@@ -85,6 +85,7 @@ const reserve: JobMessageOf<'job.reserve'> = {
   cwd: { path: '/work', ...evidence },
   tools: [],
   explicit: false,
+  workspace: false,
   parent: null,
 };
 const start: JobMessageOf<'job.start'> = {

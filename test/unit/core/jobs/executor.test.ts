@@ -50,6 +50,7 @@ class World {
       cwd: { path: '/', git_prefix: null, ...evidence },
       tools: [],
       explicit: false,
+      workspace: false,
       parent: null,
     };
   }

@@ -127,6 +127,7 @@ const ended: JobMessage = {
   stderr_bytes: 0,
   truncated: false,
   left_running: 0,
+  changes: null,
   duration_ms: 1,
 };
 

@@ -87,7 +87,14 @@ export class OriginWorld {
   }
 
   end(from: string, job: JobId, attempt = 1, outcome: Outcome = { kind: 'exited', code: 3 }): OriginEffect[] {
-    const counts = { stdout_bytes: 0, stderr_bytes: 0, truncated: false, left_running: 0, duration_ms: 1 };
+    const counts = {
+      stdout_bytes: 0,
+      stderr_bytes: 0,
+      truncated: false,
+      left_running: 0,
+      changes: null,
+      duration_ms: 1,
+    };
     return this.receive(from, { t: 'job.ended', job, attempt, outcome, ...counts });
   }
 

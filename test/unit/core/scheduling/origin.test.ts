@@ -68,7 +68,14 @@ class World {
   }
 
   end(from: string, job: JobId): void {
-    const counts = { stdout_bytes: 0, stderr_bytes: 0, truncated: false, left_running: 0, duration_ms: 1 };
+    const counts = {
+      stdout_bytes: 0,
+      stderr_bytes: 0,
+      truncated: false,
+      left_running: 0,
+      changes: null,
+      duration_ms: 1,
+    };
     this.receive(from, { t: 'job.ended', job, attempt: 1, outcome: { kind: 'exited', code: 3 }, ...counts });
   }
 

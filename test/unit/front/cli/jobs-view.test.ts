@@ -38,6 +38,8 @@ const record = (facts: Partial<JobRecord>): JobRecord => ({
   stdout_bytes: 3,
   stderr_bytes: 4,
   truncated: false,
+  changes: null,
+  sync_ms: 0,
   queue_ms: 1,
   dispatch_ms: 2,
   duration_ms: 0,

@@ -140,6 +140,8 @@ export const recordOf = (fields: Partial<JobRecord> = {}): JobRecord => ({
   stdout_bytes: 0,
   stderr_bytes: 0,
   truncated: false,
+  changes: null,
+  sync_ms: 0,
   queue_ms: 1,
   dispatch_ms: 2,
   duration_ms: 3,

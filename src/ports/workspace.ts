@@ -1,0 +1,210 @@
+import type { JobId, NodeId } from '../base/ids.ts';
+import type { Result } from '../base/result.ts';
+import type { ChangePack, Changes } from '../wire/changes.ts';
+import type { ManifestHash } from '../wire/manifest.ts';
+import type { IgnoreRules, WsFailure } from '../wire/workspace.ts';
+
+/**
+ * What the runtime asks of project trees on this machine's disks. All of it is carried out in a thread, so that hashing
+ * and thousands of system calls hold nothing up. Every method may reject with MeshError `io`, and `internal` where the
+ * thread ended; expected refusals are values.
+ */
+
+/** A project, as this side has it. */
+export interface Project {
+  /** Absolute, without symbolic links. */
+  readonly root: string;
+  /** Half a SHA-256 that names it to executors; two work trees are two projects. */
+  readonly key: string;
+  readonly kind: 'git' | 'plain';
+}
+
+/** Of `.meshwork.toml`, the node's settings and the job's options, all globs relative to the root. */
+export interface ShipSettings {
+  readonly include: readonly string[];
+  readonly exclude: readonly string[];
+  /** Ignored folders that are sent as they are (`[ship] ignored`). */
+  readonly ignored: readonly string[];
+  /** False: without `.git` (`[ship] git = false`). */
+  readonly git: boolean;
+}
+
+export interface ScanRequest {
+  readonly project: Project;
+  readonly ship: ShipSettings;
+  /** Decisions by path relative to the root. */
+  readonly secrets: Readonly<Record<string, 'send' | 'skip'>>;
+  readonly filesMax: number;
+  readonly bytesMax: number;
+}
+
+/** A folder of dependencies that is ignored and not sent, as found on this side. */
+export interface FoundDependency {
+  /** Relative to the root: `node_modules`, `packages/a/.venv`. */
+  readonly folder: string;
+}
+
+export interface Scan {
+  readonly manifest: ManifestHash;
+  readonly files: number;
+  /** Of all files together. */
+  readonly bytes: number;
+  /** Untracked secrets that are not sent, for people, and of them those that nobody decided about and that auto routing heeds. */
+  readonly withheld: readonly string[];
+  readonly undecided: readonly string[];
+  /** What the executor needs beside the tree's own .gitignore files. */
+  readonly rules: IgnoreRules;
+  readonly dependencies: readonly FoundDependency[];
+  /** Files that no rule decides, for `needs_prepare`: lockfiles and the like, by path relative to the root. */
+  readonly lockfiles: readonly string[];
+  readonly notices: readonly string[];
+}
+
+export interface ScanRefusal {
+  /** `too_large` names the ten largest folders; `unreadable_file`, `unstable` name the file. */
+  readonly code: 'too_large' | 'unreadable_file' | 'unstable' | 'no_project' | 'not_portable';
+  readonly message: string;
+}
+
+export interface ApplyRequest {
+  readonly project: Project;
+  /** What was sent. */
+  readonly manifest: ManifestHash;
+  /** The fetched change pack, whole; its hash is checked. */
+  readonly pack: string;
+  readonly packSha256: string;
+  /** MESHWORK_HOME/conflicts/JOB, made where it is needed. */
+  readonly conflicts: string;
+  /** True for `meshwork apply`: what is held back is applied too; conflicts never are. */
+  readonly held: boolean;
+}
+
+export interface Applied {
+  readonly changes: Changes;
+  /** How many of each, beyond what the lists show. */
+  readonly counts: {
+    readonly returned: number;
+    readonly deleted: number;
+    readonly conflicts: number;
+    readonly heldBack: number;
+  };
+  readonly notices: readonly string[];
+}
+
+/** The origin's side of projects' files. */
+export interface ProjectFiles {
+  /** @param named `--sync`, absolute; null: what `cwd` lies in. Null: no project (and why, where one was named) */
+  findProject(cwd: string, named: string | null): Promise<Result<Project | null, ScanRefusal>>;
+  /** Lists the files, hashes those that changed since the last scan, keeps the manifest on the disk. */
+  scan(request: ScanRequest): Promise<Result<Scan, ScanRefusal>>;
+  /** What a node that has `base` would be sent; null, or a base that is unknown here: all of it. */
+  cost(manifest: ManifestHash, base: ManifestHash | null): Promise<{ readonly files: number; readonly bytes: number }>;
+  /** Encoded for the up stream, compressed: whole, or what differs from `base` where that is known here. */
+  encodeManifest(manifest: ManifestHash, base: ManifestHash | null): Promise<Uint8Array>;
+  /** @param want see `ws.want`. Null: the want list doesn't fit the manifest. @returns the name of a source of packs */
+  openPacks(project: Project, manifest: ManifestHash, want: Uint8Array): Promise<number | null>;
+  /** The next pack, at most PACK_BYTES_MAX; null at the end; a refusal where a file changed since the scan. */
+  nextPack(source: number): Promise<Result<Uint8Array | null, ScanRefusal>>;
+  closePacks(source: number): Promise<void>;
+  /** Keeps a sent manifest while a job may bring changes back. */
+  pinManifest(manifest: ManifestHash, job: JobId): Promise<void>;
+  unpinManifest(job: JobId): Promise<void>;
+  apply(request: ApplyRequest): Promise<Result<Applied, ScanRefusal>>;
+}
+
+export interface WorkspaceRefusal {
+  readonly code: WsFailure;
+  readonly message: string;
+}
+
+export interface OpenRequest {
+  readonly origin: NodeId;
+  readonly project: string;
+  readonly label: string;
+  /** At the origin, for people. */
+  readonly root: string;
+  readonly job: JobId;
+  readonly attempt: number;
+  readonly manifest: ManifestHash;
+  readonly rules: IgnoreRules;
+  readonly isGit: boolean;
+  readonly clean: boolean;
+  readonly quotaBytes: number;
+  /** Who runs commands here, where that is not the daemon's user. */
+  readonly user: { readonly uid: number; readonly gid: number } | null;
+}
+
+export interface OpenedWorkspace {
+  /** Names it in the calls below, until `close`; also after a restart of the daemon. */
+  readonly id: string;
+  /** Absolute: the project's root here. */
+  readonly tree: string;
+  /** From which a difference may be sent. */
+  readonly base: ManifestHash | null;
+}
+
+export interface Wanted {
+  readonly want: Uint8Array;
+  readonly objects: number;
+  readonly bytes: number;
+}
+
+export interface CollectRequest {
+  readonly id: string;
+  /** Where to write the change pack. */
+  readonly pack: string;
+  /** False: nothing comes back, only the state of the tree is noted. */
+  readonly returns: boolean;
+  readonly outputs: readonly string[];
+  /** Folders that were prepared: neither products nor left there. */
+  readonly prepared: readonly string[];
+}
+
+export interface KeptWorkspace {
+  readonly name: string;
+  readonly origin: NodeId;
+  readonly root: string;
+  readonly slots: number;
+  readonly inUse: number;
+  readonly bytes: number;
+  readonly usedMs: number;
+}
+
+/** The executor's side. Folders are `MESHWORK_HOME/workspaces/for/<origin>/<project>/<slot>/<label>`. */
+export interface WorkspaceFiles {
+  /** Takes the folder of a free slot, the warmest first; clones a new one with its products where all are in use. */
+  open(request: OpenRequest): Promise<Result<OpenedWorkspace, WorkspaceRefusal>>;
+  /** @param encoded of `encodeManifest`; null where `base` was the manifest itself */
+  takeManifest(id: string, encoded: Uint8Array | null): Promise<Result<Wanted, WorkspaceRefusal>>;
+  /** Verifies and stores what a pack holds. */
+  takePack(
+    id: string,
+    pack: Uint8Array,
+  ): Promise<Result<{ readonly objects: number; readonly bytes: number }, WorkspaceRefusal>>;
+  /** Makes the tree what the manifest says; ignored products stay. `onProgress` at most a few times a second. */
+  place(
+    id: string,
+    onProgress: (files: number) => void,
+  ): Promise<
+    Result<
+      { readonly written: number; readonly removed: number; readonly notices: readonly string[] },
+      WorkspaceRefusal
+    >
+  >;
+  /** Is that path there, and what is its content's hash? For preparation stamps; paths relative to the root. */
+  digest(id: string, paths: readonly string[]): Promise<readonly (string | null)[]>;
+  /** A small text kept with the slot's folder (preparation stamps); null where there is none. */
+  readNote(id: string, name: string): Promise<string | null>;
+  writeNote(id: string, name: string, text: string): Promise<void>;
+  /** After the job: what changed, into a change pack. */
+  collect(request: CollectRequest): Promise<ChangePack>;
+  /** The slot's folder is free again. */
+  close(id: string): Promise<void>;
+  /** Takes up again, after a restart of the daemon, what `open` gave to that attempt; null where there is nothing. */
+  reopen(job: JobId, attempt: number): Promise<OpenedWorkspace | null>;
+  list(): Promise<{ readonly workspaces: readonly KeptWorkspace[]; readonly storeBytes: number }>;
+  /** @param names null: all that are not in use. @returns what was removed */
+  remove(names: readonly string[] | null): Promise<{ readonly removed: readonly string[]; readonly bytes: number }>;
+  /** Removes what is older than `keepDays`, and beyond quotas. */
+  sweep(limits: { readonly quotaBytes: number; readonly keepDays: number }): Promise<void>;
+}

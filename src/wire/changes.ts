@@ -1,0 +1,42 @@
+import { z } from 'zod';
+
+/** Lists for people are cut at this many entries; the counts say how many there were. */
+export const CHANGES_SHOWN_MAX = 200;
+export const LEFT_THERE_MAX = 50;
+const PATH_CHARS_MAX = 8192;
+const count = z.int().nonnegative();
+const shownPath = z.string().max(PATH_CHARS_MAX);
+const paths = z.array(shownPath).max(CHANGES_SHOWN_MAX);
+
+/** Ignored products that a job left in its workspace: the highest folder or file, what is new or changed below it. */
+export const leftThereSchema = z.strictObject({ path: shownPath, files: count, bytes: count });
+export type LeftThere = z.infer<typeof leftThereSchema>;
+
+/** Executor → origin, in `job.ended`: what a job changed in its workspace, as it lies there in a change pack. */
+export const changePackSchema = z.strictObject({
+  /** New and changed files, links and folders. */
+  changed: count,
+  deleted: count,
+  /** Of the pack, which is fetched by offset; 0 where nothing changed: then there is no pack. */
+  pack_bytes: count,
+  /** SHA-256 of the pack, hexadecimal; '' where there is none. */
+  pack_sha256: z.string().regex(/^([0-9a-f]{64})?$/),
+  left_there: z.array(leftThereSchema).max(LEFT_THERE_MAX),
+  /** Where it could not be collected (a full disk): why. */
+  problem: z.string().max(1000).nullable(),
+});
+export type ChangePack = z.infer<typeof changePackSchema>;
+
+/** The `changes` of the run object. Paths are relative to the project's root, as text (U+FFFD where not UTF-8). */
+export const changesSchema = z.strictObject({
+  returned: paths,
+  deleted: paths,
+  /** Local files that changed meanwhile: the job's version is in MESHWORK_HOME/conflicts/JOB/. */
+  conflicts: paths,
+  /** Applied by `meshwork apply JOB` only. */
+  held_back: paths,
+  left_there: z.array(leftThereSchema).max(LEFT_THERE_MAX),
+});
+export type Changes = z.infer<typeof changesSchema>;
+
+export const NO_CHANGES: Changes = { returned: [], deleted: [], conflicts: [], held_back: [], left_there: [] };
