@@ -20,11 +20,11 @@ const PINNED = {
     pair: '9208366fdd7691d2',
     trust: '2cf6a9d2fd8e246b',
     member: '28b12336519295a8',
-    query: 'e06f8b3f7d028442',
-    job: '5a112e0d063c82bc',
+    query: '877f0f58253dc9a5',
+    job: '8e77fd799f0639d0',
     runner: '152df44027ac1590',
-    api: '938bfdcb72aa9e56',
-    ws: '0',
+    api: 'b918cac0ab5b3753',
+    ws: 'ba83dcaf0071ea7e',
   },
 };
 
