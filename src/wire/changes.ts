@@ -36,6 +36,10 @@ export const changesSchema = z.strictObject({
   /** Applied by `meshwork apply JOB` only. */
   held_back: paths,
   left_there: z.array(leftThereSchema).max(LEFT_THERE_MAX),
+  /** How many there are of each beyond what is listed; absent where all are. */
+  more: z
+    .strictObject({ returned: count, deleted: count, conflicts: count, held_back: count, left_there: count })
+    .optional(),
 });
 export type Changes = z.infer<typeof changesSchema>;
 

@@ -20,7 +20,7 @@ const PINNED = {
     pair: '9208366fdd7691d2',
     trust: '2cf6a9d2fd8e246b',
     member: '28b12336519295a8',
-    query: '877f0f58253dc9a5',
+    query: '4326b1926945a75e',
     job: '8e77fd799f0639d0',
     runner: '152df44027ac1590',
     api: 'b918cac0ab5b3753',
