@@ -41,9 +41,20 @@ const count = z.int().nonnegative();
 /** Bytes as characters, see TreePath; '' is the root. */
 const treePath = z.string().max(TREE_PATH_BYTES_MAX);
 
-/** Patterns in the syntax of .gitignore(5) that hold beside the .gitignore files of the tree itself. */
+/**
+ * Patterns in the syntax of .gitignore(5), bytes as characters, that hold beside the .gitignore files of the tree itself.
+ * `exclude`: what a repository whose top is `folder` has in info/exclude and in its user's settings, weaker than its
+ * .gitignore files. Each repository of the tree has one, since no .gitignore of a folder above reaches into it.
+ * `project`: .meshworkignore files, options and defaults. What they ignore is ignored whatever git says.
+ */
 export const ignoreRulesSchema = z
-  .array(z.strictObject({ folder: treePath, text: z.string().max(RULES_CHARS_MAX) }))
+  .array(
+    z.strictObject({
+      folder: treePath,
+      text: z.string().max(RULES_CHARS_MAX),
+      source: z.enum(['exclude', 'project']),
+    }),
+  )
   .max(RULE_FILES_MAX)
   .refine((rules) => rules.reduce((sum, rule) => sum + rule.text.length, 0) <= RULES_CHARS_MAX, {
     message: `more than ${RULES_CHARS_MAX} characters of ignore rules`,
