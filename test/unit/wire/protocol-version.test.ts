@@ -24,7 +24,7 @@ const PINNED = {
     job: '8e77fd799f0639d0',
     runner: '152df44027ac1590',
     api: 'b918cac0ab5b3753',
-    ws: 'ba83dcaf0071ea7e',
+    ws: 'fadd3458d5788164',
   },
 };
 
