@@ -202,6 +202,8 @@ export interface WorkspaceFiles {
   close(id: string): Promise<void>;
   /** Takes up again, after a restart of the daemon, what `open` gave to that attempt; null where there is nothing. */
   reopen(job: JobId, attempt: number): Promise<OpenedWorkspace | null>;
+  /** Frees what an earlier life of the daemon left open, except for these attempts, which go on. */
+  releaseAllBut(attempts: readonly { readonly job: JobId; readonly attempt: number }[]): Promise<void>;
   list(): Promise<{ readonly workspaces: readonly KeptWorkspace[]; readonly storeBytes: number }>;
   /** @param names null: all that are not in use. @returns what was removed */
   remove(names: readonly string[] | null): Promise<{ readonly removed: readonly string[]; readonly bytes: number }>;
