@@ -1,4 +1,4 @@
-// Bundles our own code into dist/: one file per process (CLI and daemon, runner, mDNS worker) with shared chunks.
+// Bundles our own code into dist/: one file per process (CLI and daemon, runner, mDNS and workspace threads) with shared chunks.
 // Dependencies stay in node_modules: they are pinned and installed with the package.
 import { build } from 'esbuild';
 import { chmod, rm } from 'node:fs/promises';
@@ -9,6 +9,7 @@ await build({
     cli: 'src/main.ts',
     runner: 'src/runner/main.ts',
     'mdns-worker': 'src/adapters/mdns/worker.ts',
+    'workspace-worker': 'src/adapters/workspace/worker.ts',
   },
   outdir: 'dist',
   bundle: true,

@@ -8,13 +8,21 @@ import { VERSION } from './node/version.ts';
 const cliPath = fileURLToPath(new URL('./cli.js', import.meta.url));
 const runnerPath = fileURLToPath(new URL('./runner.js', import.meta.url));
 const mdnsWorkerUrl = new URL('./mdns-worker.js', import.meta.url);
+const workspaceWorkerUrl = new URL('./workspace-worker.js', import.meta.url);
 
 process.exitCode = await runCli(process.argv.slice(2), {
   version: VERSION,
   cliPath,
   runDaemon: async (home, flags) => {
     const { runDaemon } = await import('./node/daemon.ts');
-    return runDaemon({ home, flags: daemonFlagsOf(flags), flagWords: flagWords(flags), runnerPath, mdnsWorkerUrl });
+    return runDaemon({
+      home,
+      flags: daemonFlagsOf(flags),
+      flagWords: flagWords(flags),
+      runnerPath,
+      mdnsWorkerUrl,
+      workspaceWorkerUrl,
+    });
   },
   runMcp: async (home, path) => {
     const { runMcpServer } = await import('./front/mcp/server.ts');

@@ -34,6 +34,7 @@ export interface DaemonOptions {
   readonly flagWords: readonly string[];
   readonly runnerPath: string;
   readonly mdnsWorkerUrl: URL;
+  readonly workspaceWorkerUrl: URL;
 }
 
 const EXIT_FAILED = 125;
@@ -123,6 +124,7 @@ async function runLocked(options: DaemonOptions): Promise<number> {
     newLeaseId: () => base32(randomBytes(16)) as LeaseId,
     runnerPath: options.runnerPath,
     mdnsWorkerUrl: options.mdnsWorkerUrl,
+    workspaceWorkerUrl: options.workspaceWorkerUrl,
     flags: { words: options.flagWords, detached: flags.detached },
   });
   try {

@@ -55,6 +55,8 @@ export interface LocalNodeOptions {
   readonly newLeaseId: () => LeaseId;
   readonly runnerPath: string;
   readonly mdnsWorkerUrl: URL;
+  /** The bundled thread that works on projects' files. */
+  readonly workspaceWorkerUrl: URL;
   /** Of `up`, as this daemon was started; not `detached`: whoever started it starts the next one. */
   readonly flags: { readonly words: readonly string[]; readonly detached: boolean };
 }
