@@ -17,6 +17,7 @@ export function createExecutorOperations(_settings: ThreadSettings): WorkspaceFi
     collect: later,
     close: later,
     reopen: later,
+    releaseAllBut: later,
     list: later,
     remove: later,
     sweep: later,

@@ -17,21 +17,22 @@ export type Operations = ProjectFiles & WorkspaceFiles;
 export type OperationName = keyof Operations;
 
 /** Those that are carried out by the executor's side; all others by the origin's. */
-const EXECUTOR_OPERATIONS: ReadonlySet<OperationName> = new Set<keyof WorkspaceFiles>([
-  'open',
-  'takeManifest',
-  'takePack',
-  'place',
-  'digest',
-  'readNote',
-  'writeNote',
-  'collect',
-  'close',
-  'reopen',
-  'list',
-  'remove',
-  'sweep',
-]);
+const EXECUTOR_OPERATIONS: Readonly<Record<keyof WorkspaceFiles, true>> = {
+  open: true,
+  takeManifest: true,
+  takePack: true,
+  place: true,
+  digest: true,
+  readNote: true,
+  writeNote: true,
+  collect: true,
+  close: true,
+  reopen: true,
+  releaseAllBut: true,
+  list: true,
+  remove: true,
+  sweep: true,
+};
 
 /** Both sides' operations, each made at its first use: a node that only submits never opens a store. */
 export class OperationTable {
@@ -47,7 +48,7 @@ export class OperationTable {
 
   /** @throws MeshError `internal` for a name that is no operation; else whatever the operation rejects with */
   async run(name: string, args: readonly unknown[]): Promise<unknown> {
-    const target = EXECUTOR_OPERATIONS.has(name as OperationName)
+    const target = Object.hasOwn(EXECUTOR_OPERATIONS, name)
       ? (this.#executor ??= this.#makeExecutor())
       : (this.#origin ??= this.#makeOrigin());
     const operation: unknown = Reflect.get(target, name);

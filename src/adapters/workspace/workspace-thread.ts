@@ -120,6 +120,8 @@ export class WorkspaceThread implements ProjectFiles, WorkspaceFiles {
 
   reopen = async (job: JobId, attempt: number): Promise<Value<'reopen'>> => this.#call('reopen', [job, attempt]);
 
+  releaseAllBut = async (attempts: Args<'releaseAllBut'>[0]): Promise<void> => this.#call('releaseAllBut', [attempts]);
+
   list = async (): Promise<Value<'list'>> => this.#call('list', []);
 
   remove = async (names: readonly string[] | null): Promise<Value<'remove'>> => this.#call('remove', [names]);
