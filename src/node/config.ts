@@ -1,13 +1,9 @@
-import { readFileSync, statSync } from 'node:fs';
 import { hostname } from 'node:os';
-import { parse as parseToml, TomlError } from 'smol-toml';
 import type { z } from 'zod';
-import { MeshError, messageOf, systemCodeOf } from '../base/errors.ts';
+import { MeshError } from '../base/errors.ts';
 import { isNodeName, NODE_NAME_CHARS_MAX } from '../base/ids.ts';
-import { MIB } from '../base/units.ts';
 import { type Config, configSchema, SECTION_NAMES, SETTINGS } from './config-schema.ts';
-
-const CONFIG_FILE_BYTES_MAX = MIB;
+import { didYouMean, readSettingsFile, shownValue, type Table, tableOf, valueAt } from './settings-file.ts';
 
 /** Variables of this prefix that are no settings: where a node is, what a job is told, what tests say of a node. */
 const OTHER_VARIABLES: ReadonlySet<string> = new Set(['MESHWORK_HOME', 'MESHWORK_FACTS_FILE', 'MESHWORK_JOB_ID']);
@@ -63,8 +59,6 @@ export function slotCount(config: Config, cores: number): number {
   return config.slots === 'auto' ? Math.max(1, Math.ceil(cores)) : config.slots;
 }
 
-type Table = { readonly [key: string]: unknown };
-
 const FLAG_NAMES: Readonly<Record<string, string>> = {
   name: '--name',
   listen: '--listen',
@@ -75,22 +69,9 @@ const FLAG_NAMES: Readonly<Record<string, string>> = {
 };
 
 function readFile(file: string): Table {
-  let text: string;
-  try {
-    if (statSync(file).size > CONFIG_FILE_BYTES_MAX) throw bad(`${file} is larger than ${CONFIG_FILE_BYTES_MAX} bytes`);
-    text = readFileSync(file, 'utf8');
-  } catch (error) {
-    if (systemCodeOf(error) === 'ENOENT') return {};
-    if (error instanceof MeshError) throw error;
-    throw bad(`${file} cannot be read (${systemCodeOf(error) || messageOf(error)})`, error);
-  }
-  try {
-    return parseToml(text);
-  } catch (error) {
-    if (!(error instanceof TomlError)) throw error;
-    const reason = error.message.split('\n')[0] ?? '';
-    throw bad(`${file}, line ${error.line}, column ${error.column}: ${reason}`, error);
-  }
+  const read = readSettingsFile(file);
+  if (!read.ok) throw bad(read.error);
+  return read.value ?? {};
 }
 
 function readVariables(env: Readonly<Record<string, string | undefined>>): { values: Table; warnings: string[] } {
@@ -137,10 +118,6 @@ function mergeFlags(values: Table, flags: ConfigFlags): Table {
   return merged;
 }
 
-function tableOf(value: unknown): Table {
-  return typeof value === 'object' && value !== null && !Array.isArray(value) ? { ...value } : {};
-}
-
 function check(values: Table, placeOf: (key: string) => string): Config {
   const parsed = configSchema.safeParse(values);
   if (parsed.success) return parsed.data;
@@ -159,65 +136,16 @@ function describe(issue: z.core.$ZodIssue, values: Table, placeOf: (key: string)
   const key = path.slice(0, 2).join('.');
   const setting = SETTINGS.get(key) ?? SETTINGS.get(path[0] ?? '');
   const place = placeOf(setting?.path.join('.') ?? key);
-  const given = shown(valueAt(values, setting?.path ?? path));
+  const given = shownValue(valueAt(values, setting?.path ?? path));
   if (setting === undefined) return `${place} = ${given}: must be a table, written as [${key}]`;
   // Checks of one entry of a list say more than what the list accepts.
   const detail = issue.code === 'custom' && issue.message !== 'Invalid input' ? ` (${issue.message})` : '';
   return `${place} = ${given}: must be ${setting.accepts}${detail}`;
 }
 
-const SHOWN_CHARS_MAX = 120;
-
-function shown(value: unknown): string {
-  const text = JSON.stringify(value) ?? String(value);
-  return text.length > SHOWN_CHARS_MAX ? `${text.slice(0, SHOWN_CHARS_MAX)}…` : text;
-}
-
-function valueAt(values: Table, path: readonly string[]): unknown {
-  let value: unknown = values;
-  for (const key of path) value = tableOf(value)[key];
-  return value;
-}
-
-function didYouMean(given: string, valid: readonly string[]): string {
-  const nearest = nearestOf(given, valid);
-  return nearest === null ? '' : `; did you mean ${nearest}?`;
-}
-
-/** The valid name with the fewest edits to the given one; of names in sections, the last part counts too. */
-export function nearestOf(given: string, valid: readonly string[]): string | null {
-  let best: string | null = null;
-  let bestScore = Infinity;
-  for (const name of valid) {
-    // A key in the wrong section has the right last part: as good as one edit.
-    const score = Math.min(editDistance(given, name), editDistance(lastPart(given), lastPart(name)) + 1);
-    if (score < bestScore) [best, bestScore] = [name, score];
-  }
-  return best;
-}
-
-function lastPart(name: string): string {
-  return name.slice(name.lastIndexOf('.') + 1);
-}
-
-/** Levenshtein's distance: insertions, deletions and replacements of one character. */
-function editDistance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, column) => column);
-  for (let i = 1; i <= a.length; i++) {
-    const nextRow = [i];
-    for (let j = 1; j <= b.length; j++) {
-      const replace = (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1);
-      nextRow.push(Math.min(replace, (row[j] ?? 0) + 1, (nextRow[j - 1] ?? 0) + 1));
-    }
-    row = nextRow;
-  }
-  return row[b.length] ?? 0;
-}
-
-function bad(what: string, cause?: unknown): MeshError {
+function bad(what: string): MeshError {
   return new MeshError(
     'bad_config',
     `${what}${what.endsWith('?') ? '' : '.'} Correct it and try again: config/meshwork.example.toml of the package shows every setting`,
-    cause,
   );
 }

@@ -9,7 +9,8 @@ import {
   SECTION_NAMES,
   SETTINGS,
 } from '../../../src/node/config-schema.ts';
-import { type ConfigFlags, loadConfig, nearestOf, nodeName, slotCount } from '../../../src/node/config.ts';
+import { type ConfigFlags, loadConfig, nodeName, slotCount } from '../../../src/node/config.ts';
+import { nearestOf } from '../../../src/node/settings-file.ts';
 import { temporaryFolders } from '../../fixtures/temporary-folder.ts';
 
 const folder = temporaryFolders();
