@@ -203,6 +203,8 @@ export class ExecutorService implements ExecutorJobs {
       case 'resize':
         this.#options.runner()?.resize(keyOf(effect), effect.size);
         return;
+      case 'lease_ended':
+        return;
       case 'acked':
         this.#record({ e: 'acked', ...keyOf(effect) });
         return;

@@ -94,7 +94,8 @@ export class ExplainService {
       const timer = setTimeout(() => settle([{ code: 'unreachable', text: 'did not answer in time' }]), ANSWER_MS_MAX);
       if (this.#asked.size >= ASKED_MAX) return settle([{ code: 'other', text: 'too many questions at once' }]);
       this.#asked.set(key, settle);
-      if (!this.#send(node, reserveMessage(submission, 1, true)))
+      const isSelf = this.#origin.candidates().some(({ id, isSelf: own }) => own && id === node);
+      if (!this.#send(node, reserveMessage(submission, { attempt: 1, dryRun: true, isSelf })))
         settle([{ code: 'unreachable', text: 'has no link to this node' }]);
     });
   }

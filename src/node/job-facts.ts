@@ -71,6 +71,7 @@ export function recordOf(result: JobResult, context: RecordContext): JobRecord {
     truncated: (ended?.truncated ?? false) || lostOutput(result, context),
     queue_ms: Math.round(result.queueMs),
     dispatch_ms: Math.round(result.dispatchMs),
+    sync_ms: Math.round(result.syncMs),
     duration_ms: Math.round(ended?.duration_ms ?? 0),
   };
 }
@@ -83,8 +84,7 @@ export function liveRecordOf(
 ): JobRecord {
   const plain = { ...plainRecord(facts), notices: boundedNotices(facts.notices) };
   if (view === null) return { ...plain, state: 'preparing', detail: 'reads what placement needs to know' };
-  const { place } = view;
-  const isSent = place !== null;
+  const { place, isSent } = view;
   return {
     ...plain,
     state: stateOf(view.state),
@@ -92,6 +92,8 @@ export function liveRecordOf(
     queue_position: view.queuePosition,
     notices: boundedNotices([...facts.notices, ...view.reruns.map((text) => `${text}; it is run again`)]),
     ...placeFacts(place, facts),
+    // Before the files are there nothing is known of the directory.
+    ...(isSent ? {} : { cwd: null }),
     attempt: isSent ? view.attempt : view.attempt - 1,
     attempts: isSent ? view.attempt : view.attempt - 1,
     route: cut(view.route, ROUTE_CHARS_MAX),
@@ -99,6 +101,7 @@ export function liveRecordOf(
     stdout_bytes: facts.received?.stdout ?? 0,
     stderr_bytes: facts.received?.stderr ?? 0,
     queue_ms: Math.round(Math.max(0, (place?.reservedAtMs ?? nowMs) - view.submittedAtMs)),
+    sync_ms: Math.round(view.syncMs),
     duration_ms: view.startedAtMs === null ? 0 : Math.round(Math.max(0, nowMs - view.startedAtMs)),
   };
 }
@@ -213,7 +216,10 @@ function stateOf(state: JobView['state']): JobRecord['state'] {
     case 'queued':
     case 'reserving':
       return 'queued';
+    case 'syncing':
+      return 'syncing';
     case 'starting':
+    case 'preparing':
       return 'preparing';
     case 'running':
     case 'detached':

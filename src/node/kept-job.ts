@@ -87,11 +87,15 @@ export const JOURNAL_DAMAGED =
   "this node's journal of jobs was damaged, so that it cannot know whether the command was started: it is not started again";
 
 export function placeEntryOf(place: AttemptPlace): PlaceEntry {
-  const { node, name, lease, instance, cwd, route, tools } = place;
-  return { node, name, lease, instance, cwd, route: route.slice(0, 8192), tools };
+  const { node, name, lease, instance, cwd, route, tools, syncMs } = place;
+  return { node, name, lease, instance, cwd, route: route.slice(0, 8192), tools, sync_ms: syncMs };
 }
 
-export const placeOf = (entry: PlaceEntry): AttemptPlace => ({ ...entry, reservedAtMs: 0 });
+export const placeOf = ({ sync_ms: syncMs, ...entry }: PlaceEntry): AttemptPlace => ({
+  ...entry,
+  reservedAtMs: 0,
+  syncMs,
+});
 
 export const looseOf = ({ job, attempt, place, unwanted }: LooseEntry): LooseAttempt => ({
   job,
@@ -134,6 +138,7 @@ export const NOT_PLACED = {
   attempts: 0,
   queueMs: 0,
   dispatchMs: 0,
+  syncMs: 0,
   route: '',
   automatic: false,
   reruns: [],

@@ -39,6 +39,13 @@ export class OriginEffects {
     switch (effect.kind) {
       case 'send':
         return this.#send(effect.to, effect.message);
+      case 'sync': {
+        const { job, attempt, place } = effect;
+        const reason = { code: 'sync', text: 'files of projects are not sent yet' } as const;
+        return this.#options.post({ kind: 'sync_failed', job, attempt, lease: place.lease, reason, final: true });
+      }
+      case 'sync_abort':
+        return;
       case 'start':
         return this.#start(effect);
       case 'attach':
@@ -299,8 +306,9 @@ export class OriginEffects {
     const kept = this.#options.jobs.get(job);
     if (kept === undefined) return;
     const isRunning = state === 'running' || state === 'cancelling' || state === 'detached';
-    const node = isRunning ? this.#options.origin.nodeNameOf(job) : null;
-    kept.onEvent({ kind: 'state', state: isRunning ? 'running' : 'queued', node, detail });
+    const isSyncing = state === 'syncing' || state === 'preparing';
+    const node = isRunning || isSyncing ? this.#options.origin.nodeNameOf(job) : null;
+    kept.onEvent({ kind: 'state', state: isRunning ? 'running' : isSyncing ? state : 'queued', node, detail });
   }
 
   #dropAttempt(job: JobId): void {

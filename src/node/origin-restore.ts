@@ -101,6 +101,8 @@ export class OriginRestore {
       queuePosition: null,
       attempt: entry.attempt,
       place: entry.place === null ? null : { ...placeOf(entry.place), reservedAtMs: atMs },
+      isSent: entry.place !== null,
+      syncMs: entry.place?.sync_ms ?? 0,
       startedAtMs: null,
       submittedAtMs: atMs - entry.queue_ms,
       route: entry.place?.route ?? '',

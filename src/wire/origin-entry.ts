@@ -21,6 +21,8 @@ export const placeEntrySchema = z.strictObject({
   cwd: z.string().max(PATH_CHARS_MAX),
   route: z.string().max(8192),
   tools: z.record(z.string(), z.strictObject({ here: z.string(), there: z.string() })),
+  /** How long its project's files took to get there. */
+  sync_ms: z.number().nonnegative().default(0),
 });
 export type PlaceEntry = z.infer<typeof placeEntrySchema>;
 

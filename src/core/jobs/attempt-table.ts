@@ -21,9 +21,14 @@ export type Attempt =
       readonly kind: 'leased';
       readonly from: NodeId;
       readonly reserve: JobMessageOf<'job.reserve'>;
+      /** Where it will run; of a job whose files are sent: once they are in place. */
       readonly cwd: string;
       readonly lease: LeaseId;
       readonly expiresAtMs: number;
+      /** Its project's files are in place, or none are sent. */
+      readonly isReady: boolean;
+      /** It was prolonged while files were on their way: where it expires all the same it was not for nothing. */
+      readonly isRenewed: boolean;
       readonly grant: Grant;
     })
   | (GivenAttempt & {
@@ -167,6 +172,8 @@ export class AttemptTable {
     return count;
   }
 }
+
+export const keyOf = ({ job, attempt }: AttemptKey): AttemptKey => ({ job, attempt });
 
 export const textOf = ({ job, attempt }: AttemptKey): string => `${job}/${attempt}`;
 

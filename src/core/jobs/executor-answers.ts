@@ -2,7 +2,7 @@ import type { NodeId } from '../../base/ids.ts';
 import type { Load } from '../../wire/facts.ts';
 import type { JobMessage, Reason } from '../../wire/jobs.ts';
 import { boundedReasons } from '../scheduling/reason.ts';
-import type { AttemptOf } from './attempt-table.ts';
+import { keyOf, type AttemptOf } from './attempt-table.ts';
 import { LEASE_TTL_MS } from './executor-options.ts';
 import type { AttemptKey, ExecutorEffect } from './executor-state.ts';
 
@@ -90,5 +90,3 @@ export class ExecutorAnswers {
     return { ...this.#options.load(), jobs_running: jobsRunning, slots_free: slotsFree };
   }
 }
-
-const keyOf = ({ job, attempt }: AttemptKey): AttemptKey => ({ job, attempt });

@@ -3,6 +3,10 @@ import type { AdmissionOptions } from './admission.ts';
 
 /** A slot that was granted and not used goes back after this. */
 export const LEASE_TTL_MS = 10_000;
+/** Requests whose policy and directory are being judged at once. */
+export const CHECKS_MAX = 256;
+/** Of them, those of one origin: no member's flood keeps the others, or this node's own jobs, from being judged. */
+export const CHECKS_PER_ORIGIN_MAX = 64;
 /** A foreground attempt goes on so long without its origin. */
 export const ORIGIN_GRACE_MS = 60_000;
 

@@ -84,11 +84,21 @@ export type ExecutorInput =
       readonly given: readonly AttemptKey[];
       readonly isWhole: boolean;
     }
+  | LeaseInput
   /** Somebody with the right to it wants the job ended here, whoever submitted it. */
   | { readonly kind: 'cancel'; readonly job: JobId }
   /** What was kept of an ended attempt was dropped to make room. */
   | { readonly kind: 'dropped'; readonly job: JobId; readonly attempt: number }
   | { readonly kind: 'timer' };
+
+/** What the runtime says of the project's files of a lease. Where there is no such lease it is ignored. */
+export type LeaseInput =
+  /** They are on their way: the lease is kept for at least `ttlMs` from now. */
+  | (AttemptKey & { readonly kind: 'renew'; readonly ttlMs: number })
+  /** They are in place: the attempt may be started within `ttlMs`, and runs in `cwd`. */
+  | (AttemptKey & { readonly kind: 'ready'; readonly cwd: string; readonly ttlMs: number })
+  /** They will not be: the slot is free. `wasted`: the origin fell silent, which counts against it. */
+  | (AttemptKey & { readonly kind: 'unlease'; readonly wasted: boolean });
 
 export type ExecutorEffect =
   /** Judge policy and directory, then give `checked` back, exactly once. */
@@ -114,6 +124,8 @@ export type ExecutorEffect =
   /** From now it is durable: close its streams, without a word to the command. */
   | { readonly kind: 'detach'; readonly job: JobId; readonly attempt: number }
   | { readonly kind: 'resize'; readonly job: JobId; readonly attempt: number; readonly size: TerminalSize }
+  /** A lease for a job whose files are sent ended, other than by a start: their session, if there is one, is over. */
+  | { readonly kind: 'lease_ended'; readonly job: JobId; readonly attempt: number }
   /** Its origin has the outcome on its disk. */
   | { readonly kind: 'acked'; readonly job: JobId; readonly attempt: number }
   /** End the whole tree; `ended` follows. */

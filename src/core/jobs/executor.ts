@@ -3,16 +3,13 @@ import type { JobId, NodeId } from '../../base/ids.ts';
 import type { JobMessage, JobMessageOf, Reason } from '../../wire/jobs.ts';
 import { reasonOf } from '../scheduling/reason.ts';
 import { Admission } from './admission.ts';
-import { AttemptTable, dueMs, type Attempt, type AttemptOf } from './attempt-table.ts';
+import { AttemptTable, dueMs, keyOf, type Attempt, type AttemptOf } from './attempt-table.ts';
 import type { AttemptKey, AttemptResult, ExecutorEffect, ExecutorInput } from './executor-state.ts';
 import { ExecutorAnswers } from './executor-answers.ts';
-import { LEASE_TTL_MS, ORIGIN_GRACE_MS, type ExecutorOptions } from './executor-options.ts';
+import { CHECKS_MAX, CHECKS_PER_ORIGIN_MAX, ORIGIN_GRACE_MS, type ExecutorOptions } from './executor-options.ts';
+import { Leases } from './leases.ts';
 import { Waiters } from './waiters.ts';
 
-/** Requests whose policy and directory are being judged at once. */
-export const CHECKS_MAX = 256;
-/** Of them, those of one origin: no member's flood keeps the others, or this node's own jobs, from being judged. */
-export const CHECKS_PER_ORIGIN_MAX = 64;
 /** While origins wait and the owner of this machine is busy: what is left for others changes without any input. */
 const OWNER_LOOK_MS = 1000;
 
@@ -27,7 +24,8 @@ const OWNER_LOOK_MS = 1000;
  *    nested job borrows of its parent is counted once.
  * E2 An attempt is given to the runner at most once: its lease is used up by `start`, ended attempts are remembered, and
  *    what was answered `not_started` is never started.
- * E3 What runs is what was judged: a `start` with another command than was reserved is not started.
+ * E3 What runs is what was judged: a `start` with another command than was reserved is not started, nor one whose files
+ *    are to be sent and are not in place.
  * E4 A job runs here for one origin at a time: its processes are found, and ended, by the job's id.
  * E5 No slot leaks: a lease ends by start, release, cancel, expiry or its link's end; a running attempt by `ended`, which
  *    the end of its origin brings about after a grace time where it is not durable.
@@ -38,6 +36,7 @@ export class Executor {
   readonly #attempts = new AttemptTable();
   readonly #waiters = new Waiters();
   readonly #admission: Admission;
+  readonly #leases: Leases;
   readonly #answers: ExecutorAnswers;
   readonly #originGraceMs: number;
   #ownerLookAtMs = Number.POSITIVE_INFINITY;
@@ -45,6 +44,7 @@ export class Executor {
   constructor(options: ExecutorOptions) {
     this.#options = options;
     this.#admission = new Admission(options, this.#attempts, options.slots);
+    this.#leases = new Leases(this.#attempts, options.newLeaseId);
     this.#answers = new ExecutorAnswers(options, this);
     this.#originGraceMs = options.originGraceMs ?? ORIGIN_GRACE_MS;
   }
@@ -111,6 +111,12 @@ export class Executor {
       case 'cancel':
         for (const attempt of this.#attempts.running()) if (attempt.job === input.job) this.#end(attempt, nowMs);
         return;
+      case 'renew':
+        return this.#leases.renew(input, input.ttlMs, nowMs);
+      case 'ready':
+        return this.#leases.ready(input, input.cwd, input.ttlMs, nowMs);
+      case 'unlease':
+        return this.#onUnlease(input, input.wasted, nowMs);
       case 'dropped':
         if (this.#attempts.get(input)?.kind === 'ended') this.#attempts.forgetEnded(input);
         return;
@@ -230,31 +236,24 @@ export class Executor {
     if (reserve.dry_run) {
       return this.#answers.wouldReserve(from, reserve, cwd, nowMs);
     }
-    const lease = this.#options.newLeaseId();
-    const expiresAtMs = nowMs + LEASE_TTL_MS;
-    const { grant } = admitted;
-    const leased = { ...keyOf(reserve), kind: 'leased', from, reserve, cwd, lease, expiresAtMs, grant } as const;
-    this.#attempts.put(leased);
-    this.#answers.reserved(leased, nowMs);
+    this.#answers.reserved(this.#leases.grant(from, reserve, cwd, admitted.grant, nowMs), nowMs);
   }
 
   #onStart(from: NodeId, start: JobMessageOf<'job.start'>, nowMs: number): void {
     const known = this.#attempts.get(start);
     if (known?.from === from && (known.kind === 'running' || known.kind === 'ended')) return;
     if (this.#attempts.wasGiven(start)) return;
-    if (known?.from !== from || known.kind !== 'leased' || known.lease !== start.lease || known.expiresAtMs <= nowMs) {
+    const leased = this.#leases.find(from, start, nowMs);
+    if (leased === null) {
       return this.#answers.notStarted(from, start, reasonOf('other', 'has no such slot lease: it came too late'));
     }
-    if (this.#attempts.isRunningForOther(start.job, from)) {
-      this.#end(known, nowMs);
-      return this.#answers.notStarted(from, start, reasonOf('denied', 'runs that job for another node'));
-    }
-    if (JSON.stringify(start.spec.command) !== JSON.stringify(known.reserve.command)) {
-      this.#end(known, nowMs);
-      return this.#answers.notStarted(from, start, reasonOf('denied', 'was asked for a slot for another command'));
+    const obstacle = this.#leases.obstacle(leased, start);
+    if (obstacle !== null) {
+      this.#end(leased, nowMs);
+      return this.#answers.notStarted(from, start, obstacle);
     }
     const { durable, nesting } = start.spec;
-    const { cwd, grant } = known;
+    const { cwd, grant } = leased;
     const fresh = { isStarted: false, link: 'up', orphanedAtMs: null, killed: false } as const;
     this.#attempts.put({ ...keyOf(start), kind: 'running', from, durable, nesting, grant, ...fresh });
     this.#answers.push({ kind: 'run', from, start, cwd, grant });
@@ -341,9 +340,16 @@ export class Executor {
     }
   }
 
+  #onUnlease(key: AttemptKey, wasted: boolean, nowMs: number): void {
+    const attempt = this.#attempts.get(key);
+    if (attempt?.kind !== 'leased') return;
+    if (wasted) this.#admission.wasted(attempt.from, nowMs);
+    this.#end(attempt, nowMs);
+  }
+
   #onDue(attempt: AttemptOf<'leased'> | AttemptOf<'running'>, nowMs: number): void {
     if (dueMs(attempt, this.#originGraceMs) > nowMs) return;
-    if (attempt.kind === 'leased') this.#admission.wasted(attempt.from, nowMs);
+    if (attempt.kind === 'leased' && !attempt.isRenewed) this.#admission.wasted(attempt.from, nowMs);
     this.#end(attempt, nowMs);
   }
 
@@ -353,6 +359,7 @@ export class Executor {
         return this.#attempts.forgetUnused(attempt);
       case 'leased':
         this.#attempts.forgetUnused(attempt);
+        if (attempt.reserve.workspace) this.#answers.push({ kind: 'lease_ended', ...keyOf(attempt) });
         return this.#released(attempt, nowMs);
       case 'running':
         if (attempt.killed) return;
@@ -391,5 +398,3 @@ export class Executor {
     }
   }
 }
-
-const keyOf = ({ job, attempt }: AttemptKey): AttemptKey => ({ job, attempt });

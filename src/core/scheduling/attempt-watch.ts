@@ -3,7 +3,14 @@ import type { JobId, NodeId } from '../../base/ids.ts';
 import { ATTEMPTS_MAX, type JobMessageOf, type Reason } from '../../wire/jobs.ts';
 import { avoiding, termsOf, withRefusal, type OriginJob } from './job-table.ts';
 import { LooseAttempts } from './loose-attempts.ts';
-import type { AttemptPlace, DetachedState, LooseAttempt, OriginJobState, RestoredJob } from './origin-job.ts';
+import type {
+  AttemptPlace,
+  DetachedState,
+  LooseAttempt,
+  OriginJobState,
+  RestoredJob,
+  SentState,
+} from './origin-job.ts';
 import {
   ATTACH_TIMEOUT_MS,
   CANCEL_TIMEOUT_MS,
@@ -12,10 +19,9 @@ import {
   RESTORE_PATIENCE_MS,
 } from './origin-limits.ts';
 import type { OriginLedger } from './origin-ledger.ts';
+import { isFinal } from './reason.ts';
 import type { SlotSearch } from './slot-search.ts';
 
-/** A state in which `job.start` was, or may have been, written. */
-type SentState = Extract<OriginJobState, { place: AttemptPlace }>;
 interface Sent {
   readonly job: OriginJob;
   readonly state: SentState;
@@ -93,7 +99,7 @@ export class AttemptWatch {
     const job = this.#ledger.table.get(key.job);
     if (job === undefined || job.attempt !== key.attempt) return;
     const { state } = job;
-    if (state.kind === 'queued' || state.kind === 'reserving' || state.kind === 'running') return;
+    if (!wasSent(state) || state.kind === 'running') return;
     this.#notStarted({ job, state }, { code: 'unreachable', text }, nowMs);
   }
 
@@ -218,7 +224,7 @@ export class AttemptWatch {
     const job = this.#ledger.table.get(key.job);
     if (job === undefined || job.attempt !== key.attempt) return null;
     const { state } = job;
-    if (state.kind === 'queued' || state.kind === 'reserving' || state.place.node !== from) return null;
+    if (!wasSent(state) || state.place.node !== from) return null;
     return { job, state };
   }
 
@@ -344,5 +350,5 @@ export class AttemptWatch {
   }
 }
 
-/** Reasons not to start that would be the same a moment later: that node is not asked again for this job. */
-const isFinal = ({ code }: Reason): boolean => !['state', 'unreachable', 'memory', 'full', 'other'].includes(code);
+const wasSent = (state: OriginJobState): state is SentState =>
+  state.kind !== 'queued' && state.kind !== 'reserving' && state.kind !== 'syncing';

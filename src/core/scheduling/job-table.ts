@@ -16,6 +16,8 @@ export interface OriginJob {
   readonly attempt: number;
   /** What executors answered, for good. */
   readonly refusals: ReadonlyMap<NodeId, readonly Reason[]>;
+  /** How often its files did not get to a node for reasons that pass. */
+  readonly syncFailures: ReadonlyMap<NodeId, number>;
   /** Nodes that an attempt was lost at: not asked while another could take it. */
   readonly avoided: readonly NodeId[];
   /** What is told of each attempt that was lost and followed by another; their number counts against the retries. */
@@ -38,6 +40,12 @@ export function withRefusal(job: OriginJob, node: NodeId, reasons: readonly Reas
   if (job.refusals.has(node)) return job;
   return signed({ ...job, refusals: new Map(job.refusals).set(node, reasons) });
 }
+
+/** The job, whose files did not get to that node once more. */
+export const withSyncFailure = (job: OriginJob, node: NodeId): OriginJob => ({
+  ...job,
+  syncFailures: new Map(job.syncFailures).set(node, (job.syncFailures.get(node) ?? 0) + 1),
+});
 
 /** The job, not to be placed at that node again while another can take it. */
 export function avoiding(job: OriginJob, node: NodeId): OriginJob {

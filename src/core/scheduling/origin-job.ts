@@ -1,6 +1,6 @@
 import type { ErrorCode } from '../../base/errors.ts';
 import type { JobId, LeaseId, NodeId } from '../../base/ids.ts';
-import type { Ended, JobMessageOf } from '../../wire/jobs.ts';
+import type { Ended, JobMessageOf, Reason } from '../../wire/jobs.ts';
 import type { Command, CwdEvidence } from '../../wire/job-spec.ts';
 import type { JobMessage } from '../../wire/jobs.ts';
 import type { Rejection } from './candidate.ts';
@@ -41,7 +41,12 @@ export interface AttemptPlace {
   readonly tools: Readonly<Record<string, { readonly here: string; readonly there: string }>>;
   /** When the reservation that was granted was sent. */
   readonly reservedAtMs: number;
+  /** How long its project's files took to get there, dependencies included; 0 where none were sent. */
+  readonly syncMs: number;
 }
+
+/** While a project's files are sent, and while what they need there is prepared. */
+export type SyncPhase = 'syncing' | 'preparing';
 
 export type OriginJobState =
   | { readonly kind: 'queued' }
@@ -51,8 +56,21 @@ export type OriginJobState =
       readonly name: string;
       readonly route: string;
       readonly tools: AttemptPlace['tools'];
+      /** Its project's files go there once it has a slot. */
+      readonly isShipped: boolean;
       readonly tried: readonly NodeId[];
       readonly askedAtMs: number;
+      readonly deadlineMs: number;
+    }
+  /** A slot is leased there, and the project's files are on their way. Nothing was started. */
+  | {
+      readonly kind: 'syncing';
+      readonly place: AttemptPlace;
+      readonly sinceMs: number;
+      readonly phase: SyncPhase;
+      /** For people: how far it has come. */
+      readonly detail: string;
+      /** Given up where nothing is heard of it until then. */
       readonly deadlineMs: number;
     }
   /** `deadlineMs`: the executor is asked what became of it. */
@@ -65,6 +83,12 @@ export type OriginJobState =
       readonly startedAtMs: number | null;
       readonly deadlineMs: number;
     };
+
+/** A state in which `job.start` was, or may have been, written. */
+export type SentState = Exclude<Extract<OriginJobState, { place: AttemptPlace }>, { kind: 'syncing' }>;
+
+/** A state as fronts and records are told of it. */
+export type ToldState = OriginJobState['kind'] | 'preparing';
 
 /** Sent there, and what became of it is not known now. */
 export interface DetachedState {
@@ -119,14 +143,36 @@ export type OriginInput =
   | { readonly kind: 'client_gone'; readonly job: JobId }
   /** The runtime vouches that no byte of `job.start` was written: the job may be placed elsewhere. */
   | { readonly kind: 'start_not_written'; readonly job: JobId; readonly attempt: number; readonly reason: string }
+  | SyncInput
   | { readonly kind: 'timer' };
+
+/** Names a sync: an attempt that did not start keeps its number, so its lease tells one from the next. */
+export interface SyncKey {
+  readonly job: JobId;
+  readonly attempt: number;
+  readonly lease: LeaseId;
+}
+
+/** What the runtime says of a `sync` effect. What is said of another lease than the job's is of the past and ignored. */
+export type SyncInput =
+  /** It goes on: to be said at least every SYNC_SILENCE_MS. `detail`: for people, one line without the node's name. */
+  | (SyncKey & { readonly kind: 'sync_progress'; readonly phase: SyncPhase; readonly detail: string })
+  /** All is in place there; `cwd` is the job's directory. */
+  | (SyncKey & { readonly kind: 'synced'; readonly cwd: string })
+  /**
+   * It is over, and the lease not wanted any more. `final`: that node is not asked again for this job; else the job
+   * waits for its turn and may be sent there again. Not to be said of the end of a link, which is `link_down`.
+   */
+  | (SyncKey & { readonly kind: 'sync_failed'; readonly reason: Reason; readonly final: boolean });
 
 export type JobResult = {
   readonly attempts: number;
   /** From submission until the reservation that was granted was sent, or until the end. */
   readonly queueMs: number;
-  /** From then until the process existed; 0 where it never did. */
+  /** From then until the process existed, without `syncMs`; 0 where it never did. */
   readonly dispatchMs: number;
+  /** Of the last attempt's project's files, dependencies included; 0 where none were sent. */
+  readonly syncMs: number;
   readonly route: string;
   readonly automatic: boolean;
   /** One text for each attempt that was given up and followed by another. */
@@ -151,6 +197,10 @@ export type OriginEffect =
       readonly to: NodeId;
       readonly message: JobMessageOf<'job.reserve' | 'job.release' | 'job.cancel'>;
     }
+  /** Send the project's files there, then `synced` or `sync_failed` back; `place.cwd` means nothing yet. */
+  | { readonly kind: 'sync'; readonly job: JobId; readonly attempt: number; readonly place: AttemptPlace }
+  /** The files are not wanted there any more. No `synced` or `sync_failed` is waited for. */
+  | (SyncKey & { readonly kind: 'sync_abort'; readonly node: NodeId })
   /** Journal it, open the streams and send `job.start`. */
   | { readonly kind: 'start'; readonly job: JobId; readonly attempt: number; readonly place: AttemptPlace }
   /** Send `job.attach`: with streams where a client reads the job, without for a loose attempt or a durable job. */
@@ -180,7 +230,7 @@ export type OriginEffect =
   | {
       readonly kind: 'state';
       readonly job: JobId;
-      readonly state: OriginJobState['kind'];
+      readonly state: ToldState;
       /** For people. */
       readonly detail: string;
     }
@@ -188,13 +238,17 @@ export type OriginEffect =
 
 /** What the origin tells of a job that is under way. */
 export interface JobView {
-  readonly state: OriginJobState['kind'];
+  readonly state: ToldState;
   readonly detail: string;
   readonly queuePosition: number | null;
   readonly attempt: number;
+  /** Where it was sent, or where its files are being sent; null while it waits for a slot. */
   readonly place: AttemptPlace | null;
+  /** False while nothing was started there. */
+  readonly isSent: boolean;
   readonly startedAtMs: number | null;
   readonly submittedAtMs: number;
+  readonly syncMs: number;
   readonly route: string;
   readonly automatic: boolean;
   readonly reruns: readonly string[];

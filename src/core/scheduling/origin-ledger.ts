@@ -3,11 +3,11 @@ import type { JobId, NodeId } from '../../base/ids.ts';
 import type { Random } from '../../base/random.ts';
 import { ordinal } from '../../base/units.ts';
 import type { Candidate, NodeView, Rejection } from './candidate.ts';
-import { resultOf, type JobEnd } from './job-result.ts';
+import { resultOf, syncMsOf, type JobEnd } from './job-result.ts';
 import { JobTable, type OriginJob } from './job-table.ts';
 import { NodeBook } from './node-book.ts';
-import type { JobView, OriginEffect, OriginJobState, Submission } from './origin-job.ts';
-import { PLACES_TOLD_AGAIN_MAX, PLACES_TOLD_MAX } from './origin-limits.ts';
+import type { AttemptPlace, JobView, OriginEffect, OriginJobState, Submission, ToldState } from './origin-job.ts';
+import { PLACES_TOLD_AGAIN_MAX, PLACES_TOLD_MAX, START_SILENCE_MS, SYNC_SILENCE_MS } from './origin-limits.ts';
 import type { JobHistory, ToolRules } from './placement-request.ts';
 
 export interface OriginOptions {
@@ -60,10 +60,23 @@ export class OriginLedger {
 
   move(job: OriginJob, state: OriginJobState, detail: string): void {
     this.table.put({ ...job, state });
-    this.announce(job.submission.job, state.kind, detail);
+    this.announce(job.submission.job, toldStateOf(state), detail);
   }
 
-  announce(job: JobId, state: OriginJobState['kind'], detail: string): void {
+  /** The files of its project are to be sent to the slot that it has. */
+  beginSync(job: OriginJob, at: AttemptPlace, nowMs: number): void {
+    const detail = `sends the project's files to ${at.name}`;
+    const since = { place: at, sinceMs: nowMs, deadlineMs: nowMs + SYNC_SILENCE_MS };
+    this.move(job, { kind: 'syncing', ...since, phase: 'syncing', detail }, detail);
+    this.emit({ kind: 'sync', job: job.submission.job, attempt: job.attempt, place: at });
+  }
+
+  start(job: OriginJob, at: AttemptPlace, nowMs: number): void {
+    this.move(job, { kind: 'starting', place: at, deadlineMs: nowMs + START_SILENCE_MS }, `starts on ${at.name}`);
+    this.emit({ kind: 'start', job: job.submission.job, attempt: job.attempt, place: at });
+  }
+
+  announce(job: JobId, state: ToldState, detail: string): void {
     this.#told.set(job, detail);
     this.emit({ kind: 'state', job, state, detail });
   }
@@ -113,13 +126,15 @@ export class OriginLedger {
     if (job === undefined) return null;
     const { state } = job;
     return {
-      state: state.kind,
+      state: toldStateOf(state),
       detail: this.#told.get(id) ?? '',
       queuePosition: state.kind === 'queued' ? this.#positionOf(id, nowMs) : null,
       attempt: job.attempt,
       place: 'place' in state ? state.place : null,
+      isSent: 'place' in state && state.kind !== 'syncing',
       startedAtMs: 'startedAtMs' in state ? state.startedAtMs : null,
       submittedAtMs: job.submittedAtMs,
+      syncMs: syncMsOf(state, nowMs),
       route: job.route,
       automatic: job.automatic,
       reruns: job.reruns,
@@ -137,3 +152,5 @@ export class OriginLedger {
     return `waits for a slot: ${where} of ${this.table.queuedCount}${why === undefined ? '' : `; ${why}`}`;
   }
 }
+
+const toldStateOf = (state: OriginJobState): ToldState => (state.kind === 'syncing' ? state.phase : state.kind);

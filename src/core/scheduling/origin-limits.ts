@@ -13,6 +13,10 @@ export const CANCEL_TIMEOUT_MS = 8000;
 export const RETRY_MS = 1000;
 /** So long a queued job waits for the only node that could take it, while that is suspect or unreachable. */
 export const IMPOSSIBLE_GRACE_MS = 10_000;
+/** So long nothing may be heard of files under way to an executor: preparations tell of themselves every few seconds. */
+export const SYNC_SILENCE_MS = 60_000;
+/** Syncs of a job that may fail at one node, for reasons that pass, before it is not asked again; ends of links don't count. */
+export const SYNC_FAILURES_MAX = 16;
 /** An executor that said nothing after `job.start` over a living link is asked what became of it. */
 export const START_SILENCE_MS = 30_000;
 /** So long it may take to answer `job.attach`. */

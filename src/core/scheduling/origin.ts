@@ -6,27 +6,31 @@ import type { Candidate } from './candidate.ts';
 import type { JobView, OriginEffect, OriginInput } from './origin-job.ts';
 import { OriginLedger, type OriginOptions } from './origin-ledger.ts';
 import { SlotSearch } from './slot-search.ts';
+import { SyncWatch } from './sync-watch.ts';
 
 /**
  * The origin's side of all its jobs: who is asked for a slot, who waits, what is known of how it ended. Pure.
  *
  * ```
- * queued ⇄ reserving → starting → running → (finished)
- *    ↖ not_started, re-run ↙  ↘  ↑↓     ↘    ↑
- *                              detached → cancelling
+ * queued ⇄ reserving ────────→ starting → running → (finished)
+ *   ↑↖          ↘ syncing ↗        ↙  ↘  ↑↓     ↘    ↑
+ *   │ └────────────┘ not there    ↙   detached → cancelling
+ *   └──── not_started, re-run ───┘
  * ```
- * O1, O5 `attempt-watch.ts` · O3, O4 `slot-search.ts`
+ * O1, O5 `attempt-watch.ts` · O3, O4 `slot-search.ts` · O6 `sync-watch.ts`
  * O2 Every job that was submitted gets exactly one `finish` effect (JobTable.remove asserts); an `unknown` one may get
  *    one `late` after it.
  */
 export class Origin {
   readonly #ledger: OriginLedger;
   readonly #search: SlotSearch;
+  readonly #sync: SyncWatch;
   readonly #watch: AttemptWatch;
 
   constructor(options: OriginOptions) {
     this.#ledger = new OriginLedger(options);
     this.#search = new SlotSearch(this.#ledger);
+    this.#sync = new SyncWatch(this.#ledger, this.#search);
     this.#watch = new AttemptWatch(this.#ledger, this.#search);
   }
 
@@ -50,7 +54,7 @@ export class Origin {
     return this.#ledger.view(job, nowMs);
   }
 
-  /** Where it was sent, or null. */
+  /** Where it was sent, or its files are being sent, or null. */
   nodeNameOf(job: JobId): string | null {
     const state = this.#ledger.table.get(job)?.state;
     return state !== undefined && 'place' in state ? state.place.name : null;
@@ -94,6 +98,10 @@ export class Origin {
         return this.#onCancel(input.job, nowMs);
       case 'start_not_written':
         return this.#watch.onStartNotWritten(input, input.reason, nowMs);
+      case 'sync_progress':
+      case 'synced':
+      case 'sync_failed':
+        return this.#sync.onInput(input, nowMs);
       case 'timer':
         return this.#onTimer(nowMs);
       default:
@@ -110,6 +118,7 @@ export class Origin {
       case 'job.started':
         return this.#watch.onStarted(from, message, nowMs);
       case 'job.not_started':
+        this.#sync.onNotStarted(from, message, nowMs);
         return this.#watch.onNotStarted(from, message, nowMs);
       case 'job.ended':
         return this.#watch.onEnded(from, message, nowMs);
@@ -139,6 +148,7 @@ export class Origin {
     for (const job of this.#ledger.table.at(node)) {
       const { state } = job;
       if (state.kind === 'reserving') this.#search.tryNext(job, state, nowMs);
+      else if (state.kind === 'syncing') this.#sync.onLinkDown(job, state);
       else if (state.kind !== 'queued') this.#watch.onLinkDown(job, state, nowMs);
     }
   }
@@ -149,6 +159,7 @@ export class Origin {
     const { state } = job;
     // A grant that comes later finds no job and is released.
     if (state.kind === 'queued' || state.kind === 'reserving') this.#ledger.finish(job, { kind: 'cancelled' }, nowMs);
+    else if (state.kind === 'syncing') this.#sync.onCancel(job, state, nowMs);
     else this.#watch.onCancel(job, state, nowMs);
   }
 
@@ -156,6 +167,7 @@ export class Origin {
     for (const job of this.#ledger.table.due(nowMs)) {
       const { state } = job;
       if (state.kind === 'reserving') this.#search.onReserveTimeout(job, state, nowMs);
+      else if (state.kind === 'syncing') this.#sync.onDeadline(job, state, nowMs);
       else if (state.kind !== 'queued') this.#watch.onDeadline(job, state, nowMs);
     }
     this.#search.onTimer(nowMs);

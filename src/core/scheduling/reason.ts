@@ -13,3 +13,7 @@ export function boundedReasons(reasons: readonly Reason[]): Reason[] {
 }
 
 export const textOf = (reasons: readonly Reason[]): string => reasons.map((reason) => reason.text).join('; ');
+
+/** True of a reason not to start that would be the same a moment later: that node is not asked again for this job. */
+export const isFinal = ({ code }: Reason): boolean =>
+  !['state', 'unreachable', 'memory', 'full', 'other'].includes(code);

@@ -1,8 +1,22 @@
 import { TOOL_CHARS_MAX, TOOLS_WANTED_MAX, type JobMessageOf } from '../../wire/jobs.ts';
 import type { Submission } from './origin-job.ts';
 
-/** @param dryRun asks whether the node would take it, without a slot: what `explain` sends */
-export function reserveMessage(submission: Submission, attempt: number, dryRun: boolean): JobMessageOf<'job.reserve'> {
+/** True where the project's files are sent to a node that takes the job: at this one it runs in the project itself. */
+export const isShippedTo = ({ placement }: Submission, isSelf: boolean): boolean =>
+  placement.workspace !== undefined && !isSelf;
+
+interface Asked {
+  readonly attempt: number;
+  /** Asks whether the node would take it, without a slot: what `explain` sends. */
+  readonly dryRun: boolean;
+  /** It goes to this node itself. */
+  readonly isSelf: boolean;
+}
+
+export function reserveMessage(
+  submission: Submission,
+  { attempt, dryRun, isSelf }: Asked,
+): JobMessageOf<'job.reserve'> {
   return {
     t: 'job.reserve',
     job: submission.job,
@@ -13,7 +27,7 @@ export function reserveMessage(submission: Submission, attempt: number, dryRun: 
     tools: toolsWanted(submission),
     cwd: submission.cwd,
     explicit: submission.placement.target.kind === 'node',
-    workspace: submission.placement.workspace !== undefined,
+    workspace: isShippedTo(submission, isSelf),
     parent: submission.terms?.parent ?? null,
   };
 }

@@ -1,5 +1,5 @@
 import { assert } from '../../base/assert.ts';
-import type { NodeId } from '../../base/ids.ts';
+import type { JobId, NodeId } from '../../base/ids.ts';
 import type { JobMessageOf } from '../../wire/jobs.ts';
 import { type Candidate, freeSlots } from './candidate.ts';
 import { signed, withRefusal, type OriginJob } from './job-table.ts';
@@ -12,11 +12,10 @@ import {
   QUEUED_JOBS_MAX,
   RESERVE_TIMEOUT_MS,
   RETRY_MS,
-  START_SILENCE_MS,
   TRIES_PER_ROUND_MAX,
 } from './origin-limits.ts';
 import { place, type Placement, type RankedCandidate } from './placement.ts';
-import { reserveMessage } from './reserve-message.ts';
+import { isShippedTo, reserveMessage } from './reserve-message.ts';
 
 type ReservingState = Extract<OriginJobState, { kind: 'reserving' }>;
 
@@ -57,6 +56,7 @@ export class SlotSearch {
       state: { kind: 'queued' },
       attempt: 1,
       refusals: new Map(),
+      syncFailures: new Map(),
       avoided: [],
       reruns: [],
       lostAt: null,
@@ -96,12 +96,11 @@ export class SlotSearch {
     const job = table.get(message.job);
     const state = job?.attempt === message.attempt ? job.state : undefined;
     if (job !== undefined && state?.kind === 'reserving' && state.node === from) {
-      const { node, name, route, tools, askedAtMs: reservedAtMs } = state;
+      const { node, name, route, tools, isShipped, askedAtMs: reservedAtMs } = state;
       const { instance, cwd } = message;
-      const at: AttemptPlace = { node, name, lease, instance, cwd, route, tools, reservedAtMs };
-      const deadlineMs = nowMs + START_SILENCE_MS;
-      this.#ledger.move(job, { kind: 'starting', place: at, deadlineMs }, `starts on ${name}`);
-      this.#ledger.emit({ kind: 'start', job: message.job, attempt: job.attempt, place: at });
+      const at: AttemptPlace = { node, name, lease, instance, cwd, route, tools, reservedAtMs, syncMs: 0 };
+      if (isShipped) this.#ledger.beginSync(job, at, nowMs);
+      else this.#ledger.start(job, at, nowMs);
       return;
     }
     const inUse = state !== undefined && 'place' in state && state.place.node === from && state.place.lease === lease;
@@ -122,8 +121,13 @@ export class SlotSearch {
     const told = isPassing ? job : withRefusal(job, from, message.reasons);
     table.put(told);
     if (told.state.kind === 'reserving' && told.state.node === from) this.tryNext(told, told.state, nowMs);
-    else if (told.state.kind === 'queued')
-      this.#check(told, this.#place(told, this.#ledger.candidates(), nowMs), nowMs);
+    else this.reconsider(message.job, nowMs);
+  }
+
+  /** A queued job that another node may have to take, or none can any more. */
+  reconsider(id: JobId, nowMs: number): void {
+    const job = this.#ledger.table.get(id);
+    if (job?.state.kind === 'queued') this.#check(job, this.#place(job, this.#ledger.candidates(), nowMs), nowMs);
   }
 
   onTimer(nowMs: number): void {
@@ -217,11 +221,13 @@ export class SlotSearch {
 
   #reserve(job: OriginJob, next: RankedCandidate, tried: readonly NodeId[], nowMs: number): void {
     const { submission, attempt } = job;
-    const { id: node, name, route, tools } = next;
+    const { id: node, name, route, tools, isSelf } = next;
+    const isShipped = isShippedTo(submission, isSelf);
+    const asked = { node, name, route, tools, isShipped, tried, askedAtMs: nowMs };
     const deadlineMs = nowMs + RESERVE_TIMEOUT_MS;
-    const state = { kind: 'reserving', node, name, route, tools, tried, askedAtMs: nowMs, deadlineMs } as const;
-    this.#ledger.move({ ...job, route }, state, `asks ${name} for a slot`);
-    this.#ledger.emit({ kind: 'send', to: node, message: reserveMessage(submission, attempt, false) });
+    this.#ledger.move({ ...job, route }, { kind: 'reserving', ...asked, deadlineMs }, `asks ${name} for a slot`);
+    const message = reserveMessage(submission, { attempt, dryRun: false, isSelf });
+    this.#ledger.emit({ kind: 'send', to: node, message });
   }
 
   #place(job: OriginJob, nodes: readonly Candidate[], nowMs: number): Placement {

@@ -16,8 +16,17 @@ const PLACE: AttemptPlace = {
   route: 'the best',
   tools: { node: { here: '20.1', there: '20.2' } },
   reservedAtMs: 0,
+  syncMs: 0,
 };
-const COMMON = { attempts: 1, queueMs: 1.4, dispatchMs: 2.6, route: 'the best', automatic: true, reruns: [] } as const;
+const COMMON = {
+  attempts: 1,
+  queueMs: 1.4,
+  dispatchMs: 2.6,
+  syncMs: 3,
+  route: 'the best',
+  automatic: true,
+  reruns: [],
+} as const;
 const CONTEXT: RecordContext = {
   job: JOB,
   factsOf: () => null,

@@ -20,6 +20,7 @@ const PLACE = {
   cwd: '/w',
   route: 'the best',
   tools: {},
+  sync_ms: 0,
 };
 
 function bookOf(file: MemoryJournalFile, options: Partial<JobBookOptions> = {}): JobBook {

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { base32, makeJobId, type LeaseId, type NodeId } from '../../../../src/base/ids.ts';
-import { CHECKS_MAX, CHECKS_PER_ORIGIN_MAX, Executor } from '../../../../src/core/jobs/executor.ts';
+import { CHECKS_MAX, CHECKS_PER_ORIGIN_MAX } from '../../../../src/core/jobs/executor-options.ts';
+import { Executor } from '../../../../src/core/jobs/executor.ts';
 import type { ExecutorEffect, ExecutorInput } from '../../../../src/core/jobs/executor-state.ts';
 import { HINT_HOLD_MS, Waiters, WAITERS_MAX } from '../../../../src/core/jobs/waiters.ts';
 import type { Requirements } from '../../../../src/wire/job-spec.ts';

@@ -20,6 +20,7 @@ const PLACE: AttemptPlace = {
   route: 'beta: the best',
   tools: {},
   reservedAtMs: 0,
+  syncMs: 0,
 };
 const attached = (job: ReturnType<typeof jobId>, attempt = 1) =>
   ({ t: 'job.attached', job, attempt, running: true, stdin_offset: 0 }) as const;

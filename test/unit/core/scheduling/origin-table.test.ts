@@ -89,6 +89,10 @@ function summary(effects: readonly OriginEffect[]): string {
     switch (effect.kind) {
       case 'send':
         return `${effect.message.t.slice(4)} ${names.get(effect.to)}`;
+      case 'sync':
+        return `sync ${names.get(effect.place.node)} #${effect.attempt}`;
+      case 'sync_abort':
+        return `abort ${names.get(effect.node)} #${effect.attempt}`;
       case 'start':
         return `start ${names.get(effect.place.node)} #${effect.attempt}`;
       case 'attach':
