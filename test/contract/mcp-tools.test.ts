@@ -108,13 +108,6 @@ describe('the MCP server', () => {
     });
   });
 
-  it.each(['outputs'])('refuses %s, which comes later, by its name', async (name) => {
-    const { document, isError } = await session.call('cluster_bash', { command: 'touch never', [name]: 1 });
-    expect(isError).toBe(true);
-    expect(document).toMatchObject({ reason: 'refused', error: { code: 'later_stage' } });
-    expect(JSON.stringify(document['error'])).toContain(`\`${name}\``);
-  });
-
   it('knows no tools but its own', async () => {
     await expect(session.client.callTool({ name: 'apply', arguments: {} })).rejects.toThrow('Unknown tool: apply');
   });

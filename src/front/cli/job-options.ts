@@ -5,9 +5,10 @@ import { ARCH_ALIASES, OS_ALIASES } from '../../base/platform-alias.ts';
 import { inheritedVariables, variableNameFault } from '../../base/submitter-env.ts';
 import { parseDuration, parseSize } from '../../base/units.ts';
 import type { Command, JobSpec, Requirements, Target } from '../../node/api-types.ts';
+import { addSyncOptions, syncSpecOf, type SyncOptions } from './sync-options.ts';
 
 /** What commander collects for `run`, `map` and `explain`. */
-export interface JobOptions {
+export interface JobOptions extends SyncOptions {
   readonly on?: string;
   readonly os?: string;
   readonly arch?: string;
@@ -18,7 +19,6 @@ export interface JobOptions {
   readonly env?: readonly string[];
   readonly cwd?: string;
   readonly local?: boolean;
-  readonly sync?: boolean;
   readonly retry?: string;
   readonly idempotent?: boolean;
   readonly priority?: string;
@@ -29,15 +29,7 @@ export interface JobOptions {
 }
 
 /** Options that the contract promises for later: named, so that they are refused and never ignored. */
-const LATER = [
-  '--sync <dir>',
-  '--out <glob>',
-  '--include <glob>',
-  '--exclude <glob>',
-  '--no-return',
-  '--clean',
-  '--trace',
-] as const;
+const LATER = ['--trace'] as const;
 
 const RETRIES_MAX = 10;
 const PRIORITY_MAX = 100;
@@ -60,13 +52,13 @@ export function addJobOptions(program: Program, kind: 'run' | 'map'): Program {
     .option('--env <name[=value]>', 'pass a variable on; without a value, the one set here; may be repeated', collect)
     .option('--cwd <dir>', 'directory to run in; default: the current one')
     .option('--local', 'run on this machine')
-    .option('--no-sync', 'run where the same files are already (there is nothing else yet)')
     .option(
       '--retry <n>',
       `run it again elsewhere, up to n times (${RETRIES_MAX}), also where nobody knows how it ended: only for what is safe to repeat`,
     )
     .option('--idempotent', 'it may run twice at once: allows `map` a second copy of a job that holds up the end')
     .option('--priority <n>', `-${PRIORITY_MAX} to ${PRIORITY_MAX}: a higher one leaves the queue first; default: 0`);
+  addSyncOptions(program);
   if (kind === 'run') {
     program
       .option(
@@ -103,9 +95,11 @@ const badArgument = (message: string): MeshError => new MeshError('bad_argument'
  * @throws MeshError `bad_argument`, `bad_command`
  */
 export function jobSpecOf(words: readonly string[], options: JobOptions, stdin: boolean): JobSpec {
+  const command = commandOf(words);
+  const cwd = directoryOf(options.cwd);
   return {
-    command: commandOf(words),
-    cwd: directoryOf(options.cwd),
+    command,
+    cwd,
     env: environmentOf(options.env ?? []),
     umask: process.umask(),
     requires: requirementsOf(options),
@@ -120,7 +114,7 @@ export function jobSpecOf(words: readonly string[], options: JobOptions, stdin: 
     priority: wholeNumber('--priority', options.priority, -PRIORITY_MAX, PRIORITY_MAX),
     // All that one shell or script submits takes its turn together.
     submitter: `cli:${process.ppid}`,
-    sync: null,
+    sync: syncSpecOf(options, cwd, options.local === true),
     avoid: [],
   };
 }

@@ -3,6 +3,7 @@ import type { ApiClient } from '../../node/api-client.ts';
 import type { LogStream } from '../../node/api-types.ts';
 import { signalExitCode } from './exit-code.ts';
 import { printError, printJson, writeTo } from './output.ts';
+import { standingOf } from './record-view.ts';
 import { wholeCharsBytes } from './utf8-cut.ts';
 
 export interface LogsOptions {
@@ -34,6 +35,7 @@ export async function logsCommand(
   const request = { job, stream, offset, follow: options.follow === true };
   process.stdout.on('error', () => process.exit(signalExitCode('SIGPIPE')));
   try {
+    if (lines === null && process.stderr.isTTY) await sayWhatItWaitsFor(api, job);
     const read = await api.logs(request, lines ?? plain(stream));
     lines?.end(read);
     return 0;
@@ -44,6 +46,13 @@ export async function logsCommand(
   } finally {
     api.close();
   }
+}
+
+/** Of a job that has not begun there is no output yet: says on the terminal what it does. */
+async function sayWhatItWaitsFor(api: ApiClient, job: string): Promise<void> {
+  const record = await api.call('job', { job });
+  if (record.state === 'finished' || record.state === 'running') return;
+  printError(`not running yet: ${standingOf(record)}${record.detail === '' ? '' : ` (${record.detail})`}`);
 }
 
 function plain(stream: LogStream): Reader {

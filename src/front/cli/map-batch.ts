@@ -30,6 +30,8 @@ export interface BatchPlan {
   readonly tag: boolean;
   readonly json: boolean;
   readonly bar: ProgressBar | null;
+  /** Told of each result that counts. */
+  readonly onResult?: (result: RunObject) => void;
   /** What history is asked for. */
   readonly cwd: string;
   /** Asks history, for the order and for the time left. */
@@ -218,6 +220,7 @@ export class Batch {
     const succeeded = !(result instanceof MeshError) && result.success === true;
     if (!succeeded && !ended) this.#failed += 1;
     this.#clock.finished(job, copy, result);
+    if (!(result instanceof MeshError)) this.#plan.onResult?.(result);
     this.#log(job, result);
     const { halt } = this.#plan;
     if (this.#stop === null && halt !== null && haltReached(halt, this.#failed, this.#clock.finishedCount))

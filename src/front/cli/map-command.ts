@@ -2,6 +2,7 @@ import { MeshError } from '../../base/errors.ts';
 import type { ApiClient } from '../../node/api-client.ts';
 import { signalExitCode } from './exit-code.ts';
 import { parseHalt, type Halt } from './halt.ts';
+import { addChanges, changesLines, folderInProject, NOTHING_SEEN, printDim } from './changes-view.ts';
 import { jobSpecOf, type JobOptions } from './job-options.ts';
 import { Joblog } from './joblog.ts';
 import { linesOf } from './map-arguments.ts';
@@ -41,11 +42,12 @@ export async function mapCommand(
   if (options.resumeFailed === true && options.joblog === undefined)
     throw new MeshError('bad_argument', '--resume-failed needs the --joblog of the earlier run; nothing was run');
   // A bad option or an empty command is told before anything is read or run.
-  const { target, cwd } = jobSpecOf(command, options, false);
+  const { target, cwd, sync } = jobSpecOf(command, options, false);
   if (separator < 0 && process.stdin.isTTY)
     throw new MeshError('bad_argument', 'no arguments: give them after `:::` or as lines on stdin; nothing was run');
   const api = await connect();
   let joblog: Joblog | null = null;
+  let seen = NOTHING_SEEN;
   try {
     joblog = options.joblog === undefined ? null : Joblog.open(options.joblog, options.resumeFailed === true);
     const batch = new Batch(
@@ -61,13 +63,18 @@ export async function mapCommand(
         tag: options.tag === true,
         json,
         bar: options.bar === true ? new ProgressBar(process.stderr) : null,
+        onResult: ({ changes, executed_on: node }) => {
+          seen = addChanges(seen, changes, node);
+        },
         cwd,
         estimates: width > 1 || options.bar === true,
       },
       new Spool(),
     );
     endWithSignals(batch);
-    return await batch.run();
+    const exitCode = await batch.run();
+    if (!json && process.stderr.isTTY) printDim(changesLines(seen, folderInProject(cwd, sync?.root ?? null)));
+    return exitCode;
   } finally {
     joblog?.close();
     api.close();

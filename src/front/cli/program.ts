@@ -18,9 +18,11 @@ import {
   type CliContext,
 } from './mesh-commands.ts';
 import { printText } from './output.ts';
+import { applyCommand, removeWorkspacesCommand, secretsCommand, workspacesCommand } from './project-commands.ts';
 import { restartCommand } from './restart-command.ts';
 import { runCommand } from './run-command.ts';
 import { reportFailure } from './run-report.ts';
+import { checkPatterns } from './sync-options.ts';
 import type { UpOptions } from './up-flags.ts';
 
 /** What the composition root hands to the CLI, so that this front knows neither the daemon's inside nor the other. */
@@ -34,7 +36,7 @@ export interface CliParts {
   readonly runMcp: (home: Home, cliPath: string) => Promise<number>;
 }
 
-const LATER_COMMANDS = ['apply', 'drain', 'undrain', 'revoke', 'doctor', 'audit', 'workspaces', 'secrets'] as const;
+const LATER_COMMANDS = ['drain', 'undrain', 'revoke', 'doctor', 'audit'] as const;
 
 const repeat = (value: string, previous: readonly string[] | undefined): readonly string[] => [
   ...(previous ?? []),
@@ -74,6 +76,7 @@ export async function runCli(argv: readonly string[], parts: CliParts): Promise<
   addMeshCommands(program, { context, act, parts });
   addJobCommands(program, { context, act, words });
   addKeptJobCommands(program, { context, act });
+  addProjectCommands(program, { context, act });
   for (const name of LATER_COMMANDS) {
     program
       .command(name, { hidden: true })
@@ -224,10 +227,58 @@ function addKeptJobCommands(program: Command, { context, act }: Wiring): void {
   ).action(act(() => restartCommand(context())));
 }
 
+/** Commands for what travels with jobs: a project's files. */
+function addProjectCommands(program: Command, { context, act }: Wiring): void {
+  const open = () => connect(context());
+  const example = (command: Command, text: string): Command => command.addHelpText('after', `\nExample:\n  $ ${text}`);
+  example(
+    program
+      .command('apply')
+      .argument('<job>', 'its id, or the beginning of it')
+      .description('bring home what a job changed and what is held back of it; what changed here too is kept aside'),
+    'meshwork apply 01JD8Z3K',
+  ).action(act((job: string) => applyCommand(open, job, context().json)));
+  const workspaces = example(
+    program.command('workspaces').description('what this node keeps of the projects of other nodes'),
+    'meshwork workspaces rm',
+  );
+  example(
+    workspaces.command('ls', { isDefault: true }).description('list them, with their size and last use'),
+    'meshwork workspaces ls --json',
+  ).action(act(() => workspacesCommand(open, context().json)));
+  example(
+    workspaces
+      .command('rm')
+      .argument('[name...]', 'projects, as `ls` shows them; without one: all that no job uses')
+      .description('remove workspaces; the next job of such a project sends its files again'),
+    'meshwork workspaces rm',
+  ).action(act((names: string[]) => removeWorkspacesCommand(open, names, context().json)));
+  const secrets = example(
+    program.command('secrets').description('which ignored files with secrets go along with commands of this project'),
+    'meshwork secrets send .env',
+  );
+  example(
+    secrets.command('ls', { isDefault: true }).description('list them, with what was decided'),
+    'meshwork secrets ls',
+  ).action(act(() => secretsCommand(open, 'ask', [], context().json)));
+  for (const [decision, what] of [
+    ['send', 'let these files go along; they are readable by their owner alone there'],
+    ['skip', 'keep these files here; commands go without them'],
+  ] as const) {
+    example(
+      secrets.command(decision).argument('<file...>', 'relative to here').description(what),
+      `meshwork secrets ${decision} .env`,
+    ).action(act((files: string[]) => secretsCommand(open, decision, files, context().json)));
+  }
+}
+
 function addJobCommands(program: Command, wiring: Wiring & { readonly words: readonly string[] }): void {
   const { context, act, words } = wiring;
   const open = () => connect(context());
-  const commandWords = (before: readonly string[]): readonly string[] => [...before, ...words];
+  const commandWords = (before: readonly string[], options: JobOptions): readonly string[] => {
+    checkPatterns(options, before, words);
+    return [...before, ...words];
+  };
   const run = program
     .command('run')
     .argument('[command...]')
@@ -238,7 +289,9 @@ function addJobCommands(program: Command, wiring: Wiring & { readonly words: rea
       "\nExamples:\n  $ meshwork run -- 'npm test'\n  $ meshwork run --on desk --timeout 10m -- cargo build --release\n  $ job=$(meshwork run --background -- ./train.sh) && meshwork logs -f $job",
     );
   addJobOptions(run, 'run').action(
-    act((before: string[], options: JobOptions) => runCommand(open, commandWords(before), options, context().json)),
+    act((before: string[], options: JobOptions) =>
+      runCommand(open, commandWords(before, options), options, context().json),
+    ),
   );
   const map = program
     .command('map')
@@ -256,7 +309,9 @@ function addJobCommands(program: Command, wiring: Wiring & { readonly words: rea
       "\nExamples:\n  $ meshwork map --tag -- 'gzip -9 {}' ::: *.log\n  $ ls *.wav | meshwork map --bar --joblog flac.log --halt soon,fail=3 -- flac --best {}",
     );
   addJobOptions(map, 'map').action(
-    act((before: string[], options: MapOptions) => mapCommand(open, commandWords(before), options, context().json)),
+    act((before: string[], options: MapOptions) =>
+      mapCommand(open, commandWords(before, options), options, context().json),
+    ),
   );
   const explain = program
     .command('explain')
@@ -265,6 +320,8 @@ function addJobCommands(program: Command, wiring: Wiring & { readonly words: rea
     .description('say where a command would run and why; runs nothing')
     .addHelpText('after', "\nExample:\n  $ meshwork explain -- 'cargo test'");
   addJobOptions(explain, 'run').action(
-    act((before: string[], options: JobOptions) => explainCommand(open, commandWords(before), options, context().json)),
+    act((before: string[], options: JobOptions) =>
+      explainCommand(open, commandWords(before, options), options, context().json),
+    ),
   );
 }

@@ -2,13 +2,15 @@ import { fstatSync } from 'node:fs';
 import { MeshError } from '../../base/errors.ts';
 import type { ApiClient, JobHandle } from '../../node/api-client.ts';
 import { refusalReport } from '../../node/api-refusal.ts';
-import type { JobSpec } from '../../node/api-types.ts';
+import type { JobSpec, RunObject } from '../../node/api-types.ts';
 import { exitCodeOf, signalExitCode } from './exit-code.ts';
+import { changesLines, folderInProject, addChanges, NOTHING_SEEN, printDim } from './changes-view.ts';
 import { jobSpecOf, type JobOptions } from './job-options.ts';
 import { commandText } from './map-arguments.ts';
 import { JsonOutput, printJson, printLine, withOutput, writeTo } from './output.ts';
 import { reportCancellation, reportEnd, reportFailure } from './run-report.ts';
 import { expectationOf, printSummary } from './run-summary.ts';
+import { SyncLine } from './sync-line.ts';
 import { LentTerminal } from './terminal.ts';
 
 const CANCEL_SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
@@ -75,12 +77,16 @@ async function runJob(
   const api = await connect();
   const stdout = new JsonOutput();
   const stderr = new JsonOutput();
-  const reader = new Reader();
+  const syncLine = new SyncLine(process.stderr);
+  const reader = new Reader(() => syncLine.clear());
   const job = api.submit(spec, {
     stdin,
     onStdout: json ? (bytes) => stdout.push(bytes) : reader.writer(process.stdout),
     onStderr: json ? (bytes) => stderr.push(bytes) : reader.writer(process.stderr),
-    onEvent: (event) => terminal?.onEvent(event),
+    onEvent: (event) => {
+      if (!json) syncLine.onEvent(event);
+      terminal?.onEvent(event);
+    },
   });
   reader.onGone(() => job.cancel());
   const interrupted = cancelOnSignal(job);
@@ -89,25 +95,39 @@ async function runJob(
   try {
     const result = await job.result;
     terminal?.takeBack();
+    syncLine.clear();
     if (json) printJson(withOutput(result, stdout, stderr));
     else reportEnd(result);
     if (!json && interrupted() === null && !reader.isGone) reportCancellation(result);
-    if (expected !== null) printSummary(result, await expected);
+    if (expected !== null) {
+      printSummary(result, await expected);
+      printChanges(result, spec);
+    }
     if (reader.isGone && result.reason === 'cancelled') return signalExitCode('SIGPIPE');
     const signal = interrupted();
     return signal !== null && result.reason === 'cancelled' ? signalExitCode(signal) : exitCodeOf(result);
   } finally {
     terminal?.takeBack();
+    syncLine.clear();
     api.close();
   }
+}
+
+/** What became of the files, on a terminal. */
+function printChanges(result: RunObject, { cwd, sync }: JobSpec): void {
+  const seen = addChanges(NOTHING_SEEN, result.changes, result.executed_on);
+  const lines = changesLines(seen, seen.left.length === 0 ? '' : folderInProject(cwd, sync?.root ?? null));
+  printDim(lines);
 }
 
 /** Whoever reads our output. */
 class Reader {
   #isGone = false;
   #onGone: () => void = () => undefined;
+  readonly #beforeOutput: () => void;
 
-  constructor() {
+  constructor(beforeOutput: () => void) {
+    this.#beforeOutput = beforeOutput;
     for (const stream of [process.stdout, process.stderr]) {
       stream.on('error', () => {
         this.#isGone = true;
@@ -126,6 +146,7 @@ class Reader {
   writer(stream: NodeJS.WriteStream): (bytes: Uint8Array) => Promise<void> {
     return async (bytes) => {
       if (this.#isGone) return;
+      this.#beforeOutput();
       try {
         await writeTo(stream, bytes.slice());
       } catch {

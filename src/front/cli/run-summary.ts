@@ -2,13 +2,13 @@ import { escapeControls } from '../../base/escape.ts';
 import { formatDuration, MS_PER_SECOND } from '../../base/units.ts';
 import type { ApiClient } from '../../node/api-client.ts';
 import type { RunObject } from '../../node/api-types.ts';
-import { stderrColourWanted } from './output.ts';
+import { printDim } from './changes-view.ts';
 
 /** Less is not worth a word. */
 const SAVED_MS_MIN = 1000;
 const SAVED_SHARE_MIN = 0.1;
-/** A shorter wait for a slot goes without saying. */
-const QUEUE_MS_MIN = 1000;
+/** A shorter wait for a slot, or for the files, goes without saying. */
+const WAIT_MS_MIN = 1000;
 
 /** What is known of a command before it ends. */
 export interface Expectation {
@@ -39,20 +39,23 @@ export function summaryOf(result: RunObject, expected: Expectation | null): stri
   if (node === null || result.state !== 'finished' || result.reason === 'refused') return null;
   const isHere = expected !== null && expected.here === node;
   const ran = `${isHere ? 'here' : `on ${escapeControls(node)}`} in ${formatDuration(tookMs)}`;
-  const queued = queuedMs >= QUEUE_MS_MIN ? `, after ${formatDuration(queuedMs)} in the queue` : '';
+  const before = [
+    ...(queuedMs >= WAIT_MS_MIN ? [`${formatDuration(queuedMs)} in the queue`] : []),
+    ...(result.sync_ms >= WAIT_MS_MIN ? [`${formatDuration(result.sync_ms)} for its files`] : []),
+  ];
+  const waited = before.length === 0 ? '' : `, after ${before.join(' and ')}`;
   const wholeMs = tookMs + queuedMs + result.dispatch_ms + result.sync_ms;
   const hereMs = isHere || result.reason !== 'exited' ? null : (expected?.hereMs ?? null);
   const savedMs = hereMs === null ? 0 : hereMs - wholeMs;
   const worth = hereMs !== null && savedMs >= SAVED_MS_MIN && savedMs >= SAVED_SHARE_MIN * hereMs;
   const again = result.attempts > 1 ? `, at the ${ordinal(result.attempts)} attempt` : '';
-  return `${ran}${queued}${again}${worth ? `; here it takes about ${formatDuration(hereMs)}: saved ${formatDuration(savedMs)}` : ''}`;
+  return `${ran}${waited}${again}${worth ? `; here it takes about ${formatDuration(hereMs)}: saved ${formatDuration(savedMs)}` : ''}`;
 }
 
 /** Ends a run on a terminal with its summary, dim. */
 export function printSummary(result: RunObject, expected: Expectation | null): void {
   const line = summaryOf(result, expected);
-  if (line === null) return;
-  process.stderr.write(stderrColourWanted() ? `\u001B[2m${line}\u001B[0m\n` : `${line}\n`);
+  if (line !== null) printDim([line]);
 }
 
 const ordinal = (count: number): string => ['', 'first', 'second', 'third'][count] ?? `${count}th`;

@@ -1,9 +1,12 @@
 import type { JobOutcome } from './job-run.ts';
+import { briefChanges, isNoChange } from './brief-changes.ts';
 import { boundedRun, brief, RESULT_CHARS_MAX } from './run-report.ts';
 import { jsonChars } from './shown-text.ts';
 import type { JsonDocument } from './tool.ts';
 
 const COMMAND_CHARS = { full: 2000, compact: 300, minimal: 80 } as const;
+/** Of each list, where many entries share a result. */
+const COMPACT_CHANGES_MAX = 5;
 const ERROR_CHARS = { compact: 500, minimal: 160 } as const;
 
 /** One command of a batch. */
@@ -34,7 +37,8 @@ export function bareEntry(entry: BatchEntry, form: BatchForm): JsonDocument {
   if (form === 'minimal') return { command, return_code: run.return_code, ...outcome };
   const notices = run.notices.length === 0 ? {} : { notices: boundedRun(run).notices.slice(0, 2) };
   const { return_code, executed_on, success } = boundedRun(run);
-  return { command, ...notices, return_code, executed_on, stdout: '', stderr: '', success, ...outcome };
+  const changes = isNoChange(run.changes) ? {} : { changes: briefChanges(run.changes, COMPACT_CHANGES_MAX) };
+  return { command, ...notices, return_code, executed_on, stdout: '', stderr: '', ...changes, success, ...outcome };
 }
 
 /** Puts outputs where the contract has them; a stream that the form has no place for is added where it says anything. */

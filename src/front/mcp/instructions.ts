@@ -5,7 +5,7 @@ Use cluster_bash for builds, tests, compilers, type checks and linters over abou
 
 - Pass an absolute cwd inside the project; where the repository has several git work trees it is needed.
 - Shell state does not persist: cd, variables and functions last for one command. stdin is empty. What a command leaves running is ended when it exits.
-- A command leaves this machine only for one that has the same files, platform and tool versions. Files are not sent yet.
+- A command leaves only for a machine of the same platform and tool versions. Uncommitted files are sent and changed unignored files return, ignored products stay there unless in outputs (globs). changes lists what returned, what is held back and what was left there.
 - Read notices before you trust a pass or a failure. executed_on and route say where it ran and why.
 - When a failure on another machine concerns missing tools, variables, files or localhost, run it again with auto_route false before you edit code.
 - state "running" or "queued": the command took longer than wait_s and goes on. Use job_output with its job_id; do not start it again. background true returns the id at once. job_list finds a lost id, job_cancel ends a job.

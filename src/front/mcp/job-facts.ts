@@ -1,4 +1,5 @@
 import type { JobRecord } from '../../node/api-types.ts';
+import { briefChanges } from './brief-changes.ts';
 import { brief, briefNotices } from './run-report.ts';
 import { shown, shownDeep } from './shown-text.ts';
 import type { JsonDocument } from './tool.ts';
@@ -42,7 +43,9 @@ export function jobFacts(record: JobRecord): JsonDocument {
     truncated: record.truncated,
     queue_ms: record.queue_ms,
     dispatch_ms: record.dispatch_ms,
+    sync_ms: record.sync_ms,
     duration_ms: record.duration_ms,
+    ...(record.changes === null ? {} : { changes: briefChanges(record.changes) }),
     ...(record.late ? { late: true } : {}),
     ...(record.error === null
       ? {}

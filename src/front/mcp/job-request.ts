@@ -62,7 +62,7 @@ export async function jobTemplateOf(
     priority: 0,
     submitter: `mcp:${process.pid}`,
     avoid: [],
-    sync: null,
+    sync: { root: null, include: [], exclude: [], outputs: args.outputs ?? [], returns: true, clean: false },
   });
 }
 

@@ -60,7 +60,9 @@ export async function runJob(api: DaemonApi, spec: JobSpec, options: JobRunOptio
       }
       // Of one that runs, its last line says more than why it runs there.
       const where = event.node === null ? '' : ` on ${event.node}`;
-      doing = event.state === 'running' || event.detail === '' ? `${event.state}${where}` : event.detail;
+      const what = `${event.state}${where}`;
+      const told = event.state === 'queued' ? event.detail : `${what}: ${event.detail}`;
+      doing = event.state === 'running' || event.detail === '' ? what : told;
     },
   });
   const cancel = (): void => handle.cancel();

@@ -5,7 +5,7 @@ import { explainSchema, statusSchema } from './result-schemas.ts';
 import { asManyAsFit } from './listed.ts';
 import { brief, briefNotices, RESULT_CHARS_MAX } from './run-report.ts';
 import { jsonChars, shownDeep } from './shown-text.ts';
-import { bashArguments, jsonSchemaOf, LATER, noArguments, parseArguments } from './tool-arguments.ts';
+import { bashArguments, jsonSchemaOf, noArguments, parseArguments } from './tool-arguments.ts';
 import type { ToolParts } from './tool-parts.ts';
 import type { JsonDocument, Tool } from './tool.ts';
 
@@ -46,7 +46,7 @@ export function explainRoute(parts: ToolParts): Tool {
     readOnly: true,
     alwaysLoad: false,
     run: async (args) => {
-      const parsed = parseArguments(bashArguments, args, LATER);
+      const parsed = parseArguments(bashArguments, args);
       if (!parsed.ok) return failed(NOTHING_EXPLAINED, parsed.error);
       const { command, auto_route, ...placement } = parsed.value;
       const line = shellLineOf(command);

@@ -10,7 +10,7 @@ import { jobTemplateOf } from './job-request.ts';
 import { keepHalt } from './halt-watch.ts';
 import { batchSchema } from './result-schemas.ts';
 import { boundedRun } from './run-report.ts';
-import { batchArguments, haltOf, jsonSchemaOf, LATER, parseArguments, type Halt } from './tool-arguments.ts';
+import { batchArguments, haltOf, jsonSchemaOf, parseArguments, type Halt } from './tool-arguments.ts';
 import type { ToolParts } from './tool-parts.ts';
 import type { Tool, ToolContext, ToolResult } from './tool.ts';
 import { waitOf } from './wait-time.ts';
@@ -20,9 +20,9 @@ export function parallelExecute(parts: ToolParts): Tool {
   return {
     name: 'parallel_execute',
     title: 'Run many commands across the machines',
-    description: `Runs independent shell commands (up to 2,000) at the same time, each on the least-loaded capable machine of the user's own mesh. Use it for test files one by one, shards, builds of several packages, or the same check over many inputs. The commands must not depend on each other or write the same files: their order is not fixed.
+    description: `Runs independent shell commands (up to 2,000) at the same time, each on the least-loaded capable machine of the user's own mesh. Use it for test files one by one, shards, builds of several packages, or the same check over many inputs. The commands must not depend on each other or write the same files: their order is not fixed, and one does not see another's changes.
 
-cwd, env, timeout_s and requirements count for every command. Pass an absolute cwd inside the project. A command that is invalid or fails spoils only its own entry.
+cwd, env, timeout_s, outputs and requirements count for every command. Pass an absolute cwd inside the project: its files go along as they are now, and changed unignored files come back. A command that is invalid or fails spoils only its own entry.
 
 The results come in the order of the commands, each with its command, return_code, stdout and stderr. \`succeeded\` and \`failed\` count them. Where the whole is too long, failures keep their output first, and a notice names the file that holds every result. Read \`notices\` first.
 
@@ -36,7 +36,7 @@ What is not done after wait_s goes on in the background: \`unfinished\` counts t
 }
 
 async function execute(parts: ToolParts, args: unknown, context: ToolContext): Promise<ToolResult> {
-  const parsed = parseArguments(batchArguments, args, LATER);
+  const parsed = parseArguments(batchArguments, args);
   if (!parsed.ok) return refused(parsed.error);
   const { commands, halt: haltText, ...placement } = parsed.value;
   const startedMs = performance.now();

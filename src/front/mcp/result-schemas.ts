@@ -7,6 +7,19 @@ const text = z.string();
 const errorShape = z.looseObject({ code: text, message: text });
 const toolVersions = z.looseObject({ here: text, there: text });
 
+const changes = z
+  .looseObject({
+    returned: z.array(text),
+    deleted: z.array(text),
+    conflicts: z.array(text).describe("Changed here meanwhile: yours stayed, the job's version is kept aside."),
+    held_back: z.array(text).describe('Not applied here: that takes `meshwork apply JOB`.'),
+    left_there: z
+      .array(z.looseObject({ path: text, files: count, bytes: count }))
+      .describe('Git-ignored products that are on that machine only; outputs brings them.'),
+    more: z.record(text, count).optional().describe('How many there are of each beyond what is listed.'),
+  })
+  .describe("What changed in the project's files here, paths relative to its root.");
+
 const runShape = {
   notices: z.array(text).describe('What could mislead: read these first.'),
   state: z.enum(['queued', 'preparing', 'syncing', 'running', 'finished']),
@@ -15,13 +28,7 @@ const runShape = {
   cwd: text.nullable(),
   stdout: text,
   stderr: text,
-  changes: z.looseObject({
-    returned: z.array(text),
-    deleted: z.array(text),
-    conflicts: z.array(text),
-    held_back: z.array(text),
-    left_there: z.array(z.looseObject({ path: text, files: count, bytes: count })),
-  }),
+  changes,
   success: z.boolean().nullable(),
   signal: text.nullable(),
   reason: z.enum(['exited', 'signaled', 'timeout', 'cancelled', 'refused', 'lost', 'unknown']).nullable(),
@@ -83,6 +90,7 @@ const jobShape = {
   executed_on: text.nullable().optional(),
   detail: text.optional().describe('Of an unfinished job: why it waits, or what it does.'),
   queue_position: count.nullable().optional(),
+  changes: changes.optional(),
   error: errorShape.optional(),
 };
 

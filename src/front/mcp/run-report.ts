@@ -2,6 +2,7 @@ import { formatSize } from '../../base/units.ts';
 import { OUTPUT_FILE_BYTES_MAX } from './output-files.ts';
 import { KEPT_BYTES_MAX } from './output-capture.ts';
 import type { RunReport } from '../../node/api-refusal.ts';
+import { briefChanges } from './brief-changes.ts';
 import type { JobOutcome } from './job-run.ts';
 import { fitText, jsonChars, shown, shownDeep } from './shown-text.ts';
 import type { JsonDocument } from './tool.ts';
@@ -40,6 +41,7 @@ export function boundedRun(run: RunReport): RunReport {
     cwd: run.cwd === null ? null : brief(run.cwd, PATH_CHARS_MAX),
     tools: shownDeep(Object.fromEntries(Object.entries(run.tools).slice(0, TOOLS_MAX))) as RunReport['tools'],
     route: brief(run.route, LINE_CHARS_MAX),
+    changes: briefChanges(run.changes),
     ...(error === undefined ? {} : { error: { code: error.code, message: brief(error.message, ERROR_CHARS_MAX) } }),
   };
 }

@@ -11,7 +11,6 @@ import { boundedRun, runDocument } from './run-report.ts';
 import {
   bashArguments,
   jsonSchemaOf,
-  LATER,
   offloadArguments,
   parseArguments,
   type PlacementArguments,
@@ -27,7 +26,7 @@ interface RunRequest {
   readonly placement: PlacementArguments & WaitArguments;
 }
 
-const RESULT_HELP = `The result is the command's own: return_code, stdout, stderr; executed_on and route say where it ran and why. Read \`notices\` first: they say what could mislead. Long output keeps its beginning and end, and a notice says how to read the rest.
+const RESULT_HELP = `The result is the command's own: return_code, stdout, stderr; executed_on and route say where it ran and why. Read \`notices\` first: they say what could mislead. \`changes\` lists what came back, what is held back and what was left there. Long output keeps its beginning and end, and a notice says how to read the rest.
 
 A command that takes longer than wait_s goes on: state is then not "finished", return_code is null, and \`next\` says how to follow it by job_output. Do not start it again.`;
 
@@ -38,7 +37,7 @@ export function clusterBash(parts: ToolParts): Tool {
     title: 'Run a command on the best machine',
     description: `Runs a shell command on the least-loaded capable machine of the user's own mesh, which may be this one. Use it for builds, test suites, compilers, linters, type checks and bulk file work that take more than about 5 seconds. Use the plain shell for git, docker, dev servers, package installs and quick commands.
 
-Commands that act on this machine's state, and quick ones, stay here by themselves. A command leaves only for a machine that has the same platform, the same tool versions and the same files; otherwise it runs here and \`route\` says why.
+Commands that act on this machine's state, and quick ones, stay here by themselves. A command leaves only for a machine that has the same platform and the same tool versions; otherwise it runs here and \`route\` says why. Within a project (a git work tree) its files go along as they are now, uncommitted edits included, and what the command changes comes back; git-ignored products stay there unless \`outputs\` names them.
 
 Pass an absolute cwd inside the project. Every call is a new shell: cd, variables and functions do not persist. stdin is empty. What the command leaves running when it exits is ended.
 
@@ -48,7 +47,7 @@ ${RESULT_HELP} A failure on another machine that is about missing tools, variabl
     readOnly: false,
     alwaysLoad: true,
     run: (args, context) => {
-      const parsed = parseArguments(bashArguments, args, LATER);
+      const parsed = parseArguments(bashArguments, args);
       return answer(parts, context, parsed, ({ command, auto_route, ...placement }) => ({
         command,
         target: { kind: auto_route ? 'bash' : 'local' },
@@ -65,7 +64,7 @@ export function offloadTo(parts: ToolParts): Tool {
     title: 'Run a command on a named machine',
     description: `Runs a shell command on the machine that node_id names (its name, or the start of its id: see cluster_status), or refuses with the reason before anything runs. Use it where the user names a machine, or a command must run on that one.
 
-cwd is an absolute directory here; there it is the same path, relative to the home directory where it lies in one. It must exist there. Every call is a new shell; stdin is empty.
+cwd is an absolute directory here; within a project (a git work tree) its files go along, uncommitted edits included, and what the command changes comes back; git-ignored products only where \`outputs\` names them. Outside of one, the same path must exist there. Every call is a new shell; stdin is empty.
 
 ${RESULT_HELP}`,
     inputSchema: jsonSchemaOf(offloadArguments, 'input'),
@@ -73,7 +72,7 @@ ${RESULT_HELP}`,
     readOnly: false,
     alwaysLoad: false,
     run: (args, context) => {
-      const parsed = parseArguments(offloadArguments, args, LATER);
+      const parsed = parseArguments(offloadArguments, args);
       return answer(parts, context, parsed, ({ command, node_id, ...placement }) => ({
         command,
         target: { kind: 'node', node: node_id },

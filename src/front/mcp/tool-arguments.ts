@@ -14,6 +14,8 @@ const VARIABLES_MAX = 256;
 const TIMEOUT_S_MAX = Math.floor(DURATION_MS_MAX / MS_PER_SECOND);
 const ISSUES_SHOWN_MAX = 5;
 const JOB_ID_CHARS_MAX = 200;
+const OUTPUTS_MAX = 64;
+const GLOB_CHARS_MAX = 1024;
 /** More is asked for than a result can show: then it shows what it can. */
 const READ_BYTES_MAX = MIB;
 const DEFAULT_READ_BYTES = 32 * KIB;
@@ -62,6 +64,13 @@ const placementShape = {
     .max(CAPABILITIES_MAX)
     .optional()
     .describe('Capabilities that the node must have, such as "tool:docker", "gpu" or "label:KEY=VALUE".'),
+  outputs: z
+    .array(z.string().min(1).max(GLOB_CHARS_MAX))
+    .max(OUTPUTS_MAX)
+    .optional()
+    .describe(
+      'Globs, relative to cwd, of git-ignored products to bring back, such as ["dist/**"]. Other changes return by themselves.',
+    ),
 };
 export type PlacementArguments = z.infer<z.ZodObject<typeof placementShape>>;
 
@@ -157,29 +166,10 @@ export const jobListArguments = z.strictObject({
 });
 export const noArguments = z.strictObject({});
 
-/** Arguments that the contract promises for a later release: refused by name, never ignored. */
-export const LATER = ['outputs'] as const;
-
-/**
- * Checks the arguments of a call. Null counts as not given: some clients send it for what they leave out.
- *
- * @param later names that are refused as things of a later release
- */
-export function parseArguments<S extends z.ZodType>(
-  schema: S,
-  args: unknown,
-  later: readonly string[] = [],
-): Result<z.output<S>, MeshError> {
+/** Checks the arguments of a call. Null counts as not given: some clients send it for what they leave out. */
+export function parseArguments<S extends z.ZodType>(schema: S, args: unknown): Result<z.output<S>, MeshError> {
   const parsed = schema.safeParse(withoutNulls(args ?? {}));
   if (parsed.success) return ok(parsed.data);
-  const unknownKeys = parsed.error.issues.flatMap((issue) => (issue.code === 'unrecognized_keys' ? issue.keys : []));
-  const promised = unknownKeys.filter((key) => later.includes(key));
-  if (promised.length > 0) {
-    const names = promised.map((key) => `\`${key}\``).join(', ');
-    return err(
-      new MeshError('later_stage', `${names} comes in a later release of meshwork; leave it out. Nothing was run`),
-    );
-  }
   const shown = parsed.error.issues.slice(0, ISSUES_SHOWN_MAX).map(issueText);
   const more = parsed.error.issues.length - shown.length;
   const text = more > 0 ? `${shown.join('; ')}; and ${more} more` : shown.join('; ');

@@ -1,7 +1,7 @@
 import { Command } from 'commander';
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import { addJobOptions, jobSpecOf, type JobOptions } from '../../../../src/front/cli/job-options.ts';
-import { PLAIN_JOB } from '../../../fixtures/plain-spec.ts';
+import { PLAIN_JOB, SHIPPED } from '../../../fixtures/plain-spec.ts';
 
 afterEach(() => {
   vi.unstubAllEnvs();
@@ -50,6 +50,7 @@ describe("a job's options", () => {
       timeout_ms: null,
       stdin: false,
       ...PLAIN_JOB,
+      sync: SHIPPED,
       submitter: `cli:${process.ppid}`,
     });
   });
@@ -69,6 +70,7 @@ describe("a job's options", () => {
       timeout_ms: 90_000,
       stdin: true,
       ...PLAIN_JOB,
+      sync: SHIPPED,
       submitter: `cli:${process.ppid}`,
     });
     expect(spec({ local: true }).target).toEqual({ kind: 'local' });
@@ -121,7 +123,7 @@ describe("a job's options", () => {
 });
 
 describe('an option of a later stage is refused by name', () => {
-  const LATER = ['--sync d', '--out g', '--include g', '--exclude g', '--no-return', '--clean', '--trace'];
+  const LATER = ['--trace'];
   const parse = async (kind: 'run' | 'map', words: string[]): Promise<unknown> => {
     const program = addJobOptions(new Command().exitOverride().configureOutput({ writeErr: () => undefined }), kind);
     program.argument('[command...]').action(() => undefined);

@@ -6,30 +6,19 @@ import {
   COMMANDS_MAX,
   jsonSchemaOf,
   haltOf,
-  LATER,
   offloadArguments,
   parseArguments,
 } from '../../../../src/front/mcp/tool-arguments.ts';
 import { WorkingDirectory } from '../../../../src/front/mcp/working-directory.ts';
 import { OUTSIDE_GIT } from './fixtures.ts';
-import { PLAIN_JOB } from '../../../fixtures/plain-spec.ts';
+import { PLAIN_JOB, SHIPPED } from '../../../fixtures/plain-spec.ts';
 
 const fault = (args: unknown): string => {
-  const parsed = parseArguments(bashArguments, args, LATER);
+  const parsed = parseArguments(bashArguments, args);
   return parsed.ok ? 'none' : `${parsed.error.code}: ${parsed.error.message}`;
 };
 
 describe('the arguments of a call', () => {
-  it('are refused by name where they come in a later release', () => {
-    for (const name of LATER) expect(fault({ command: 'ls', [name]: false })).toMatch(`later_stage: \`${name}\``);
-    for (const name of LATER) {
-      expect(parseArguments(batchArguments, { commands: ['ls'], [name]: 1 }, LATER)).toMatchObject({
-        ok: false,
-        error: { code: 'later_stage' },
-      });
-    }
-  });
-
   it('are refused by name where they are unknown, missing or of another type', () => {
     expect(fault({ command: 'ls', comand: 'x' })).toBe('bad_argument: unknown argument `comand`; nothing was run');
     expect(fault({})).toBe('bad_argument: `command` is missing; nothing was run');
@@ -43,7 +32,7 @@ describe('the arguments of a call', () => {
   });
 
   it('count null as not given, and route automatically by default', () => {
-    expect(parseArguments(bashArguments, { command: 'ls', cwd: null, wait_s: null }, LATER)).toEqual({
+    expect(parseArguments(bashArguments, { command: 'ls', cwd: null, wait_s: null })).toEqual({
       ok: true,
       value: { command: 'ls', auto_route: true, background: false },
     });
@@ -57,12 +46,12 @@ describe('the arguments of a call', () => {
     expect(ok([])).toBe(false);
   });
 
-  it('are shown as closed JSON schemas without a dialect and without anything of a later release', () => {
+  it('are shown as closed JSON schemas without a dialect', () => {
     for (const schema of [bashArguments, offloadArguments, batchArguments]) {
       const shown = jsonSchemaOf(schema, 'input');
       expect(shown).toMatchObject({ type: 'object', additionalProperties: false });
       expect(shown).not.toHaveProperty('$schema');
-      for (const later of LATER) expect(JSON.stringify(shown)).not.toContain(`"${later}"`);
+      expect(shown).toMatchObject({ properties: { outputs: { type: 'array', maxItems: 64 } } });
     }
     expect(jsonSchemaOf(batchArguments, 'input')).toMatchObject({
       properties: { commands: { items: { type: 'string' } } },
@@ -106,9 +95,16 @@ describe('a job from the arguments', () => {
         timeout_ms: 300_000,
         stdin: false,
         ...PLAIN_JOB,
+        sync: SHIPPED,
         submitter: `mcp:${process.pid}`,
       },
     });
+  });
+
+  it('brings back what outputs names', async () => {
+    expect(await template({ outputs: ['dist/**'] })).toMatchObject({ value: { sync: { outputs: ['dist/**'] } } });
+    expect(fault({ command: 'ls', outputs: 'dist' })).toContain('`outputs`: ');
+    expect(fault({ command: 'ls', outputs: [''] })).toContain('`outputs.0`: ');
   });
 
   it('knows the other names of platforms', async () => {

@@ -6,7 +6,7 @@ import { RESULT_CHARS_MAX } from '../../../../src/front/mcp/run-report.ts';
 import { clusterBash } from '../../../../src/front/mcp/run-tools.ts';
 import type { ExplainReport, NodeReport, RunObject, StatusReport } from '../../../../src/node/api-types.ts';
 import { ENDED, FakeDaemon, of, partsOf, quiet } from './fake-daemon.ts';
-import { PLAIN_JOB } from '../../../fixtures/plain-spec.ts';
+import { PLAIN_JOB, SHIPPED } from '../../../fixtures/plain-spec.ts';
 
 describe('cluster_bash', () => {
   it('submits a shell line with the default time limit, without stdin', async () => {
@@ -22,6 +22,7 @@ describe('cluster_bash', () => {
       timeout_ms: 7000,
       stdin: false,
       ...PLAIN_JOB,
+      sync: SHIPPED,
       submitter: `mcp:${process.pid}`,
     });
   });
