@@ -6,7 +6,7 @@ import { McpSession } from '../fixtures/mcp-client.ts';
 import { run } from '../fixtures/nodes.ts';
 
 /** What MCP clients may rely on: names, arguments, shapes. A change here is a change of the contract. */
-const PLACEMENT = ['cwd', 'env', 'requires', 'requires_arch', 'requires_os', 'timeout_s'];
+const PLACEMENT = ['cwd', 'env', 'outputs', 'requires', 'requires_arch', 'requires_os', 'timeout_s'];
 const WAIT = ['background', 'wait_s'];
 const ARGUMENTS: Record<string, { readonly all: readonly string[]; readonly required: readonly string[] }> = {
   cluster_bash: { all: ['auto_route', 'command', ...PLACEMENT, ...WAIT], required: ['command'] },

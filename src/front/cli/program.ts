@@ -22,7 +22,6 @@ import { applyCommand, removeWorkspacesCommand, secretsCommand, workspacesComman
 import { restartCommand } from './restart-command.ts';
 import { runCommand } from './run-command.ts';
 import { reportFailure } from './run-report.ts';
-import { checkPatterns } from './sync-options.ts';
 import type { UpOptions } from './up-flags.ts';
 
 /** What the composition root hands to the CLI, so that this front knows neither the daemon's inside nor the other. */
@@ -275,10 +274,7 @@ function addProjectCommands(program: Command, { context, act }: Wiring): void {
 function addJobCommands(program: Command, wiring: Wiring & { readonly words: readonly string[] }): void {
   const { context, act, words } = wiring;
   const open = () => connect(context());
-  const commandWords = (before: readonly string[], options: JobOptions): readonly string[] => {
-    checkPatterns(options, before, words);
-    return [...before, ...words];
-  };
+  const commandWords = (before: readonly string[]): readonly string[] => [...before, ...words];
   const run = program
     .command('run')
     .argument('[command...]')
@@ -289,9 +285,7 @@ function addJobCommands(program: Command, wiring: Wiring & { readonly words: rea
       "\nExamples:\n  $ meshwork run -- 'npm test'\n  $ meshwork run --on desk --timeout 10m -- cargo build --release\n  $ job=$(meshwork run --background -- ./train.sh) && meshwork logs -f $job",
     );
   addJobOptions(run, 'run').action(
-    act((before: string[], options: JobOptions) =>
-      runCommand(open, commandWords(before, options), options, context().json),
-    ),
+    act((before: string[], options: JobOptions) => runCommand(open, commandWords(before), options, context().json)),
   );
   const map = program
     .command('map')
@@ -309,9 +303,7 @@ function addJobCommands(program: Command, wiring: Wiring & { readonly words: rea
       "\nExamples:\n  $ meshwork map --tag -- 'gzip -9 {}' ::: *.log\n  $ ls *.wav | meshwork map --bar --joblog flac.log --halt soon,fail=3 -- flac --best {}",
     );
   addJobOptions(map, 'map').action(
-    act((before: string[], options: MapOptions) =>
-      mapCommand(open, commandWords(before, options), options, context().json),
-    ),
+    act((before: string[], options: MapOptions) => mapCommand(open, commandWords(before), options, context().json)),
   );
   const explain = program
     .command('explain')
@@ -320,8 +312,6 @@ function addJobCommands(program: Command, wiring: Wiring & { readonly words: rea
     .description('say where a command would run and why; runs nothing')
     .addHelpText('after', "\nExample:\n  $ meshwork explain -- 'cargo test'");
   addJobOptions(explain, 'run').action(
-    act((before: string[], options: JobOptions) =>
-      explainCommand(open, commandWords(before, options), options, context().json),
-    ),
+    act((before: string[], options: JobOptions) => explainCommand(open, commandWords(before), options, context().json)),
   );
 }

@@ -20,19 +20,15 @@ const GLOB_CHARS_MAX = 1024;
 
 const badArgument = (message: string): MeshError => new MeshError('bad_argument', `${message}; nothing was run`);
 
-const collect = (value: string, previous: readonly string[] | undefined): readonly string[] => [
-  ...(previous ?? []),
-  value,
-];
-
 /** Adds the options of a project's files, which `run`, `map` and `explain` share. */
 export function addSyncOptions(program: Program): void {
   program
     .option('--sync <dir>', 'send the files of this folder; default: of the project that the directory lies in')
     .option('--no-sync', 'send no files: run only where the same ones are already')
-    .option('--out <glob>', 'bring these ignored products back, too, such as "build/**"; may be repeated', collect)
-    .option('--include <glob>', 'send these files although a rule leaves them out; may be repeated', collect)
-    .option('--exclude <glob>', 'send all but these files; may be repeated', collect)
+    // Several at once, so that a pattern that the shell has filled in gives what was meant and no command.
+    .option('--out <glob...>', 'bring these ignored products back, too, such as "build/**"; may be repeated')
+    .option('--include <glob...>', 'send these files although a rule leaves them out; may be repeated')
+    .option('--exclude <glob...>', 'send all but these files; may be repeated')
     .option('--no-return', 'leave what the command changes there')
     .option('--clean', 'without the ignored products that earlier jobs left there');
   // Both write the same value, and the one that comes last would win.
@@ -95,20 +91,4 @@ function globsOf(flag: string, globs: readonly string[] = []): string[] {
       throw badArgument(`${flag}: a pattern has at most ${GLOB_CHARS_MAX} characters, this one ${glob.length}`);
   }
   return [...globs];
-}
-
-/**
- * A pattern that the shell has filled in already leaves file names between the options and `--`, which would be run.
- *
- * @param before words in front of `--`
- * @param after words behind it
- * @throws MeshError `bad_argument`
- */
-export function checkPatterns(options: SyncOptions, before: readonly string[], after: readonly string[]): void {
-  const flag = givenOptions(options).find((one) => one === '--out' || one === '--include' || one === '--exclude');
-  const [first] = before;
-  if (flag === undefined || first === undefined || after.length === 0) return;
-  throw badArgument(
-    `\`${first}\` stands in front of \`--\` and belongs to no option: where the shell filled in the pattern of ${flag}, quote it ('build/**')`,
-  );
 }

@@ -1,7 +1,6 @@
 import { Command } from 'commander';
 import { describe, expect, test } from 'vitest';
 import { addJobOptions, jobSpecOf, type JobOptions } from '../../../../src/front/cli/job-options.ts';
-import { checkPatterns } from '../../../../src/front/cli/sync-options.ts';
 import { SHIPPED } from '../../../fixtures/plain-spec.ts';
 
 /** The job that `run` with these words would submit, or its error. */
@@ -21,6 +20,10 @@ describe("how a project's files travel", () => {
     [['--no-sync'], null],
     [['--sync', '..', '--cwd', '/tmp/a/b'], { ...SHIPPED, root: '/tmp/a' }],
     [['--sync=/x'], { ...SHIPPED, root: '/x' }],
+    [
+      ['--out', 'build/a', 'build/b', '--clean', '--out', 'c'],
+      { ...SHIPPED, outputs: ['build/a', 'build/b', 'c'], clean: true },
+    ],
     [['--out', 'build/**', '--out=dist'], { ...SHIPPED, outputs: ['build/**', 'dist'] }],
     [
       ['--include', '*.pem', '--exclude', 'docs', '--exclude', '*.mp4'],
@@ -54,13 +57,5 @@ describe("how a project's files travel", () => {
       message: expect.stringMatching(/; nothing was run$/),
     });
     expect(await given(...words)).toMatchObject({ message: expect.stringContaining(message) });
-  });
-
-  test('a pattern that the shell filled in does not become a command', () => {
-    expect(() => checkPatterns({ out: ['build/a'] }, ['build/b', 'build/c'], ['make'])).toThrow(
-      /`build\/b` stands.*quote/,
-    );
-    expect(() => checkPatterns({ out: ['build/a'] }, ['make'], [])).not.toThrow();
-    expect(() => checkPatterns({}, ['make'], ['-n'])).not.toThrow();
   });
 });
