@@ -1,0 +1,109 @@
+import { MANIFEST_BYTES_MAX, PACK_BYTES_MAX } from './workspace.ts';
+import { err, ok, type Result } from '../base/result.ts';
+
+/**
+ * What an origin sends on the up stream of a workspace's session, on the bulk socket: frames of `u8 kind | u32 length
+ * (big endian) | payload`. At most one MANIFEST first, then PACKs, then END; the stream's own chunks cut them anywhere.
+ */
+export const WORKSPACE_FRAME_KINDS = { manifest: 1, pack: 2, end: 3 } as const;
+const HEADER_BYTES = 5;
+
+export type WorkspaceFrame =
+  /** Compressed, of `encodeManifest` of ProjectFiles. */
+  | { readonly kind: 'manifest'; readonly payload: Uint8Array }
+  /** Of `object-pack.ts`. */
+  | { readonly kind: 'pack'; readonly payload: Uint8Array }
+  /** All that was wanted has been sent. */
+  | { readonly kind: 'end' };
+
+/** The header of a frame, which the payload follows: it is not copied. */
+export function encodeFrameHeader(kind: WorkspaceFrame['kind'], payloadBytes: number): Uint8Array {
+  const header = new Uint8Array(HEADER_BYTES);
+  header[0] = WORKSPACE_FRAME_KINDS[kind];
+  new DataView(header.buffer).setUint32(1, payloadBytes);
+  return header;
+}
+
+/** Puts frames together as bytes arrive. Holds one unfinished frame, never more than its sender has really sent. */
+export class WorkspaceFrameDecoder {
+  #pieces: Uint8Array[] = [];
+  #held = 0;
+  #stage: 'first' | 'packs' | 'ended' | 'refused' = 'first';
+
+  /** @returns the frames that are whole now, or what is malformed: nothing is taken after that */
+  push(chunk: Uint8Array): Result<WorkspaceFrame[], string> {
+    if (chunk.byteLength > 0) this.#pieces.push(chunk);
+    this.#held += chunk.byteLength;
+    const frames: WorkspaceFrame[] = [];
+    for (;;) {
+      const next = this.#next();
+      if (!next.ok) {
+        this.#stage = 'refused';
+        this.#pieces = [];
+        this.#held = 0;
+        return next;
+      }
+      if (next.value === null) return ok(frames);
+      frames.push(next.value);
+    }
+  }
+
+  #next(): Result<WorkspaceFrame | null, string> {
+    if (this.#stage === 'refused') return err('bytes after a malformed frame');
+    if (this.#stage === 'ended') return this.#held === 0 ? ok(null) : err('bytes after the end of the files');
+    if (this.#held < HEADER_BYTES) return ok(null);
+    const head = this.#joined(HEADER_BYTES);
+    const length = new DataView(head.buffer, head.byteOffset).getUint32(1);
+    const kind = this.#kindOf(head[0] ?? 0, length);
+    if (typeof kind === 'object') return err(kind.wrong);
+    if (this.#held < HEADER_BYTES + length) return ok(null);
+    const payload = this.#taken(HEADER_BYTES + length).subarray(HEADER_BYTES);
+    this.#stage = kind === 'end' ? 'ended' : 'packs';
+    return ok(kind === 'end' ? { kind } : { kind, payload });
+  }
+
+  #kindOf(code: number, length: number): WorkspaceFrame['kind'] | { readonly wrong: string } {
+    switch (code) {
+      case WORKSPACE_FRAME_KINDS.manifest:
+        if (this.#stage !== 'first') return { wrong: 'a manifest that is not the first frame' };
+        return length <= MANIFEST_BYTES_MAX ? 'manifest' : { wrong: `a manifest of ${length} bytes` };
+      case WORKSPACE_FRAME_KINDS.pack:
+        return length <= PACK_BYTES_MAX ? 'pack' : { wrong: `a pack of ${length} bytes` };
+      case WORKSPACE_FRAME_KINDS.end:
+        return length === 0 ? 'end' : { wrong: `an end of ${length} bytes` };
+      default:
+        return { wrong: `an unknown frame kind ${code}` };
+    }
+  }
+
+  /** The first bytes, contiguous, left where they are. */
+  #joined(bytes: number): Uint8Array {
+    const first = this.#pieces[0];
+    if (first !== undefined && first.byteLength >= bytes) return first.subarray(0, bytes);
+    const joined = new Uint8Array(bytes);
+    let at = 0;
+    for (const piece of this.#pieces) {
+      if (at === bytes) break;
+      const part = piece.subarray(0, bytes - at);
+      joined.set(part, at);
+      at += part.byteLength;
+    }
+    return joined;
+  }
+
+  #taken(bytes: number): Uint8Array {
+    const taken = this.#joined(bytes);
+    let left = bytes;
+    let used = 0;
+    for (const piece of this.#pieces) {
+      if (piece.byteLength > left) break;
+      left -= piece.byteLength;
+      used++;
+    }
+    this.#pieces.splice(0, used);
+    const first = this.#pieces[0];
+    if (left > 0 && first !== undefined) this.#pieces[0] = first.subarray(left);
+    this.#held -= bytes;
+    return taken;
+  }
+}

@@ -1,0 +1,53 @@
+import * as fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { encodeFrameHeader, type WorkspaceFrame, WorkspaceFrameDecoder } from '../../../src/wire/workspace-frame.ts';
+import { MANIFEST_BYTES_MAX, PACK_BYTES_MAX } from '../../../src/wire/workspace.ts';
+
+const frame = (kind: WorkspaceFrame['kind'], payload: Uint8Array = new Uint8Array()): Uint8Array =>
+  Buffer.concat([encodeFrameHeader(kind, payload.length), payload]);
+
+describe('frames of the up stream', () => {
+  it('come out whole, however the stream cuts them', () => {
+    fc.assert(
+      fc.property(
+        fc.uint8Array({ maxLength: 300 }),
+        fc.array(fc.uint8Array({ maxLength: 60 }), { maxLength: 5 }),
+        fc.array(fc.integer({ min: 0, max: 50 }), { maxLength: 40 }),
+        (manifest, packs, cuts) => {
+          const bytes = Buffer.concat([
+            frame('manifest', manifest),
+            ...packs.map((pack) => frame('pack', pack)),
+            frame('end'),
+          ]);
+          const decoder = new WorkspaceFrameDecoder();
+          const frames: WorkspaceFrame[] = [];
+          let at = 0;
+          for (const size of [...cuts, bytes.length]) {
+            const pushed = decoder.push(bytes.subarray(at, at + size));
+            if (!pushed.ok) throw new Error(pushed.error);
+            frames.push(...pushed.value);
+            at += size;
+          }
+          expect(frames.map(({ kind }) => kind)).toEqual(['manifest', ...packs.map(() => 'pack'), 'end']);
+          const payloads = frames.flatMap((each) => (each.kind === 'end' ? [] : [Buffer.from(each.payload)]));
+          expect(payloads).toEqual([manifest, ...packs].map((payload) => Buffer.from(payload)));
+        },
+      ),
+      { numRuns: 500 },
+    );
+  });
+
+  it.each([
+    ['a kind that is unknown', Buffer.from([9, 0, 0, 0, 0])],
+    ['a second manifest', Buffer.concat([frame('manifest'), frame('manifest')])],
+    ['a manifest after a pack', Buffer.concat([frame('pack'), frame('manifest')])],
+    ['bytes after the end', Buffer.concat([frame('end'), Buffer.from([1])])],
+    ['a pack that is too large', Buffer.from(encodeFrameHeader('pack', PACK_BYTES_MAX + 1))],
+    ['a manifest that is too large', Buffer.from(encodeFrameHeader('manifest', MANIFEST_BYTES_MAX + 1))],
+    ['an end with a payload', Buffer.from([3, 0, 0, 0, 1, 0])],
+  ])('refuse %s, before it is there, and all that follows', (_, bytes) => {
+    const decoder = new WorkspaceFrameDecoder();
+    expect(decoder.push(bytes).ok).toBe(false);
+    expect(decoder.push(frame('pack')).ok).toBe(false);
+  });
+});
