@@ -123,7 +123,7 @@ function reportOf(submission: Submission, placement: Placement): ExplainReport {
 }
 
 function candidateOf(candidate: RankedCandidate, chosen: boolean): ExplainReport['candidates'][number] {
-  const { finishS, queueWaitS, runS, syncS, rttS, slowness, slownessSource } = candidate.score;
+  const { finishS, queueWaitS, runS, syncS, syncBytes, rttS, slowness, slownessSource } = candidate.score;
   return {
     id: candidate.id,
     name: candidate.name,
@@ -131,6 +131,7 @@ function candidateOf(candidate: RankedCandidate, chosen: boolean): ExplainReport
     terms: { queue_wait: queueWaitS, run: runS, sync: syncS, rtt: rttS },
     slowness,
     slowness_source: slownessSource,
+    sync_bytes: syncBytes,
     chosen,
   };
 }

@@ -230,6 +230,8 @@ export interface ExplainCandidate {
   /** How many times longer it takes there than here, both idle, and from what that is known. */
   readonly slowness: number;
   readonly slowness_source: 'history' | 'cores';
+  /** Of the project's files, those that it lacks: 0 where its workspace is warm, null where none are sent. */
+  readonly sync_bytes: number | null;
   readonly chosen: boolean;
 }
 

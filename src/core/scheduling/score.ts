@@ -1,6 +1,7 @@
 import type { NodeId } from '../../base/ids.ts';
 import { MS_PER_SECOND } from '../../base/units.ts';
 import { committedSlots, freeSlots, type Candidate } from './candidate.ts';
+import type { JobHistory } from './placement-request.ts';
 
 /** Estimated finish time of a job on a node, and what it is made of. Seconds where the name ends in S. */
 export interface ScoreTerms {
@@ -9,6 +10,8 @@ export interface ScoreTerms {
   readonly queueWaitS: number;
   readonly runS: number;
   readonly syncS: number;
+  /** Of the project's files, those that the node lacks; null where none are sent. */
+  readonly syncBytes: number | null;
   readonly rttS: number;
   /** Cores that the job would have for itself. */
   readonly idleCores: number;
@@ -26,6 +29,8 @@ export interface Expectation {
   readonly coresHere: number;
   /** As of earlier runs; null where too little is known. */
   readonly slownessOf: (node: NodeId) => number | null;
+  /** Bytes of the project's files that a node would have to be sent; null where none are sent. */
+  readonly bytesTo: ((node: NodeId) => number) | null;
 }
 
 /** What is assumed of a job whose history nobody knows: how long on one idle core, how many cores it can use. */
@@ -39,19 +44,28 @@ const PROFILES = {
 /** A fully busy node still gives a newcomer its share of the scheduler. */
 const IDLE_SHARE_MIN = 0.02;
 
+/** Reading, compressing, a link between Wi-Fi and gigabit, writing there: between the slowest and the fastest of these. */
+const SYNC_BYTES_PER_S = 25e6;
+/** Open and base, manifest and wants, files and ready. */
+const SYNC_ROUND_TRIPS = 3;
+/** Looking through the tree there, before and after, where nothing differs. */
+const SYNC_LOOK_S = 0.3;
+
 /**
- * @param knownS how long the command took here before, seconds; null where nobody knows
- * @param slownessOf how many times longer commands took there than here; null where too little is known
+ * @param known `durationS`: how long the command took here before, null where nobody knows; `slownessOf`: how many times
+ *   longer commands took there than here, null where too little is known
+ * @param bytesTo see Expectation
  */
 export function expectationOf(
   jobClass: keyof typeof PROFILES,
   coresHere: number,
-  knownS: number | null,
-  slownessOf: (node: NodeId) => number | null,
+  known: JobHistory,
+  bytesTo: Expectation['bytesTo'] = null,
 ): Expectation {
   const { durationS, parallelShare } = PROFILES[jobClass];
-  const hereS = knownS ?? durationS / speedup(coresHere, parallelShare);
-  return { hereS, source: knownS === null ? 'class' : 'history', coresHere, slownessOf };
+  const hereS = known.durationS ?? durationS / speedup(coresHere, parallelShare);
+  const source = known.durationS === null ? 'class' : 'history';
+  return { hereS, source, coresHere, slownessOf: known.slownessOf, bytesTo };
 }
 
 /**
@@ -73,10 +87,11 @@ export function scoreOf(jobClass: keyof typeof PROFILES, node: Candidate, expect
   const free = freeSlots(node);
   const queueWaitS = free > 0 ? 0 : (idleS * (1 - free)) / Math.max(1, node.facts.slots);
   const rttS = node.rttMs / MS_PER_SECOND;
-  const syncS = 0;
+  const syncBytes = node.isSelf || expected.bytesTo === null ? null : expected.bytesTo(node.id);
+  const syncS = syncBytes === null ? 0 : SYNC_LOOK_S + SYNC_ROUND_TRIPS * rttS + syncBytes / SYNC_BYTES_PER_S;
   const slownessSource = known === null ? 'cores' : 'history';
   const finishS = queueWaitS + runS + syncS + rttS;
-  return { finishS, queueWaitS, runS, syncS, rttS, idleCores, slowness, slownessSource };
+  return { finishS, queueWaitS, runS, syncS, syncBytes, rttS, idleCores, slowness, slownessSource };
 }
 
 /** Relative to one core; below one core the job gets just that part of it. */

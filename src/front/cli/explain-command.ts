@@ -1,4 +1,5 @@
 import { escapeControls } from '../../base/escape.ts';
+import { formatSize } from '../../base/units.ts';
 import type { ApiClient } from '../../node/api-client.ts';
 import type { ExplainReport } from '../../node/api-types.ts';
 import { EXIT_MESHWORK } from './exit-code.ts';
@@ -46,8 +47,10 @@ export function explainView(report: ExplainReport): string {
     const mark = candidate.chosen ? '>' : ' ';
     const slow =
       candidate.slowness_source === 'history' ? `  (takes ${round(candidate.slowness)} × as long as here)` : '';
+    const { sync_bytes: bytes } = candidate;
+    const files = bytes === null ? '' : bytes === 0 ? '  (has the files)' : `  (${formatSize(bytes)} of files to send)`;
     lines.push(
-      `  ${mark} ${escapeControls(candidate.name)}  ${round(candidate.score_s)} s  = ${terms.join(' + ')}${slow}`,
+      `  ${mark} ${escapeControls(candidate.name)}  ${round(candidate.score_s)} s  = ${terms.join(' + ')}${slow}${files}`,
     );
   }
   if (report.rejected.length > 0) lines.push('', 'not considered:');

@@ -1,11 +1,12 @@
 import { describe, expect, test } from 'vitest';
 import { seededRandom } from '../../../../src/base/random.ts';
 import type { Candidate } from '../../../../src/core/scheduling/candidate.ts';
+import { NO_HISTORY } from '../../../../src/core/scheduling/placement-request.ts';
 import { rank } from '../../../../src/core/scheduling/ranking.ts';
 import { expectationOf, scoreOf } from '../../../../src/core/scheduling/score.ts';
 import { candidate } from './nodes.ts';
 
-const expected = (jobClass: 'heavy' | 'other') => expectationOf(jobClass, 4, null, () => null);
+const expected = (jobClass: 'heavy' | 'other') => expectationOf(jobClass, 4, NO_HISTORY);
 const score = (jobClass: 'heavy' | 'other', node: Candidate) => scoreOf(jobClass, node, expected(jobClass));
 const order = (nodes: readonly Candidate[], seed = 1): string[] =>
   rank('heavy', nodes, expected('heavy'), seededRandom(seed)).map(({ node }) => node.name);

@@ -104,6 +104,7 @@ describe('the text of explain', () => {
         terms: { queue_wait: 0, run: 1.2 },
         slowness: 1,
         slowness_source: 'cores',
+        sync_bytes: 3 * 2 ** 20,
         chosen: true,
       },
       {
@@ -113,6 +114,7 @@ describe('the text of explain', () => {
         terms: { run: 2 },
         slowness: 5,
         slowness_source: 'history',
+        sync_bytes: 0,
         chosen: false,
       },
     ],
@@ -131,8 +133,8 @@ describe('the text of explain', () => {
   test('names the class, the place, every candidate with its terms, and every reason', () => {
     const view = explainView(report);
     expect(view).toMatch(/^class +heavy \(cargo build\)\ntools +cargo\nruns on +desk\nroute +desk: the best of 2$/m);
-    expect(view).toContain('> desk  1.235 s  = queue_wait 0 + run 1.2');
-    expect(view).toContain('  lap  2 s  = run 2  (takes 5 × as long as here)');
+    expect(view).toContain('> desk  1.235 s  = queue_wait 0 + run 1.2  (3.0 MiB of files to send)');
+    expect(view).toContain('  lap  2 s  = run 2  (takes 5 × as long as here)  (has the files)');
     expect(view).toContain('\ntakes     about 12.34 s here (from earlier runs)\n');
     expect(view).toMatch(/not considered:\n.*; is full$/m);
     expect(view).not.toMatch(CONTROLS);
