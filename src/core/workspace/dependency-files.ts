@@ -10,7 +10,10 @@ const LONG_FOLDERS: ReadonlySet<string> = new Set(['vendor/bundle', '.yarn/cache
 const FILES: ReadonlySet<string> = new Set(
   `package.json package-lock.json npm-shrinkwrap.json .npmrc pnpm-lock.yaml pnpm-workspace.yaml yarn.lock .yarnrc .yarnrc.yml
   bun.lock bun.lockb bunfig.toml uv.lock pyproject.toml poetry.lock poetry.toml Pipfile Pipfile.lock .python-version
-  composer.json composer.lock Gemfile Gemfile.lock go.mod go.sum Cargo.toml Cargo.lock`.split(/\s+/),
+  setup.py setup.cfg
+  uv.toml .pnpmfile.cjs .ruby-version composer.json composer.lock Gemfile Gemfile.lock go.mod go.sum Cargo.toml Cargo.lock`.split(
+    /\s+/,
+  ),
 );
 const REQUIREMENTS = /^(?:[\w.-]+[-_])?(?:requirements|constraints)(?:[-_][\w.-]+)?\.(?:txt|in)$/;
 
