@@ -6,6 +6,8 @@ export const TREE_PATH_BYTES_MAX = 4096;
 export const CHUNKS_PER_FILE_MAX = 262_144;
 /** Files up to this are one object; larger ones are cut into chunks by their content. */
 export const WHOLE_FILE_BYTES_MAX = 2 * 1024 * 1024;
+/** No chunk is larger, and only a file's last one may be smaller than a quarter of the average (`chunker.ts`). */
+export const CHUNK_BYTES_MAX = 1024 * 1024;
 
 declare const brand: unique symbol;
 /**

@@ -29,7 +29,7 @@ export const PREPARE_INPUTS_MAX = 256;
 export const RULE_FILES_MAX = 256;
 /** All rules of a project together: they travel in one control message. */
 export const RULES_CHARS_MAX = 256 * 1024;
-/** A pack of `object-pack.ts`: about a mebibyte, or one object of up to 2 MiB with its head. */
+/** A pack of `object-pack.ts`: about a mebibyte, or one object of up to 2 MiB with its head. So much decompressed, too. */
 export const PACK_BYTES_MAX = 2 * 1024 * 1024 + 64 * 1024;
 /** A whole manifest as one frame of the up stream, compressed; far above any that the caps let through. */
 export const MANIFEST_BYTES_MAX = 128 * 1024 * 1024;
