@@ -13,7 +13,7 @@ import { MANIFEST_BYTES_MAX } from './workspace.ts';
  * ```
  * head:    MWCP | version u8 | bytes of the list u32, big endian
  * list:    entries that are new or other than what was sent, paths that are gone (`entry-codec.ts`)
- * objects: records of `object-pack.ts`, to the end of the file: each of `objectsOf(changed)` once, in any order
+ * objects: blocks of `object-pack.ts`, to the end of the file (`pack-builder.ts`, `pack-reader.ts`): each of `objectsOf(changed)` once, in any order
  * ```
  * Paths may be any of `parseChangedPath`; a path below a deleted one is a file that became a folder.
  */

@@ -57,6 +57,13 @@ export function writeHash(into: Uint8Array, at: number, hash: string): void {
   }
 }
 
+/** How long the block is whose head that is, all of it; null where that is no head. */
+export function blockBytes(head: Uint8Array): number | null {
+  if (head.length < BLOCK_HEAD_BYTES) return null;
+  const view = viewOf(head);
+  return BLOCK_HEAD_BYTES + view.getUint32(1, true) * OBJECT_HEAD_BYTES + view.getUint32(5, true);
+}
+
 /** The blocks of a pack from another node. Lengths and bounds are checked, contents and hashes not. */
 export function parsePack(pack: Uint8Array): Result<readonly PackBlock[], string> {
   if (pack.length > PACK_BYTES_MAX) return err(`a pack of ${pack.length} bytes; the most is ${PACK_BYTES_MAX}`);

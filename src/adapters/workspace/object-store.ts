@@ -1,20 +1,11 @@
-import { hash as digest } from 'node:crypto';
 import { mkdirSync, readdirSync, writeSync } from 'node:fs';
-import { brotliDecompressSync } from 'node:zlib';
 import { messageOf, systemCodeOf } from '../../base/errors.ts';
 import { err, ok, type Result } from '../../base/result.ts';
 import type { WorkspaceRefusal } from '../../ports/workspace.ts';
 import type { ObjectHash } from '../../wire/manifest.ts';
-import {
-  HASH_BYTES,
-  METHODS,
-  OBJECT_HEAD_BYTES,
-  parsePack,
-  sizeInHead,
-  writeHash,
-  type PackBlock,
-} from '../../wire/object-pack.ts';
+import { HASH_BYTES, parsePack, writeHash } from '../../wire/object-pack.ts';
 import { ObjectIndex, type ObjectPlace } from './object-index.ts';
+import { hasHash, readBlock } from './pack-reader.ts';
 import { RECORD_HEAD_BYTES, SEGMENT_BYTES_MAX, StoreSegment } from './store-segment.ts';
 
 const PRIVATE_FOLDER_MODE = 0o700;
@@ -97,17 +88,10 @@ export class ObjectStore {
     if (!parsed.ok) return refused(parsed.error);
     const fresh: { readonly hash: Uint8Array; readonly bytes: Uint8Array }[] = [];
     for (const block of parsed.value) {
-      const body = contentOf(block);
-      if (body === null) return refused('a pack does not decompress to what it says');
-      let at = 0;
-      for (let head = 0; head < block.heads.length; head += OBJECT_HEAD_BYTES) {
-        const size = sizeInHead(block.heads, head);
-        const bytes = body.subarray(at, at + size);
-        at += size;
-        const hash = block.heads.subarray(head, head + HASH_BYTES);
-        if (!hasHash(bytes, hash, 0)) return refused('a pack holds an object that does not fit its hash');
+      const read = readBlock(block, (hash, bytes) => {
         if (this.#index.at(hash, 0) === null) fresh.push({ hash, bytes });
-      }
+      });
+      if (!read.ok) return refused(read.error);
     }
     return this.#append(fresh);
   }
@@ -126,7 +110,7 @@ export class ObjectStore {
     if (place === null) return null;
     const bytes = this.#segment(place.segment).read(place.offset, place.size);
     writeHash(this.#scratch, 0, hash);
-    if (bytes.length === place.size && hasHash(bytes, this.#scratch, 0)) return bytes;
+    if (bytes.length === place.size && hasHash(bytes, this.#scratch)) return bytes;
     this.#index.delete(hash);
     this.#segment(place.segment).strike(place.offset);
     return null;
@@ -264,22 +248,6 @@ export class ObjectStore {
     this.#used.delete(segment.number);
     return true;
   }
-}
-
-function contentOf(block: PackBlock): Uint8Array | null {
-  if (block.method === METHODS.stored) return block.body;
-  try {
-    const content = brotliDecompressSync(block.body, { maxOutputLength: Math.max(block.contentBytes, 1) });
-    return content.length === block.contentBytes ? content : null;
-  } catch (error) {
-    // Whatever the decompressor says of bytes from elsewhere: the pack is no good.
-    if (error instanceof Error) return null;
-    throw error;
-  }
-}
-
-function hasHash(bytes: Uint8Array, hash: Uint8Array, from: number): boolean {
-  return digest('sha256', bytes, 'buffer').equals(hash.subarray(from, from + HASH_BYTES));
 }
 
 const refused = (what: string): Result<never, WorkspaceRefusal> =>

@@ -319,24 +319,30 @@ describe('lists of changes', () => {
 });
 
 describe('packs', () => {
-  it.each(seeds)(`are whole records or refused, whatever the bytes (${RUNS} runs, seed %i)`, (seed) => {
-    const record = fc
-      .record({ method: fc.constantFrom(0, 1, 2), size: fc.nat(40), stored: fc.nat(20), given: fc.nat(20) })
-      .map(({ method, size, stored, given }) => {
-        const bytes = Buffer.alloc(41 + given);
-        bytes[32] = method;
-        bytes.writeUInt32LE(size, 33);
-        bytes.writeUInt32LE(stored, 37);
+  it.each(seeds)(`are whole blocks or refused, whatever the bytes (${RUNS} runs, seed %i)`, (seed) => {
+    const block = fc
+      .record({ method: fc.constantFrom(0, 1, 2), sizes: fc.array(fc.nat(40), { maxLength: 4 }), given: fc.nat(60) })
+      .map(({ method, sizes, given }) => {
+        const bytes = Buffer.alloc(9 + sizes.length * 36 + given);
+        bytes[0] = method;
+        bytes.writeUInt32LE(sizes.length, 1);
+        bytes.writeUInt32LE(method === 0 ? sizes.reduce((sum, size) => sum + size, 0) : given, 5);
+        for (const [index, size] of sizes.entries()) bytes.writeUInt32LE(size, 9 + index * 36 + 32);
         return bytes;
       });
     fc.assert(
-      fc.property(fc.array(record, { maxLength: 4 }), damage, (records, changes) => {
-        const pack = parsePack(damaged(Buffer.concat(records), changes));
+      fc.property(fc.array(block, { maxLength: 4 }), damage, (blocks, changes) => {
+        const bytes = damaged(Buffer.concat(blocks), changes);
+        const pack = parsePack(bytes);
         if (!pack.ok) return;
-        for (const { size, bytes } of pack.value) {
-          expect(size).toBeLessThanOrEqual(2 * MiB);
-          expect(bytes.length).toBeLessThanOrEqual(size);
+        let length = 0;
+        for (const { objects, heads, body, method, contentBytes } of pack.value) {
+          expect(heads.length).toBe(objects * 36);
+          expect(contentBytes).toBeLessThanOrEqual(4 * MiB);
+          if (method === 0) expect(body.length).toBe(contentBytes);
+          length += 9 + heads.length + body.length;
         }
+        expect(length).toBe(bytes.length);
       }),
       { numRuns: RUNS, seed },
     );
