@@ -342,7 +342,7 @@ export class Executor {
 
   #onUnlease(key: AttemptKey, wasted: boolean, nowMs: number): void {
     const attempt = this.#attempts.get(key);
-    if (attempt?.kind !== 'leased') return;
+    if (attempt?.kind !== 'leased' || !attempt.reserve.workspace) return;
     if (wasted) this.#admission.wasted(attempt.from, nowMs);
     this.#end(attempt, nowMs);
   }

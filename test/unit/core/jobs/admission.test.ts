@@ -21,6 +21,7 @@ interface Ask {
   readonly from?: NodeId;
   readonly requires?: Partial<Requirements>;
   readonly parent?: number;
+  readonly workspace?: boolean;
 }
 
 class World {
@@ -48,7 +49,7 @@ class World {
   }
 
   /** @returns `yes`, or the texts of the refusal, after `full: ` where it may ask again */
-  ask(number: number, { from = A, requires = {}, parent }: Ask = {}): string {
+  ask(number: number, { from = A, requires = {}, parent, workspace = false }: Ask = {}): string {
     const cwd = { path: '/', home_relative: null, boot_id: null, device: '1', inode: '2', clean_commit: null };
     const reserve: JobMessageOf<'job.reserve'> = {
       t: 'job.reserve',
@@ -60,7 +61,7 @@ class World {
       cwd: { ...cwd, git_prefix: null },
       tools: [],
       explicit: false,
-      workspace: false,
+      workspace,
       parent: parent === undefined ? null : jobId(parent),
     };
     const asked = this.step({ kind: 'message', from, message: reserve });
@@ -264,6 +265,60 @@ test('an origin that lets slots go unused gets one at a time for a while, and is
   expect(world.timer()).toEqual([A]);
   world.nowMs += WASTED_FOR_MS;
   expect([world.ask(8), world.ask(9)]).toEqual(['yes', 'yes']);
+});
+
+describe('a lease for which files are sent', () => {
+  const key = (number: number) => ({ job: jobId(number), attempt: 1 });
+
+  test('lasts while it is renewed, however long that is, and is not held against its origin', () => {
+    const world = new World(4);
+    const numbers = [1, 2, 3];
+    for (const number of numbers) expect(world.ask(number, { workspace: true })).toBe('yes');
+    for (let i = 0; i < 50; i++) {
+      world.nowMs += LEASE_TTL_MS - 1;
+      for (const number of numbers) world.step({ kind: 'renew', ...key(number), ttlMs: LEASE_TTL_MS });
+      expect(world.timer()).toEqual([]);
+      expect(world.executor.slotsFree).toBe(1);
+    }
+    world.nowMs += LEASE_TTL_MS;
+    world.timer();
+    expect(world.executor.slotsFree).toBe(4);
+    expect([world.ask(4), world.ask(5)]).toEqual(['yes', 'yes']);
+  });
+
+  test('is not made shorter, and not brought back', () => {
+    const world = new World(1);
+    expect(world.ask(1, { workspace: true })).toBe('yes');
+    world.step({ kind: 'renew', ...key(1), ttlMs: 1 });
+    expect(world.executor.nextDeadlineMs()).toBe(LEASE_TTL_MS);
+    world.nowMs = LEASE_TTL_MS;
+    world.step({ kind: 'ready', ...key(1), cwd: '/tree', ttlMs: LEASE_TTL_MS });
+    world.timer();
+    expect(world.executor.slotsFree).toBe(1);
+  });
+
+  test('of another job is left alone', () => {
+    const world = new World(1);
+    expect(world.ask(1)).toBe('yes');
+    for (const kind of ['renew', 'unlease'] as const)
+      world.step({ kind, ...key(1), ttlMs: 10 * LEASE_TTL_MS, wasted: false } as ExecutorInput);
+    expect(world.executor.slotsFree).toBe(0);
+    expect(world.executor.nextDeadlineMs()).toBe(LEASE_TTL_MS);
+  });
+
+  test('whose origin falls silent counts as unused, one that fails here does not', () => {
+    const world = new World(4);
+    const give = (from: number, wasted: boolean): void => {
+      for (let number = from; number < from + 3; number++) {
+        expect(world.ask(number, { workspace: true })).toBe('yes');
+        world.step({ kind: 'unlease', ...key(number), wasted });
+      }
+    };
+    give(1, false);
+    expect([world.ask(10), world.ask(11)]).toEqual(['yes', 'yes']);
+    give(4, true);
+    expect(world.ask(12)).toBe('full: has one slot at a time for a node that let 3 go unused');
+  });
 });
 
 describe('the owner of this machine', () => {

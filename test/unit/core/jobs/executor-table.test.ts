@@ -17,6 +17,9 @@ type State =
   | 'unknown'
   | 'checking'
   | 'leased'
+  | 'leased, files to come'
+  | 'leased, files on their way'
+  | 'leased, files in place'
   | 'running'
   | 'running, told'
   | 'running, durable'
@@ -63,6 +66,9 @@ type Event =
   | 'no slots any more'
   | 'runner_lost'
   | 'dropped'
+  | 'renew'
+  | 'ready'
+  | 'unlease'
   | 'lease time passes'
   | 'grace time passes';
 
@@ -160,6 +166,18 @@ const REACH: Record<State, (world: World) => void> = {
     REACH.checking(world);
     expect(HAPPEN['checked: yes'](world)).toBe('reserved');
   },
+  'leased, files to come': (world) => {
+    expect(world.receive({ ...reserve, workspace: true })).toBe('check');
+    expect(HAPPEN['checked: yes'](world)).toBe('reserved');
+  },
+  'leased, files on their way': (world) => {
+    REACH['leased, files to come'](world);
+    expect(HAPPEN.renew(world)).toBe('-');
+  },
+  'leased, files in place': (world) => {
+    REACH['leased, files to come'](world);
+    expect(HAPPEN.ready(world)).toBe('-');
+  },
   running: (world) => {
     REACH.leased(world);
     expect(world.receive(start)).toBe('run in /work');
@@ -255,6 +273,9 @@ const HAPPEN: Record<Event, (world: World) => string> = {
   'link_down of another': (world) => world.step({ kind: 'link_down', peer: OTHER }),
   'no slots any more': (world) => world.step({ kind: 'slots_changed', slots: 0 }),
   runner_lost: (world) => world.step({ kind: 'runner_lost', message: 'it died' }),
+  renew: (world) => world.step({ kind: 'renew', ...key, ttlMs: LEASE_TTL_MS }),
+  ready: (world) => world.step({ kind: 'ready', ...key, cwd: '/workspaces/tree', ttlMs: LEASE_TTL_MS }),
+  unlease: (world) => world.step({ kind: 'unlease', ...key, wasted: false }),
   'lease time passes': (world) => {
     world.nowMs += LEASE_TTL_MS;
     return world.step({ kind: 'timer' });
@@ -289,6 +310,9 @@ const IGNORED = {
   'no slots any more': NOTHING,
   runner_lost: NOTHING,
   dropped: NOTHING,
+  renew: NOTHING,
+  ready: NOTHING,
+  unlease: NOTHING,
   'lease time passes': NOTHING,
   'grace time passes': NOTHING,
 } as const;
@@ -325,6 +349,25 @@ const RUNNING = {
   ended: 'ended exited',
   not_run: 'not_started',
   runner_lost: 'ended unknown',
+} as const;
+/** Its files are sent: who sends them is told when that is for nothing. */
+const SHIPPED = {
+  ...IGNORED,
+  ...NOT_STARTED,
+  reserve: 'reserved',
+  'reserve by another origin': 'refused to the other',
+  'dry run of another job': 'refused full to the other',
+  start: 'lease_ended, not_started',
+  'start of another command': 'lease_ended, not_started',
+  attach: 'lease_ended, gone not_started',
+  'attach by another origin': 'gone unknown to the other',
+  'attach of an earlier runner': 'lease_ended, gone unknown',
+  release: 'lease_ended',
+  cancel: 'lease_ended',
+  link_down: 'lease_ended',
+  unlease: 'lease_ended',
+  'lease time passes': 'lease_ended',
+  'grace time passes': 'lease_ended',
 } as const;
 const UNHEARD = { ended: NOTHING, not_run: NOTHING, runner_lost: NOTHING } as const;
 const OVER = {
@@ -375,6 +418,9 @@ const TABLE: Record<State, Record<Event, string>> = {
     start: 'run in /work',
     'attach by another origin': 'gone unknown to the other',
   },
+  'leased, files to come': SHIPPED,
+  'leased, files on their way': SHIPPED,
+  'leased, files in place': { ...SHIPPED, start: 'run in /workspaces/tree' },
   running: { ...RUNNING, started: 'started' },
   'running, told': { ...RUNNING },
   'running, durable': { ...RUNNING, detach: NOTHING },
@@ -411,17 +457,21 @@ const TABLE: Record<State, Record<Event, string>> = {
 
 /** Slots free afterwards, of one, where the event changes that; the slot is taken while leased or running. */
 const ENDS: readonly Event[] = ['ended', 'not_run', 'runner_lost'];
+const ENDS_LEASE: readonly Event[] = [
+  'release',
+  'start of another command',
+  'cancel',
+  'link_down',
+  'lease time passes',
+  'grace time passes',
+  'attach',
+  'attach of an earlier runner',
+];
 const FREES: Partial<Record<State, readonly Event[]>> = {
-  leased: [
-    'release',
-    'start of another command',
-    'cancel',
-    'link_down',
-    'lease time passes',
-    'grace time passes',
-    'attach',
-    'attach of an earlier runner',
-  ],
+  leased: ENDS_LEASE,
+  'leased, files to come': [...ENDS_LEASE, 'unlease', 'start'],
+  'leased, files on their way': [...ENDS_LEASE, 'unlease', 'start'],
+  'leased, files in place': [...ENDS_LEASE, 'unlease'],
   running: ENDS,
   'running, told': ENDS,
   'running, durable': ENDS,

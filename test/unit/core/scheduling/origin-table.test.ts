@@ -3,6 +3,7 @@ import { makeJobId, type JobId, type LeaseId, type NodeId } from '../../../../sr
 import { seededRandom } from '../../../../src/base/random.ts';
 import { Origin } from '../../../../src/core/scheduling/origin.ts';
 import type { OriginEffect, OriginInput, Submission } from '../../../../src/core/scheduling/origin-job.ts';
+import type { PlacementRequest, WorkspaceTerms } from '../../../../src/core/scheduling/placement-request.ts';
 import type { JobMessage } from '../../../../src/wire/jobs.ts';
 import { candidate, idOf, LOAD, request, RULES, self } from './nodes.ts';
 
@@ -10,6 +11,9 @@ import { candidate, idOf, LOAD, request, RULES, self } from './nodes.ts';
 type State =
   | 'queued'
   | 'reserving'
+  | 'reserving, with files'
+  | 'syncing'
+  | 'syncing, preparing'
   | 'starting'
   | 'running'
   | 'cancelling'
@@ -45,6 +49,13 @@ type Event =
   | 'cancel'
   | 'client_gone'
   | 'start_not_written'
+  | 'sync_progress'
+  | 'synced'
+  | 'synced, other lease'
+  | 'synced, other job'
+  | 'sync_failed'
+  | 'sync_failed for good'
+  | 'sync_failed for good at the last'
   | 'timer';
 
 const JOB = makeJobId(1, new Uint8Array(16));
@@ -53,11 +64,13 @@ const OTHER_LEASE = 'b'.repeat(26) as LeaseId;
 const FULL = { ...LOAD, slots_free: 0, jobs_running: 4 };
 const CWD = { home_relative: null, boot_id: null, device: '1', inode: '2', clean_commit: null, git_prefix: null };
 
-const submission = (job: JobId): Submission => ({
+const FILES: WorkspaceTerms = { staysHere: null, refused: null, bytesTo: () => 0, productsAt: null };
+
+const submission = (job: JobId, more: Partial<PlacementRequest> = {}): Submission => ({
   job,
   command: { kind: 'line', line: 'make' },
   cwd: { path: '/work', ...CWD },
-  placement: request({ target: { kind: 'any' } }),
+  placement: { ...request({ target: { kind: 'any' } }), ...more },
 });
 
 /** This node has no slots, beta is the better of the two others. */
@@ -152,6 +165,18 @@ const REACH: Record<State, (world: World) => void> = {
   reserving: (world) => {
     expect(world.step({ kind: 'submit', submission: submission(JOB) })).toBe('reserve beta');
   },
+  'reserving, with files': (world) => {
+    const shipped = submission(JOB, { workspace: FILES });
+    expect(world.step({ kind: 'submit', submission: shipped })).toBe('reserve beta');
+  },
+  syncing: (world) => {
+    REACH['reserving, with files'](world);
+    expect(world.receive(beta, reserved(LEASE))).toBe('sync beta #1');
+  },
+  'syncing, preparing': (world) => {
+    REACH.syncing(world);
+    expect(HAPPEN.sync_progress(world)).toBe('-');
+  },
   starting: (world) => {
     REACH.reserving(world);
     expect(world.receive(beta, reserved(LEASE))).toBe('start beta #1');
@@ -186,6 +211,8 @@ const REACH: Record<State, (world: World) => void> = {
   },
 };
 
+const NO_ROOM = { code: 'sync', text: 'has no room for its files' } as const;
+
 const HAPPEN: Record<Event, (world: World) => string> = {
   reserved: (world) => world.receive(beta, reserved(LEASE)),
   'reserved, other lease': (world) => world.receive(beta, reserved(OTHER_LEASE)),
@@ -216,6 +243,21 @@ const HAPPEN: Record<Event, (world: World) => string> = {
   cancel: (world) => world.step({ kind: 'cancel', job: JOB }),
   client_gone: (world) => world.step({ kind: 'client_gone', job: JOB }),
   start_not_written: (world) => world.step({ kind: 'start_not_written', ...key, reason: 'no link' }),
+  sync_progress: (world) =>
+    world.step({ kind: 'sync_progress', ...key, lease: LEASE, phase: 'preparing', detail: 'npm ci' }),
+  synced: (world) => world.step({ kind: 'synced', ...key, lease: LEASE, cwd: '/there' }),
+  'synced, other lease': (world) => world.step({ kind: 'synced', ...key, lease: OTHER_LEASE, cwd: '/there' }),
+  'synced, other job': (world) => {
+    const job = makeJobId(2, new Uint8Array(16));
+    return world.step({ kind: 'synced', job, attempt: 1, lease: LEASE, cwd: '/there' });
+  },
+  sync_failed: (world) => world.step({ kind: 'sync_failed', ...key, lease: LEASE, reason: NO_ROOM, final: false }),
+  'sync_failed for good': (world) =>
+    world.step({ kind: 'sync_failed', ...key, lease: LEASE, reason: NO_ROOM, final: true }),
+  'sync_failed for good at the last': (world) => {
+    world.receive(gamma, refused(false));
+    return HAPPEN['sync_failed for good'](world);
+  },
   timer: (world) => {
     world.nowMs = world.origin.nextDeadlineMs() ?? world.nowMs;
     return world.step({ kind: 'timer' });
@@ -241,6 +283,32 @@ const STALE = {
   'gone: unknown': NOTHING,
   link_up: NOTHING,
   'link_up of another': NOTHING,
+  sync_progress: NOTHING,
+  synced: NOTHING,
+  'synced, other lease': NOTHING,
+  'synced, other job': NOTHING,
+  sync_failed: NOTHING,
+  'sync_failed for good': NOTHING,
+  'sync_failed for good at the last': NOTHING,
+} as const;
+/** Nothing has run: the lease goes back, and so does the job, with the same attempt. */
+const SYNCING = {
+  ...STALE,
+  reserved: NOTHING,
+  'refused by the last': NOTHING,
+  started: NOTHING,
+  not_started: 'abort beta #1, release beta, reserve gamma',
+  ended: NOTHING,
+  slot_free: NOTHING,
+  link_down: 'abort beta #1, reserve beta',
+  cancel: 'abort beta #1, release beta, finish cancelled',
+  client_gone: 'abort beta #1, release beta, finish cancelled',
+  start_not_written: NOTHING,
+  synced: 'start beta #1',
+  sync_failed: 'release beta, reserve gamma',
+  'sync_failed for good': 'release beta, reserve gamma',
+  'sync_failed for good at the last': 'release beta, finish refused',
+  timer: 'abort beta #1, release beta, reserve gamma',
 } as const;
 
 const TABLE: Record<State, Record<Event, string>> = {
@@ -276,6 +344,25 @@ const TABLE: Record<State, Record<Event, string>> = {
     start_not_written: NOTHING,
     timer: 'reserve gamma',
   },
+  'reserving, with files': {
+    ...STALE,
+    reserved: 'sync beta #1',
+    'reserved, other lease': 'sync beta #1',
+    'refused: full': 'reserve gamma',
+    'refused for good': 'reserve gamma',
+    'refused by the last': 'finish refused',
+    started: NOTHING,
+    not_started: NOTHING,
+    ended: NOTHING,
+    slot_free: NOTHING,
+    link_down: 'reserve gamma',
+    cancel: 'finish cancelled',
+    client_gone: 'finish cancelled',
+    start_not_written: NOTHING,
+    timer: 'reserve gamma',
+  },
+  syncing: SYNCING,
+  'syncing, preparing': SYNCING,
   starting: {
     ...STALE,
     reserved: NOTHING,
