@@ -35,6 +35,8 @@ export interface SystemProbeOptions {
 }
 
 export interface NodeProbe extends SystemProbe {
+  /** What is known now, as `onFacts` told it or is about to. */
+  facts(): DetectedFacts;
   /** Whether jobs here find that executable: one of the facts' tools or, for a name that nobody scans for, on PATH now. */
   hasTool(name: string): Promise<boolean>;
 }
@@ -105,6 +107,10 @@ class MachineProbe implements NodeProbe {
     const measured = this.#sampler.sample();
     if (this.#factsFile === null) return measured;
     return overrideLoad(measured, this.#factsFile.current(), this.#sampler.memoryBytes());
+  }
+
+  facts(): DetectedFacts {
+    return this.#facts();
   }
 
   async hasTool(name: string): Promise<boolean> {

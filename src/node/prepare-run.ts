@@ -1,0 +1,148 @@
+import { randomBytes } from 'node:crypto';
+import { unreachable } from '../base/assert.ts';
+import { escapeControls } from '../base/escape.ts';
+import { HeadTail } from '../base/head-tail.ts';
+import { makeJobId, type JobId } from '../base/ids.ts';
+import { formatDuration, KIB } from '../base/units.ts';
+import type { Runner, RunRequest, RunResult } from '../ports/runner.ts';
+import { STREAM_WINDOW_BYTES } from '../wire/stream-mux.ts';
+
+/** Kept of a preparation's output, to show how it failed. */
+const TAIL_BYTES_MAX = 16 * KIB;
+const SHOWN_LINES_MAX = 20;
+const SHOWN_CHARS_MAX = 2500;
+/** The last line is told so often at most. */
+const PROGRESS_MS = 300;
+const PROGRESS_CHARS_MAX = 200;
+const OUTCOME_CHARS_MAX = 200;
+
+export interface PrepareRun extends Pick<RunRequest, 'cwd' | 'env' | 'umask' | 'user'> {
+  /** A shell line. */
+  readonly run: string;
+  readonly timeoutMs: number;
+  readonly signal: AbortSignal;
+  /** The last line of its output, a few times a second at most, printable, at most 200 characters. */
+  readonly onProgress: (line: string) => void;
+  /** Before anything is run. */
+  readonly onStart: (job: JobId) => void;
+}
+
+export interface PrepareEnd {
+  readonly job: JobId;
+  readonly result: RunResult;
+  /** The last lines of its output, for people. */
+  readonly lines: string;
+}
+
+/**
+ * Runs a line as an attempt of a job of its own, so that its tree is ended with it, also by the next daemon, which does
+ * not know it. Settles when the tree is gone and its output is read.
+ */
+export async function runPreparation(runner: Runner, run: PrepareRun): Promise<PrepareEnd> {
+  const job = makeJobId(Date.now(), randomBytes(16));
+  const output = new HeadTail(0, TAIL_BYTES_MAX);
+  run.onStart(job);
+  const { streamId, closed } = readOutput(runner, output, run.onProgress);
+  const cancel = (): void => runner.cancel(job, 1);
+  const ended = new Promise<RunResult>((resolve) => {
+    runner.run(
+      {
+        job,
+        attempt: 1,
+        command: { kind: 'line', line: run.run },
+        cwd: run.cwd,
+        env: run.env,
+        umask: run.umask,
+        user: run.user,
+        timeoutMs: run.timeoutMs,
+        stdinStream: null,
+        stdoutStream: streamId,
+        stderrStream: null,
+        windowBytes: STREAM_WINDOW_BYTES,
+        outputBytesMax: null,
+        merge: true,
+        terminal: null,
+        durable: false,
+      },
+      { onStarted: () => undefined, onEnded: resolve },
+    );
+  });
+  run.signal.addEventListener('abort', cancel, { once: true });
+  if (run.signal.aborted) cancel();
+  try {
+    const [result] = await Promise.all([ended, closed]);
+    return { job, result, lines: lastLines(textOf(output)) };
+  } finally {
+    run.signal.removeEventListener('abort', cancel);
+    runner.acknowledge({ job, attempt: 1 });
+    runner.drop({ job, attempt: 1 });
+  }
+}
+
+/** `failed with exit code 1 after 3.1 s`: how a preparation that did not go well ended. */
+export function endText({ outcome, durationMs }: RunResult, timeoutMs: number): string {
+  const after = `after ${formatDuration(durationMs)}`;
+  switch (outcome.kind) {
+    case 'exited':
+      return `failed with exit code ${outcome.code} ${after}`;
+    case 'signaled':
+      return `was killed by ${outcome.signal} ${after}`;
+    case 'timeout':
+      return `took longer than ${formatDuration(timeoutMs)} and was ended`;
+    case 'cancelled':
+      return `was cancelled ${after}`;
+    case 'spawn_failed':
+      return `could not be started: ${outcome.message}`;
+    case 'unknown':
+      return `ended unseen: ${outcome.message}`;
+    default:
+      return unreachable(outcome);
+  }
+}
+
+/** For the audit log. */
+export const outcomeText = (result: RunResult): string => JSON.stringify(result.outcome).slice(0, OUTCOME_CHARS_MAX);
+
+function readOutput(runner: Runner, output: HeadTail, onProgress: (line: string) => void) {
+  const streamId = runner.mux.nextId();
+  let toldMs = -Infinity;
+  const closed = new Promise<void>((resolve) => {
+    const stream = runner.mux.openIncoming(streamId, STREAM_WINDOW_BYTES, {
+      onData: (bytes) => {
+        output.push(bytes);
+        stream.consumed(bytes.byteLength);
+        const nowMs = performance.now();
+        if (nowMs - toldMs < PROGRESS_MS) return;
+        toldMs = nowMs;
+        const line = linesOf(textOf(output)).at(-1);
+        if (line !== undefined) onProgress(line.slice(0, PROGRESS_CHARS_MAX));
+      },
+      onEnd: resolve,
+      // The runner died: how it ended comes by `onEnded`.
+      onAbort: resolve,
+    });
+  });
+  return { streamId, closed };
+}
+
+const textOf = (output: HeadTail): string => {
+  const { head, tail } = output.parts();
+  return new TextDecoder().decode(head.byteLength > 0 ? head : tail);
+};
+
+/** CSI and OSC sequences of ECMA-48: colours, moves of the cursor, links. */
+// oxlint-disable-next-line no-control-regex
+const SEQUENCES = /\u001b(?:\[[0-?]*[ -/]*[@-~]|\][^\u0007\u001b]*(?:\u0007|\u001b\\))/g;
+
+function linesOf(text: string): string[] {
+  return text
+    .replace(SEQUENCES, '')
+    .split(/[\r\n]+/)
+    .map((line) => escapeControls(line.trimEnd()))
+    .filter((line) => line !== '');
+}
+
+function lastLines(text: string): string {
+  const shown = linesOf(text).slice(-SHOWN_LINES_MAX).join('\n');
+  return shown.length > SHOWN_CHARS_MAX ? `…${shown.slice(-SHOWN_CHARS_MAX)}` : shown;
+}
