@@ -6,9 +6,11 @@ import { writeFileSync } from 'node:fs';
 import { cpus, loadavg, release, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
+import { parseArgs } from 'node:util';
 import { setTimeout as delay } from 'node:timers/promises';
 import { LocalSsh } from './bench-ssh.mjs';
 import { cpuPercent, peakDuring, percentiles, residentMib, timed, treeOf, wallOf } from './bench-stats.mjs';
+import { measureSync, sizesOf, syncReport } from './bench-sync.mjs';
 import { CHECKOUT, CLI_PATH, leaveCleanly, LoopbackMesh } from './loopback-mesh.mjs';
 
 const DISPATCHES = 200;
@@ -23,6 +25,19 @@ const MIB = 1024 * 1024;
 const SETTLE_MS = 5000;
 const IDLE_MS = 30_000;
 const PEER = 'tower';
+
+/** Files travel as they do by default. */
+const SYNC = { root: null, include: [], exclude: [], outputs: [], returns: true, clean: false };
+
+const { values: flags } = parseArgs({
+  options: {
+    /** Measures the files of projects alone, and prints the figures only. */
+    'sync-only': { type: 'boolean', default: false },
+    /** Shrinks their trees, for a trial. */
+    scale: { type: 'string', default: '1' },
+  },
+});
+const sizes = sizesOf(Number(flags.scale));
 
 /** What else the machine does: figures of a busy one are worse. */
 const [loadAtStart = 0] = loadavg();
@@ -56,7 +71,7 @@ async function loadApiClient(folder) {
 }
 
 /** A job as the CLI would submit it. */
-const specOf = (line, target, cwd) => ({
+const specOf = (line, target, cwd, sync = null) => ({
   command: { kind: 'line', line },
   cwd,
   env: {},
@@ -73,16 +88,18 @@ const specOf = (line, target, cwd) => ({
   priority: 0,
   submitter: 'bench',
   avoid: [],
+  sync,
 });
 
 const onPeer = { kind: 'node', node: PEER };
 
-async function runJob(api, line, target, cwd) {
+async function runJob(api, line, target, cwd, sync = null) {
   let bytes = 0;
   const count = (chunk) => {
     bytes += chunk.byteLength;
   };
-  const run = await api.submit(specOf(line, target, cwd), { stdin: null, onStdout: count, onStderr: count }).result;
+  const run = await api.submit(specOf(line, target, cwd, sync), { stdin: null, onStdout: count, onStderr: count })
+    .result;
   if (run.return_code !== 0) throw new Error(`${line}: ${JSON.stringify(run)}`);
   return { bytes, run };
 }
@@ -139,7 +156,7 @@ const ms = (value) => `${value.toFixed(value < 10 ? 2 : value < 100 ? 1 : 0)} ms
 const both = ({ p50, p95 }) => [ms(p50), ms(p95)];
 const verdict = (good) => (good ? 'met' : '**missed**');
 
-function reportOf({ dispatch, stream, idle, ssh, sshReason }) {
+function reportOf({ dispatch, stream, idle, ssh, sshReason, sync }) {
   const { local, peer, status } = dispatch;
   const over = peer.p50 - local.p50;
   const idleCpu = Math.max(...idle.cpu);
@@ -201,31 +218,51 @@ function reportOf({ dispatch, stream, idle, ssh, sshReason }) {
     ...rows.map((cells) => `| ${cells.join(' | ')} |`),
     ...(sshReason === null ? [] : ['', `Not compared with ssh: ${sshReason}.`]),
     '',
+    ...syncReport(sync),
   ];
   return lines.join('\n');
 }
 
-async function measure(mesh, ssh) {
-  const step = (text) => console.error(`… ${text}`);
+const step = (text) => console.error(`… ${text}`);
+
+async function startNodes(mesh) {
   step('starting three nodes');
-  for (const name of ['desk', 'laptop', PEER]) await mesh.start(name, { mdns: true });
+  for (const name of ['desk', 'laptop', PEER]) await mesh.start(name, { mdns: !flags['sync-only'] });
   for (const name of ['laptop', PEER]) await mesh.pair('desk', name);
   await mesh.linked();
   const groups = [];
   for (const name of mesh.homes.keys()) groups.push(treeOf((await mesh.status(name)).daemon_pid));
+  return groups;
+}
+
+async function idleOf(groups) {
   step(`idling for ${IDLE_MS / 1000} s`);
   await delay(SETTLE_MS);
-  const idle = { cpu: await cpuPercent(groups, IDLE_MS), mib: groups.map(residentMib) };
+  return { cpu: await cpuPercent(groups, IDLE_MS), mib: groups.map(residentMib) };
+}
+
+async function measure(mesh, ssh) {
+  const groups = await startNodes(mesh);
+  const idle = flags['sync-only'] ? null : await idleOf(groups);
   const { connectDaemon } = await loadApiClient(mesh.folder);
   const api = await connectDaemon(join(mesh.homes.get('desk'), 'control.sock'));
+  const daemons = [groups[0], groups[2]];
+  const measureFiles = (sshOrNull) => {
+    const submit = (cwd) => runJob(api, 'true', onPeer, cwd, SYNC);
+    return measureSync({ folder: mesh.folder, submit, groups: daemons, ssh: sshOrNull, sizes, step });
+  };
   try {
+    step('ssh');
+    const sshReason = await ssh.start(mesh.folder);
+    // Before streams fill the daemons' heaps: how much they grow is measured.
+    const sync = await measureFiles(sshReason === null ? ssh : null);
+    if (flags['sync-only']) return { sync };
     step('dispatch and status');
     const dispatch = await measureDispatch(mesh, api);
     step('stream');
-    const stream = await measureStream(mesh, api, [groups[0], groups[2]]);
-    step('ssh');
-    const sshReason = await ssh.start(mesh.folder);
-    return { idle, dispatch, stream, ssh: sshReason === null ? await measureSsh(ssh) : null, sshReason };
+    const stream = await measureStream(mesh, api, daemons);
+    step('the same over ssh');
+    return { idle, dispatch, stream, ssh: sshReason === null ? await measureSsh(ssh) : null, sshReason, sync };
   } finally {
     api.close();
   }
@@ -241,8 +278,9 @@ let cleaning = null;
 const cleanOnce = () => (cleaning ??= ssh.stop().then(() => mesh.remove()));
 const leaving = leaveCleanly(cleanOnce);
 try {
-  const report = reportOf(await measure(mesh, ssh));
-  writeFileSync(join(CHECKOUT, 'docs/measurements.md'), report);
+  const result = await measure(mesh, ssh);
+  const report = flags['sync-only'] ? syncReport(result.sync).join('\n') : reportOf(result);
+  if (!flags['sync-only'] && sizes.scale === 1) writeFileSync(join(CHECKOUT, 'docs/measurements.md'), report);
   console.log(report);
 } catch (error) {
   if (!leaving()) console.error(error);
