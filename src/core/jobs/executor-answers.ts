@@ -53,6 +53,11 @@ export class ExecutorAnswers {
     this.send(to, { t: 'job.reserved', ...keyOf(key), lease: null, cwd, ...this.#terms(to, nowMs) });
   }
 
+  /** Who sends files for it is told; without files nobody needs to know. */
+  leaseEnded({ reserve, lease, ...leased }: AttemptOf<'leased'>): void {
+    if (reserve.workspace) this.push({ kind: 'lease_ended', ...keyOf(leased), lease });
+  }
+
   refused(to: NodeId, key: AttemptKey, reasons: readonly Reason[], full: boolean, nowMs: number): void {
     const load = this.#loadFor(to, nowMs);
     this.send(to, { t: 'job.refused', ...keyOf(key), reasons: boundedReasons(reasons), full, load });

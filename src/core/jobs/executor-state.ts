@@ -1,5 +1,5 @@
 import type { ChangePack } from '../../wire/changes.ts';
-import type { JobId, NodeId } from '../../base/ids.ts';
+import type { JobId, LeaseId, NodeId } from '../../base/ids.ts';
 import type { JobMessage, JobMessageOf, Outcome, Reason } from '../../wire/jobs.ts';
 import type { TerminalSize } from '../../wire/job-spec.ts';
 
@@ -91,14 +91,19 @@ export type ExecutorInput =
   | { readonly kind: 'dropped'; readonly job: JobId; readonly attempt: number }
   | { readonly kind: 'timer' };
 
+/** An attempt that did not start keeps its number: its lease tells one try from the next. */
+export interface LeaseKey extends AttemptKey {
+  readonly lease: LeaseId;
+}
+
 /** What the runtime says of the project's files of a lease. Where there is no such lease it is ignored. */
 export type LeaseInput =
   /** They are on their way: the lease is kept for at least `ttlMs` from now. */
-  | (AttemptKey & { readonly kind: 'renew'; readonly ttlMs: number })
+  | (LeaseKey & { readonly kind: 'renew'; readonly ttlMs: number })
   /** They are in place: the attempt may be started within `ttlMs`, and runs in `cwd`. */
-  | (AttemptKey & { readonly kind: 'ready'; readonly cwd: string; readonly ttlMs: number })
+  | (LeaseKey & { readonly kind: 'ready'; readonly cwd: string; readonly ttlMs: number })
   /** They will not be: the slot is free. `wasted`: the origin fell silent, which counts against it. */
-  | (AttemptKey & { readonly kind: 'unlease'; readonly wasted: boolean });
+  | (LeaseKey & { readonly kind: 'unlease'; readonly wasted: boolean });
 
 export type ExecutorEffect =
   /** Judge policy and directory, then give `checked` back, exactly once. */
@@ -125,7 +130,7 @@ export type ExecutorEffect =
   | { readonly kind: 'detach'; readonly job: JobId; readonly attempt: number }
   | { readonly kind: 'resize'; readonly job: JobId; readonly attempt: number; readonly size: TerminalSize }
   /** A lease for a job whose files are sent ended, other than by a start: their session, if there is one, is over. */
-  | { readonly kind: 'lease_ended'; readonly job: JobId; readonly attempt: number }
+  | (LeaseKey & { readonly kind: 'lease_ended' })
   /** Its origin has the outcome on its disk. */
   | { readonly kind: 'acked'; readonly job: JobId; readonly attempt: number }
   /** End the whole tree; `ended` follows. */

@@ -4,7 +4,7 @@ import type { JobMessage, JobMessageOf, Reason } from '../../wire/jobs.ts';
 import { reasonOf } from '../scheduling/reason.ts';
 import { Admission } from './admission.ts';
 import { AttemptTable, dueMs, keyOf, type Attempt, type AttemptOf } from './attempt-table.ts';
-import type { AttemptKey, AttemptResult, ExecutorEffect, ExecutorInput } from './executor-state.ts';
+import type { AttemptKey, AttemptResult, ExecutorEffect, ExecutorInput, LeaseKey } from './executor-state.ts';
 import { ExecutorAnswers } from './executor-answers.ts';
 import { CHECKS_MAX, CHECKS_PER_ORIGIN_MAX, ORIGIN_GRACE_MS, type ExecutorOptions } from './executor-options.ts';
 import { Leases } from './leases.ts';
@@ -67,6 +67,11 @@ export class Executor {
   /** How many jobs a job that runs here is inside of; null where it does not run here. */
   nestingOf(job: JobId): number | null {
     return this.#attempts.running().find((attempt) => attempt.job === job)?.nesting ?? null;
+  }
+
+  /** Has that origin this lease, for a job whose files are sent? */
+  holdsLease(from: NodeId, key: LeaseKey, nowMs: number): boolean {
+    return this.#leases.findShipped(key, nowMs)?.from === from;
   }
 
   nextDeadlineMs(): number | null {
@@ -202,13 +207,8 @@ export class Executor {
       for (const attempt of earlier)
         if (attempt.from === from && attempt.attempt < reserve.attempt) this.#end(attempt, nowMs);
       this.#waiters.add(from, 'resources');
-      return this.#answers.refused(
-        from,
-        reserve,
-        [reasonOf('full', 'still runs another attempt of this job')],
-        true,
-        nowMs,
-      );
+      const reason = reasonOf('full', 'still runs another attempt of this job');
+      return this.#answers.refused(from, reserve, [reason], true, nowMs);
     }
     if (this.#attempts.checkingCount >= CHECKS_MAX || this.#attempts.checkingFrom(from) >= CHECKS_PER_ORIGIN_MAX) {
       if (!reserve.dry_run) this.#waiters.add(from, 'slot');
@@ -243,8 +243,8 @@ export class Executor {
     const known = this.#attempts.get(start);
     if (known?.from === from && (known.kind === 'running' || known.kind === 'ended')) return;
     if (this.#attempts.wasGiven(start)) return;
-    const leased = this.#leases.find(from, start, nowMs);
-    if (leased === null) {
+    const leased = this.#leases.find(start, nowMs);
+    if (leased?.from !== from) {
       return this.#answers.notStarted(from, start, reasonOf('other', 'has no such slot lease: it came too late'));
     }
     const obstacle = this.#leases.obstacle(leased, start);
@@ -266,10 +266,10 @@ export class Executor {
     switch (known?.kind) {
       case 'running':
         this.#attempts.put({ ...known, link: 'attaching', orphanedAtMs: null });
-        return this.#attach(from, attach, true, known.durable);
+        return this.#answers.push({ kind: 'attach', from, attach, isRunning: true, isDurable: known.durable });
       case 'ended':
         this.#attempts.put({ ...known, link: 'attaching' });
-        return this.#attach(from, attach, false, known.durable);
+        return this.#answers.push({ kind: 'attach', from, attach, isRunning: false, isDurable: known.durable });
       case 'checking':
       case 'leased':
         this.#end(known, nowMs);
@@ -285,10 +285,6 @@ export class Executor {
     }
     const why = isSame ? 'its result is no longer kept' : 'the runner that it was given to is gone';
     this.#answers.gone(from, attach, 'unknown', why);
-  }
-
-  #attach(from: NodeId, attach: JobMessageOf<'job.attach'>, isRunning: boolean, isDurable: boolean): void {
-    this.#answers.push({ kind: 'attach', from, attach, isRunning, isDurable });
   }
 
   #onAttachReady(key: AttemptKey, stdinOffset: number): void {
@@ -340,11 +336,11 @@ export class Executor {
     }
   }
 
-  #onUnlease(key: AttemptKey, wasted: boolean, nowMs: number): void {
-    const attempt = this.#attempts.get(key);
-    if (attempt?.kind !== 'leased' || !attempt.reserve.workspace) return;
-    if (wasted) this.#admission.wasted(attempt.from, nowMs);
-    this.#end(attempt, nowMs);
+  #onUnlease(key: LeaseKey, wasted: boolean, nowMs: number): void {
+    const leased = this.#leases.findShipped(key, nowMs);
+    if (leased === null) return;
+    if (wasted) this.#admission.wasted(leased.from, nowMs);
+    this.#end(leased, nowMs);
   }
 
   #onDue(attempt: AttemptOf<'leased'> | AttemptOf<'running'>, nowMs: number): void {
@@ -359,7 +355,7 @@ export class Executor {
         return this.#attempts.forgetUnused(attempt);
       case 'leased':
         this.#attempts.forgetUnused(attempt);
-        if (attempt.reserve.workspace) this.#answers.push({ kind: 'lease_ended', ...keyOf(attempt) });
+        this.#answers.leaseEnded(attempt);
         return this.#released(attempt, nowMs);
       case 'running':
         if (attempt.killed) return;

@@ -3,7 +3,7 @@ import type { JobMessageOf, Reason } from '../../wire/jobs.ts';
 import { reasonOf } from '../scheduling/reason.ts';
 import type { AttemptOf, AttemptTable } from './attempt-table.ts';
 import { LEASE_TTL_MS } from './executor-options.ts';
-import type { AttemptKey, Grant } from './executor-state.ts';
+import type { Grant, LeaseKey } from './executor-state.ts';
 
 type Leased = AttemptOf<'leased'>;
 
@@ -26,11 +26,16 @@ export class Leases {
     return leased;
   }
 
-  /** The lease that a start names; null where there is none, or none any more. */
-  find(from: NodeId, start: JobMessageOf<'job.start'>, nowMs: number): Leased | null {
-    const known = this.#attempts.get(start);
-    if (known?.kind !== 'leased' || known.from !== from) return null;
-    return known.lease === start.lease && known.expiresAtMs > nowMs ? known : null;
+  /** Null where there is none, or none any more. */
+  find(key: LeaseKey, nowMs: number): Leased | null {
+    const known = this.#attempts.get(key);
+    return known?.kind === 'leased' && known.lease === key.lease && known.expiresAtMs > nowMs ? known : null;
+  }
+
+  /** The same, of a job whose files are sent. */
+  findShipped(key: LeaseKey, nowMs: number): Leased | null {
+    const leased = this.find(key, nowMs);
+    return leased?.reserve.workspace === true ? leased : null;
   }
 
   /** Why that must not be started with this lease, which ends then; null where it may be. */
@@ -42,21 +47,14 @@ export class Leases {
     return isReady ? null : reasonOf('sync', "was told to start before the project's files were in place");
   }
 
-  renew(key: AttemptKey, ttlMs: number, nowMs: number): void {
-    const leased = this.#shipped(key, nowMs);
+  renew(key: LeaseKey, ttlMs: number, nowMs: number): void {
+    const leased = this.findShipped(key, nowMs);
     if (leased !== null) this.#prolong({ ...leased, isRenewed: true }, ttlMs, nowMs);
   }
 
-  ready(key: AttemptKey, cwd: string, ttlMs: number, nowMs: number): void {
-    const leased = this.#shipped(key, nowMs);
+  ready(key: LeaseKey, cwd: string, ttlMs: number, nowMs: number): void {
+    const leased = this.findShipped(key, nowMs);
     if (leased !== null) this.#prolong({ ...leased, cwd, isReady: true, isRenewed: true }, ttlMs, nowMs);
-  }
-
-  /** The lease of a job whose files are sent. */
-  #shipped(key: AttemptKey, nowMs: number): Leased | null {
-    const known = this.#attempts.get(key);
-    const isLive = known?.kind === 'leased' && known.reserve.workspace && known.expiresAtMs > nowMs;
-    return isLive ? known : null;
   }
 
   #prolong(leased: Leased, ttlMs: number, nowMs: number): void {

@@ -4,7 +4,7 @@ import { ENDED_SHOWS_MS, OwnerShare } from '../../../../src/core/jobs/owner-shar
 import { Executor } from '../../../../src/core/jobs/executor.ts';
 import { LEASE_TTL_MS } from '../../../../src/core/jobs/executor-options.ts';
 import { WASTED_FOR_MS } from '../../../../src/core/jobs/lease-wasters.ts';
-import type { ExecutorEffect, ExecutorInput } from '../../../../src/core/jobs/executor-state.ts';
+import type { ExecutorEffect, ExecutorInput, LeaseKey } from '../../../../src/core/jobs/executor-state.ts';
 import type { Facts, Load } from '../../../../src/wire/facts.ts';
 import type { JobMessageOf } from '../../../../src/wire/jobs.ts';
 import type { Requirements } from '../../../../src/wire/job-spec.ts';
@@ -79,6 +79,10 @@ class World {
       }
     }
     throw new Error('not answered');
+  }
+
+  leaseOf(number: number): LeaseKey {
+    return { job: jobId(number), attempt: 1, lease: this.#leaseOf.get(number) as LeaseId };
   }
 
   /** Asks, and runs it. */
@@ -268,15 +272,13 @@ test('an origin that lets slots go unused gets one at a time for a while, and is
 });
 
 describe('a lease for which files are sent', () => {
-  const key = (number: number) => ({ job: jobId(number), attempt: 1 });
-
   test('lasts while it is renewed, however long that is, and is not held against its origin', () => {
     const world = new World(4);
     const numbers = [1, 2, 3];
     for (const number of numbers) expect(world.ask(number, { workspace: true })).toBe('yes');
     for (let i = 0; i < 50; i++) {
       world.nowMs += LEASE_TTL_MS - 1;
-      for (const number of numbers) world.step({ kind: 'renew', ...key(number), ttlMs: LEASE_TTL_MS });
+      for (const number of numbers) world.step({ kind: 'renew', ...world.leaseOf(number), ttlMs: LEASE_TTL_MS });
       expect(world.timer()).toEqual([]);
       expect(world.executor.slotsFree).toBe(1);
     }
@@ -289,10 +291,10 @@ describe('a lease for which files are sent', () => {
   test('is not made shorter, and not brought back', () => {
     const world = new World(1);
     expect(world.ask(1, { workspace: true })).toBe('yes');
-    world.step({ kind: 'renew', ...key(1), ttlMs: 1 });
+    world.step({ kind: 'renew', ...world.leaseOf(1), ttlMs: 1 });
     expect(world.executor.nextDeadlineMs()).toBe(LEASE_TTL_MS);
     world.nowMs = LEASE_TTL_MS;
-    world.step({ kind: 'ready', ...key(1), cwd: '/tree', ttlMs: LEASE_TTL_MS });
+    world.step({ kind: 'ready', ...world.leaseOf(1), cwd: '/tree', ttlMs: LEASE_TTL_MS });
     world.timer();
     expect(world.executor.slotsFree).toBe(1);
   });
@@ -301,7 +303,7 @@ describe('a lease for which files are sent', () => {
     const world = new World(1);
     expect(world.ask(1)).toBe('yes');
     for (const kind of ['renew', 'unlease'] as const)
-      world.step({ kind, ...key(1), ttlMs: 10 * LEASE_TTL_MS, wasted: false } as ExecutorInput);
+      world.step({ kind, ...world.leaseOf(1), ttlMs: 10 * LEASE_TTL_MS, wasted: false } as ExecutorInput);
     expect(world.executor.slotsFree).toBe(0);
     expect(world.executor.nextDeadlineMs()).toBe(LEASE_TTL_MS);
   });
@@ -311,7 +313,7 @@ describe('a lease for which files are sent', () => {
     const give = (from: number, wasted: boolean): void => {
       for (let number = from; number < from + 3; number++) {
         expect(world.ask(number, { workspace: true })).toBe('yes');
-        world.step({ kind: 'unlease', ...key(number), wasted });
+        world.step({ kind: 'unlease', ...world.leaseOf(number), wasted });
       }
     };
     give(1, false);

@@ -68,7 +68,9 @@ type Event =
   | 'dropped'
   | 'renew'
   | 'ready'
+  | 'ready, other lease'
   | 'unlease'
+  | 'unlease, other lease'
   | 'lease time passes'
   | 'grace time passes';
 
@@ -78,6 +80,8 @@ const ORIGIN = base32(new Uint8Array(33).fill(1)).slice(0, 52) as NodeId;
 const OTHER = base32(new Uint8Array(33).fill(2)).slice(0, 52) as NodeId;
 const SELF = base32(new Uint8Array(33).fill(3)).slice(0, 52) as NodeId;
 const LEASE = 'a'.repeat(26) as LeaseId;
+const OTHER_LEASE = 'b'.repeat(26) as LeaseId;
+const PLACED = { cwd: '/workspaces/tree', ttlMs: LEASE_TTL_MS };
 const key = { job: JOB, attempt: 1 };
 const command = { kind: 'line', line: 'make' } as const;
 
@@ -273,9 +277,11 @@ const HAPPEN: Record<Event, (world: World) => string> = {
   'link_down of another': (world) => world.step({ kind: 'link_down', peer: OTHER }),
   'no slots any more': (world) => world.step({ kind: 'slots_changed', slots: 0 }),
   runner_lost: (world) => world.step({ kind: 'runner_lost', message: 'it died' }),
-  renew: (world) => world.step({ kind: 'renew', ...key, ttlMs: LEASE_TTL_MS }),
-  ready: (world) => world.step({ kind: 'ready', ...key, cwd: '/workspaces/tree', ttlMs: LEASE_TTL_MS }),
-  unlease: (world) => world.step({ kind: 'unlease', ...key, wasted: false }),
+  renew: (world) => world.step({ kind: 'renew', ...key, lease: LEASE, ttlMs: LEASE_TTL_MS }),
+  ready: (world) => world.step({ kind: 'ready', ...key, lease: LEASE, ...PLACED }),
+  'ready, other lease': (world) => world.step({ kind: 'ready', ...key, lease: OTHER_LEASE, ...PLACED }),
+  unlease: (world) => world.step({ kind: 'unlease', ...key, lease: LEASE, wasted: false }),
+  'unlease, other lease': (world) => world.step({ kind: 'unlease', ...key, lease: OTHER_LEASE, wasted: false }),
   'lease time passes': (world) => {
     world.nowMs += LEASE_TTL_MS;
     return world.step({ kind: 'timer' });
@@ -312,7 +318,9 @@ const IGNORED = {
   dropped: NOTHING,
   renew: NOTHING,
   ready: NOTHING,
+  'ready, other lease': NOTHING,
   unlease: NOTHING,
+  'unlease, other lease': NOTHING,
   'lease time passes': NOTHING,
   'grace time passes': NOTHING,
 } as const;
