@@ -1,0 +1,336 @@
+import { createHash } from 'node:crypto';
+import { closeSync, constants, lstatSync, readFileSync, readlinkSync, type Dirent, type Stats } from 'node:fs';
+import { messageOf, systemCodeOf } from '../../base/errors.ts';
+import type { ChangePack } from '../../wire/changes.ts';
+import type { ChangeList } from '../../wire/change-pack.ts';
+import { sortEntries } from '../../wire/manifest-codec.ts';
+import {
+  type Chunk,
+  CHUNK_BYTES_MAX,
+  type FileEntry,
+  type ManifestEntry,
+  type ObjectHash,
+  TREE_PATH_BYTES_MAX,
+  type TreePath,
+  WHOLE_FILE_BYTES_MAX,
+} from '../../wire/manifest.ts';
+import { parseChangedPath, shownPath } from '../../wire/tree-path.ts';
+import { writeChangePack } from './change-pack-file.ts';
+import { hashOpen, openRegular, withReadable } from './file-content.ts';
+import { isGitNoise, withoutTidying } from './git-changes.ts';
+import type { IgnoreMatcher } from './ignore-matcher.ts';
+import { OutputGlobs } from './output-globs.ts';
+import { lookThroughProducts, type Product, type ProductFindings } from './products.ts';
+import { at, namesIn, TreeFolders } from './tree-folders.ts';
+import { isGitIndex, isProduct, type TreeIndex, Turn } from './tree-index.ts';
+import { RACY_MS, TreeState } from './tree-state.ts';
+
+const PROBLEM_CHARS_MAX = 1000;
+const PROBLEMS_SHOWN_MAX = 5;
+
+export interface Collecting {
+  /** Absolute. */
+  readonly tree: string;
+  readonly index: TreeIndex;
+  /** Of after the placing. */
+  readonly state: TreeState;
+  readonly matcher: IgnoreMatcher;
+  readonly pack: string;
+  readonly returns: boolean;
+  readonly outputs: readonly string[];
+  readonly prepared: readonly string[];
+  readonly normalisedIndex: (content: Uint8Array) => Uint8Array | null;
+}
+
+export interface Collected {
+  readonly changes: ChangePack;
+  /** What lies there now; to be written down when the slot is given back. */
+  readonly state: TreeState;
+}
+
+/**
+ * Finds what a job changed in its tree, and writes it into a change pack. A full disk and files that can't be read are
+ * told in `problem`, with what else changed; nothing is thrown for them.
+ */
+export async function collectTree(collecting: Collecting): Promise<Collected> {
+  const folders = new TreeFolders(collecting.tree, null);
+  try {
+    const collector = new Collector(collecting, folders);
+    await collector.scan();
+    const findings = await collector.products();
+    const list = collector.list();
+    const changes = collecting.returns
+      ? await packed(collecting, folders, list, collector)
+      : { changed: 0, deleted: 0, pack_bytes: 0, pack_sha256: '' };
+    return {
+      changes: { ...changes, left_there: [...findings.leftThere], problem: collector.problem() },
+      state: collector.state,
+    };
+  } finally {
+    folders.close();
+  }
+}
+
+async function packed(
+  collecting: Collecting,
+  folders: TreeFolders,
+  list: ChangeList,
+  collector: Collector,
+): Promise<Omit<ChangePack, 'left_there' | 'problem'>> {
+  const counts = { changed: list.changed.length, deleted: list.deleted.length };
+  if (counts.changed + counts.deleted === 0) return { ...counts, pack_bytes: 0, pack_sha256: '' };
+  try {
+    const pack = await writeChangePack(collecting.pack, list, folders, collector.contents);
+    return { ...counts, pack_bytes: pack.bytes, pack_sha256: pack.sha256 };
+  } catch (error) {
+    collector.say(`the changes could not be written down there: ${messageOf(error)}`);
+    return { changed: 0, deleted: 0, pack_bytes: 0, pack_sha256: '' };
+  }
+}
+
+class Collector {
+  readonly state: TreeState;
+  /** Of files that come back otherwise than they lie there. */
+  readonly contents = new Map<ObjectHash, Uint8Array>();
+  readonly #collecting: Collecting;
+  readonly #folders: TreeFolders;
+  readonly #seen: Uint8Array;
+  readonly #changed: ManifestEntry[] = [];
+  readonly #products: Product[] = [];
+  readonly #problems: string[] = [];
+  readonly #outputs: OutputGlobs;
+  readonly #turn = new Turn();
+
+  constructor(collecting: Collecting, folders: TreeFolders) {
+    this.#collecting = collecting;
+    this.#folders = folders;
+    this.#seen = new Uint8Array(collecting.index.manifest.entries.length);
+    this.state = new TreeState(collecting.state.manifest, this.#seen.length);
+    this.#outputs = new OutputGlobs(collecting.outputs);
+  }
+
+  say(problem: string): void {
+    this.#problems.push(problem);
+  }
+
+  problem(): string | null {
+    if (this.#problems.length === 0) return null;
+    const shown = this.#problems.slice(0, PROBLEMS_SHOWN_MAX).join('; ');
+    const more = this.#problems.length - PROBLEMS_SHOWN_MAX;
+    return (more > 0 ? `${shown}; and ${more} more` : shown).slice(0, PROBLEM_CHARS_MAX);
+  }
+
+  list(): ChangeList {
+    const deleted = this.#collecting.index.manifest.entries.flatMap((entry, index) => (this.#seen[index] === 1 ? [] : [entry.path]));
+    const list = withoutTidying(this.#changed, deleted);
+    return { changed: sortEntries(list.changed), deleted: list.deleted };
+  }
+
+  async scan(): Promise<void> {
+    const waiting = [''];
+    for (let folder = waiting.pop(); folder !== undefined; folder = waiting.pop()) {
+      if (this.#turn.isOver()) await this.#turn.pass();
+      this.#guarded(folder, () => this.#scanFolder(folder ?? '', waiting));
+    }
+  }
+
+  async products(): Promise<ProductFindings> {
+    const { prepared, state } = this.#collecting;
+    const settings = { outputs: this.#outputs, prepared, sinceMs: state.notedMs - RACY_MS };
+    const findings = await lookThroughProducts(this.#folders, this.#products, settings, this.#turn);
+    if (!findings.isComplete) this.say('there are too many ignored files to look at them all');
+    for (const path of this.#collecting.returns ? findings.outputs : []) {
+      if (this.#turn.isOver()) await this.#turn.pass();
+      this.#guarded(path, () => {
+        const slash = path.lastIndexOf('/');
+        const prefix = this.#folders.enter(path.slice(0, Math.max(slash, 0)));
+        if (prefix !== null) this.#takeNew(path, prefix, path.slice(slash + 1));
+      });
+    }
+    return findings;
+  }
+
+  /** What can't be read is told with its name; the rest goes on. */
+  #guarded(path: string, look: () => void): void {
+    try {
+      look();
+    } catch (error) {
+      if (systemCodeOf(error) === '') throw error;
+      // It may be all there; better to say that it can't be read than that it is gone.
+      this.#markSeen(path);
+      this.say(`${shownPath(path)} cannot be read there (${systemCodeOf(error)})`);
+    }
+  }
+
+  #markSeen(path: string): void {
+    const index = this.#collecting.index.indexOf(path);
+    if (index !== undefined) this.#seen[index] = 1;
+    if (!this.#collecting.index.isFolder(path)) return;
+    for (const [below, entry] of this.#collecting.index.manifest.entries.entries()) {
+      if (path === '' || entry.path.startsWith(`${path}/`)) this.#seen[below] = 1;
+    }
+  }
+
+  #scanFolder(folder: string, waiting: string[]): void {
+    const prefix = this.#folders.enter(folder);
+    if (prefix === null) return;
+    let entries = 0;
+    for (const found of namesIn(prefix)) {
+      const name = found.name.toString('latin1');
+      const path = folder === '' ? name : `${folder}/${name}`;
+      if (path.length > TREE_PATH_BYTES_MAX) this.say(`${shownPath(path)} has too long a path`);
+      else if (isGitNoise(path)) continue;
+      else if (found.isDirectory()) entries += this.#takeFolder(path, waiting);
+      else this.#guarded(path, () => (entries += this.#takeOther(found, path, prefix, name)));
+    }
+    if (folder === '') return;
+    const index = this.#collecting.index.indexOf(folder);
+    if (index !== undefined && this.#collecting.index.manifest.entries[index]?.kind === 'folder') this.#seen[index] = 1;
+    else if (entries === 0) this.#takeIfAllowed(folder, () => this.#changed.push({ kind: 'folder', path: folder as TreePath }));
+  }
+
+  /** @returns 1 where it isn't a product */
+  #takeFolder(path: string, waiting: string[]): number {
+    const { index, matcher } = this.#collecting;
+    if (!index.isFolder(path) && isProduct(matcher, path, true)) {
+      this.#products.push({ path, isFolder: true });
+      return 0;
+    }
+    waiting.push(path);
+    return 1;
+  }
+
+  #takeOther(found: Dirent<Buffer>, path: string, prefix: string, name: string): number {
+    const index = this.#collecting.index.indexOf(path);
+    if (index === undefined) {
+      if (isProduct(this.#collecting.matcher, path, false)) {
+        this.#products.push({ path, isFolder: false });
+        return 0;
+      }
+      this.#takeNew(path, prefix, name);
+      return 1;
+    }
+    const stat = lstatSync(at(prefix, name), { throwIfNoEntry: false });
+    if (stat === undefined) return 0;
+    if (!stat.isFile() && !stat.isSymbolicLink()) {
+      this.#seen[index] = 1;
+      this.say(`${shownPath(path)} is a ${kindOf(found)} now`);
+      return 1;
+    }
+    if (this.#collecting.state.isUntouched(index, stat)) {
+      this.#seen[index] = 1;
+      this.state.note(index, stat);
+      return 1;
+    }
+    this.#compare(index, path as TreePath, at(prefix, name), stat);
+    return 1;
+  }
+
+  #compare(index: number, path: TreePath, where: Buffer, stat: Stats): void {
+    const was = this.#collecting.index.manifest.entries[index];
+    const now = this.#entryAt(path, where, stat);
+    if (was === undefined || now === null) return;
+    this.#seen[index] = 1;
+    const isSame =
+      now.entry.kind === 'file'
+        ? was.kind === 'file' && now.entry.hash === was.hash && now.entry.mode === was.mode
+        : was.kind === 'link' && was.target === now.entry.target;
+    if (isSame) this.state.note(index, now.stat);
+    else this.#changed.push(now.entry);
+  }
+
+  #takeNew(path: string, prefix: string, name: string): void {
+    const where = at(prefix, name);
+    const stat = lstatSync(where, { throwIfNoEntry: false });
+    // Sockets, FIFOs and devices are nobody's files.
+    if (stat === undefined || !(stat.isFile() || stat.isSymbolicLink())) return;
+    this.#takeIfAllowed(path, () => {
+      const now = this.#entryAt(path as TreePath, where, stat);
+      if (now !== null) this.#changed.push(now.entry);
+    });
+  }
+
+  #takeIfAllowed(path: string, take: () => void): void {
+    const parsed = parseChangedPath(path);
+    if (parsed.ok) take();
+    else this.say(parsed.error);
+  }
+
+  /** Null where it is gone. */
+  #entryAt(path: TreePath, where: Buffer, stat: Stats): { readonly entry: Exclude<ManifestEntry, { kind: 'folder' }>; readonly stat: Stats } | null {
+    if (stat.isSymbolicLink()) {
+      const target = readlinkSync(where, 'buffer').toString('latin1');
+      return { entry: { kind: 'link', path, target }, stat };
+    }
+    if (isGitIndex(path)) {
+      const index = this.#gitIndex(path, where, stat);
+      if (index !== null) return { entry: index, stat };
+    }
+    return withReadable(where, stat.mode, () => fileAt(path, where, stat.mode));
+  }
+
+  /** Without what git notes of files there. Null where it isn't an index that is understood: it comes as it is. */
+  #gitIndex(path: TreePath, where: Buffer, stat: Stats): FileEntry | null {
+    const content = withReadable(where, stat.mode, () => readFileSync(where, { flag: constants.O_RDONLY | constants.O_NOFOLLOW }));
+    const normalised = this.#collecting.normalisedIndex(content);
+    if (normalised === null) return null;
+    const hash = createHash('sha256').update(normalised).digest('hex') as ObjectHash;
+    const chunks: Chunk[] = [];
+    if (normalised.length > WHOLE_FILE_BYTES_MAX) {
+      for (let start = 0; start < normalised.length; start += CHUNK_BYTES_MAX) {
+        const bytes = normalised.subarray(start, start + CHUNK_BYTES_MAX);
+        chunks.push({ hash: createHash('sha256').update(bytes).digest('hex') as ObjectHash, size: bytes.length });
+      }
+    }
+    this.contents.set(hash, normalised);
+    const size = normalised.length;
+    return { kind: 'file', path, size, mode: stat.mode & 0o777, mtimeMs: Math.floor(stat.mtimeMs), hash, chunks: chunks.length > 0 ? chunks : null };
+  }
+}
+
+function kindOf(found: Dirent<Buffer>): string {
+  return found.isFIFO() ? 'FIFO' : found.isSocket() ? 'socket' : 'device';
+}
+
+/** Hashes a file; a large one in chunks of one size, since a change is sent once. */
+function fileAt(path: TreePath, where: Buffer, mode: number): { readonly entry: FileEntry; readonly stat: Stats } | null {
+  const open = openRegular(where);
+  if (open === null) return null;
+  try {
+    const chunker = open.stat.size > WHOLE_FILE_BYTES_MAX ? new FixedChunks() : null;
+    const { hash, size } = hashOpen(open.fd, chunker === null ? undefined : (bytes) => chunker.add(bytes));
+    const isLarge = size > WHOLE_FILE_BYTES_MAX;
+    const mtimeMs = Math.max(0, Math.floor(open.stat.mtimeMs));
+    const chunks = isLarge && chunker !== null ? chunker.finish() : null;
+    return { entry: { kind: 'file', path, size, mode: mode & 0o777, mtimeMs, hash, chunks }, stat: open.stat };
+  } finally {
+    closeSync(open.fd);
+  }
+}
+
+class FixedChunks {
+  readonly #chunks: Chunk[] = [];
+  #hash = createHash('sha256');
+  #size = 0;
+
+  add(bytes: Buffer): void {
+    for (let done = 0; done < bytes.length; ) {
+      const part = bytes.subarray(done, done + CHUNK_BYTES_MAX - this.#size);
+      this.#hash.update(part);
+      this.#size += part.length;
+      done += part.length;
+      if (this.#size === CHUNK_BYTES_MAX) this.#end();
+    }
+  }
+
+  finish(): readonly Chunk[] {
+    if (this.#size > 0) this.#end();
+    return this.#chunks;
+  }
+
+  #end(): void {
+    this.#chunks.push({ hash: this.#hash.digest('hex') as ObjectHash, size: this.#size });
+    this.#hash = createHash('sha256');
+    this.#size = 0;
+  }
+}

@@ -1,0 +1,363 @@
+import { createHash } from 'node:crypto';
+import {
+  chmodSync,
+  closeSync,
+  constants,
+  fchmodSync,
+  fchownSync,
+  fstatSync,
+  futimesSync,
+  lchownSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  readlinkSync,
+  renameSync,
+  rmdirSync,
+  symlinkSync,
+  utimesSync,
+  writeSync,
+  type Stats,
+} from 'node:fs';
+import { bytesOfText } from '../../base/byte-text.ts';
+import { unreachable } from '../../base/assert.ts';
+import { systemCodeOf } from '../../base/errors.ts';
+import type { FileEntry, LinkEntry, ManifestEntry, ManifestHash, ObjectHash } from '../../wire/manifest.ts';
+import { folderOf, shownPath } from '../../wire/tree-path.ts';
+import { hashFile, secondsOf, withReadable } from './file-content.ts';
+import type { IgnoreMatcher } from './ignore-matcher.ts';
+import { at, namesIn, type Remover, TreeFolders, type TreeOwner } from './tree-folders.ts';
+import { isGitIndex, isProduct, type TreeIndex, Turn } from './tree-index.ts';
+import { TreeState } from './tree-state.ts';
+
+const CREATE_FLAGS = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
+const PROGRESS_EVERY_MS = 250;
+/** How many entries between two looks at the clock. */
+const ENTRIES_PER_LOOK = 32;
+
+/** Contents by hash; null: not there. */
+export interface ObjectSource {
+  read(hash: ObjectHash): Uint8Array | null;
+}
+
+/** What was placed in a tree before, and what lay there afterwards. */
+export interface PlacedTree {
+  readonly index: TreeIndex;
+  /** Null where that is not known: contents are compared. */
+  readonly state: TreeState | null;
+}
+
+export interface Placing {
+  /** Absolute. */
+  readonly tree: string;
+  readonly scratch: string;
+  readonly hash: ManifestHash;
+  readonly index: TreeIndex;
+  /** Null: nothing was, so files get their mtimes of the origin. */
+  readonly before: PlacedTree | null;
+  readonly matcher: IgnoreMatcher;
+  /** True: ignored products go as well. */
+  readonly clean: boolean;
+  readonly objects: ObjectSource;
+  readonly remover: Remover;
+  readonly owner: TreeOwner;
+  /** Without what git adds to it in use; null where it is no index. */
+  readonly normalisedIndex: (content: Uint8Array) => Uint8Array | null;
+  readonly onProgress: (files: number) => void;
+}
+
+export interface Placed {
+  readonly state: TreeState;
+  readonly written: number;
+  readonly removed: number;
+}
+
+/** Says what could not be placed; the tree is partly placed, and the next placing goes on from there. */
+export class PlacingFailed extends Error {
+  override readonly name = 'PlacingFailed';
+  readonly code: 'no_space' | 'io' | 'refused';
+
+  constructor(code: 'no_space' | 'io' | 'refused', message: string) {
+    super(message);
+    this.code = code;
+  }
+}
+
+/**
+ * Makes a tree what a manifest says. What is there already and right stays as it is, with its mtime; ignored products
+ * stay; all else that the manifest doesn't name is removed.
+ *
+ * @throws PlacingFailed
+ */
+export async function placeTree(placing: Placing): Promise<Placed> {
+  mkdirSync(placing.scratch, { recursive: true, mode: 0o700 });
+  for (const entry of namesIn(placing.scratch)) placing.remover.remove(bytesOfText(`${placing.scratch}/`), entry.name.toString('latin1'));
+  const folders = new TreeFolders(placing.tree, placing.owner);
+  try {
+    const placer = new Placer(placing, folders);
+    await placer.removeExtras();
+    await placer.placeAll();
+    return placer.result();
+  } finally {
+    folders.close();
+  }
+}
+
+class Placer {
+  readonly #placing: Placing;
+  readonly #folders: TreeFolders;
+  readonly #state: TreeState;
+  readonly #scratch: string;
+  readonly #nowMs: number;
+  readonly #turn = new Turn();
+  #written = 0;
+  #removed = 0;
+
+  constructor(placing: Placing, folders: TreeFolders) {
+    this.#placing = placing;
+    this.#folders = folders;
+    this.#state = new TreeState(placing.hash, placing.index.manifest.entries.length);
+    this.#scratch = bytesOfText(`${placing.scratch}/`);
+    // Rounded up: what is written now is newer than what was made before, also within one millisecond.
+    this.#nowMs = Date.now() + 1;
+  }
+
+  result(): Placed {
+    return { state: this.#state, written: this.#written, removed: this.#removed };
+  }
+
+  async removeExtras(): Promise<void> {
+    const { index } = this.#placing;
+    const waiting = [''];
+    const extraFolders: string[] = [];
+    for (let folder = waiting.pop(); folder !== undefined; folder = waiting.pop()) {
+      if (this.#turn.isOver()) await this.#turn.pass();
+      const prefix = this.#folders.enter(folder);
+      if (prefix === null) continue;
+      for (const entry of namesIn(prefix)) {
+        const name = entry.name.toString('latin1');
+        const path = folder === '' ? name : `${folder}/${name}`;
+        const isFolder = entry.isDirectory();
+        if (isFolder && index.isFolder(path)) waiting.push(path);
+        else if (index.indexOf(path) !== undefined) continue;
+        else if (!this.#placing.clean && isProduct(this.#placing.matcher, path, isFolder)) continue;
+        // Within it there may be ignored products, which stay.
+        else if (isFolder && !this.#placing.clean) {
+          waiting.push(path);
+          extraFolders.push(path);
+        } else this.#discard(prefix, name);
+      }
+    }
+    for (const path of extraFolders.toReversed()) this.#removeEmpty(path);
+  }
+
+  async placeAll(): Promise<void> {
+    const { entries } = this.#placing.index.manifest;
+    let folder: string | null = null;
+    let prefix = '';
+    let saidMs = performance.now();
+    for (const [index, entry] of entries.entries()) {
+      if (index % ENTRIES_PER_LOOK === 0 && this.#turn.isOver()) {
+        if (performance.now() - saidMs > PROGRESS_EVERY_MS) {
+          saidMs = performance.now();
+          this.#placing.onProgress(index);
+        }
+        await this.#turn.pass();
+      }
+      const parent = entry.kind === 'folder' ? entry.path : folderOf(entry.path);
+      try {
+        if (parent !== folder) {
+          prefix = this.#folders.make(parent, (above, name) => this.#discard(above, name));
+          folder = parent;
+        }
+        this.#placeEntry(index, entry, prefix);
+      } catch (error) {
+        throw placingFailed(error, entry);
+      }
+    }
+    this.#placing.onProgress(entries.length);
+  }
+
+  #placeEntry(index: number, entry: ManifestEntry, prefix: string): void {
+    if (entry.kind === 'folder') return;
+    const name = entry.path.slice(entry.path.lastIndexOf('/') + 1);
+    const stat = lstatSync(at(prefix, name), { throwIfNoEntry: false });
+    switch (entry.kind) {
+      case 'file':
+        this.#placeFile(index, entry, prefix, name, stat);
+        return;
+      case 'link':
+        this.#placeLink(index, entry, prefix, name, stat);
+        return;
+      default:
+        unreachable(entry);
+    }
+  }
+
+  #placeFile(index: number, entry: FileEntry, prefix: string, name: string, stat: Stats | undefined): void {
+    if (stat?.isFile() !== true) {
+      if (stat !== undefined) this.#discard(prefix, name);
+      const isFirst = this.#placing.before === null;
+      this.#state.note(index, this.#create(entry, prefix, name, isFirst ? Math.min(entry.mtimeMs, this.#nowMs) : this.#nowMs));
+      return;
+    }
+    const sent = this.#sentBefore(entry);
+    const where = at(prefix, name);
+    const isSame = this.#isUntouched(entry, stat) || this.#hasContent(entry, where, stat);
+    const staysAsSent = sent !== null && sent.hash === entry.hash && sent.mtimeMs === entry.mtimeMs;
+    const mtimeStays = staysAsSent || Math.floor(stat.mtimeMs) === entry.mtimeMs || isGitIndex(entry.path);
+    const modeStays = (stat.mode & 0o7777) === entry.mode;
+    if (isSame && mtimeStays && modeStays) {
+      this.#state.note(index, stat);
+      return;
+    }
+    // Another name of one file may be anywhere: what has several is not changed but replaced.
+    if (!isSame || stat.nlink > 1) {
+      this.#state.note(index, this.#create(entry, this.#scratch, 'file', this.#nowMs));
+      this.#moveIn('file', prefix, name);
+      this.#state.note(index, lstatSync(where));
+      return;
+    }
+    if (!modeStays) chmodSync(where, entry.mode);
+    if (!mtimeStays) utimesSync(where, secondsOf(this.#nowMs), secondsOf(this.#nowMs));
+    this.#written++;
+    this.#state.note(index, lstatSync(where));
+  }
+
+  #sentBefore(entry: FileEntry): FileEntry | null {
+    const before = this.#placing.before?.index.entryOf(entry.path);
+    return before?.kind === 'file' ? before : null;
+  }
+
+  #isUntouched(entry: FileEntry | LinkEntry, stat: Stats): boolean {
+    const before = this.#placing.before;
+    if (before === null || before.state === null) return false;
+    const index = before.index.indexOf(entry.path);
+    if (index === undefined || !before.state.isUntouched(index, stat)) return false;
+    const was = before.index.manifest.entries[index];
+    return entry.kind === 'file' ? was?.kind === 'file' && was.hash === entry.hash : was?.kind === 'link' && was.target === entry.target;
+  }
+
+  #hasContent(entry: FileEntry, where: Buffer, stat: Stats): boolean {
+    if (isGitIndex(entry.path)) return this.#isSameIndex(entry, where, stat);
+    if (stat.size !== entry.size) return false;
+    return withReadable(where, stat.mode, () => hashFile(where))?.hash === entry.hash;
+  }
+
+  /** Git keeps what it learnt about files in its index: that is worth more than a fresh one that says the same. */
+  #isSameIndex(entry: FileEntry, where: Buffer, stat: Stats): boolean {
+    const content = withReadable(where, stat.mode, () => readFileSync(where, { flag: constants.O_RDONLY | constants.O_NOFOLLOW }));
+    const normalised = this.#placing.normalisedIndex(content) ?? content;
+    return createHash('sha256').update(normalised).digest('hex') === entry.hash;
+  }
+
+  #placeLink(index: number, entry: LinkEntry, prefix: string, name: string, stat: Stats | undefined): void {
+    const where = at(prefix, name);
+    if (stat?.isSymbolicLink() === true) {
+      if (this.#isUntouched(entry, stat) || readlinkSync(where, 'buffer').toString('latin1') === entry.target) {
+        this.#state.note(index, stat);
+        return;
+      }
+    } else if (stat !== undefined) this.#discard(prefix, name);
+    this.#placing.remover.remove(this.#scratch, 'link');
+    symlinkSync(Buffer.from(entry.target, 'latin1'), at(this.#scratch, 'link'));
+    if (this.#placing.owner !== null) {
+      lchownSync(at(this.#scratch, 'link'), this.#placing.owner.uid, this.#placing.owner.gid);
+    }
+    this.#moveIn('link', prefix, name);
+    this.#written++;
+    this.#state.note(index, lstatSync(where));
+  }
+
+  #moveIn(scratchName: string, prefix: string, name: string): void {
+    this.#unlocked(() => renameSync(at(this.#scratch, scratchName), at(prefix, name)));
+  }
+
+  /** Makes a file that isn't there. */
+  #create(entry: FileEntry, prefix: string, name: string, mtimeMs: number): Stats {
+    if (prefix === this.#scratch) this.#placing.remover.remove(prefix, name);
+    const where = at(prefix, name);
+    const fd = this.#unlocked(() => openSync(where, CREATE_FLAGS, entry.mode));
+    try {
+      this.#writeContent(entry, fd);
+      const { owner } = this.#placing;
+      if (owner !== null) fchownSync(fd, owner.uid, owner.gid);
+      futimesSync(fd, secondsOf(mtimeMs), secondsOf(mtimeMs));
+      this.#written++;
+      const stat = fstatSync(fd);
+      if ((stat.mode & 0o7777) === entry.mode) return stat;
+      // The umask took some of it.
+      fchmodSync(fd, entry.mode);
+      return fstatSync(fd);
+    } catch (error) {
+      this.#placing.remover.remove(prefix, name);
+      throw error;
+    } finally {
+      closeSync(fd);
+    }
+  }
+
+  #writeContent(entry: FileEntry, fd: number): void {
+    if (entry.chunks === null) {
+      if (entry.size > 0) writeWhole(fd, this.#object(entry, entry.hash, entry.size));
+      return;
+    }
+    const hash = createHash('sha256');
+    for (const chunk of entry.chunks) {
+      const bytes = this.#object(entry, chunk.hash, chunk.size);
+      hash.update(bytes);
+      writeWhole(fd, bytes);
+    }
+    if (hash.digest('hex') !== entry.hash) {
+      throw new PlacingFailed('refused', `${shownPath(entry.path)}: its chunks are not the file that the manifest names`);
+    }
+  }
+
+  #object(entry: FileEntry, hash: ObjectHash, size: number): Uint8Array {
+    const bytes = this.#placing.objects.read(hash);
+    if (bytes === null) throw new PlacingFailed('io', `${shownPath(entry.path)}: its content is not in the store here; run the command again`);
+    if (bytes.byteLength !== size) {
+      throw new PlacingFailed('refused', `${shownPath(entry.path)}: the manifest says ${size} bytes, its content has ${bytes.byteLength}`);
+    }
+    return bytes;
+  }
+
+  #discard(prefix: string, name: string): void {
+    this.#removed += this.#unlocked(() => this.#placing.remover.remove(prefix, name));
+  }
+
+  #removeEmpty(path: string): void {
+    const prefix = this.#folders.enter(folderOf(path));
+    if (prefix === null) return;
+    try {
+      this.#unlocked(() => rmdirSync(at(prefix, path.slice(path.lastIndexOf('/') + 1))));
+      this.#removed++;
+    } catch (error) {
+      // Products are in it.
+      if (!['ENOTEMPTY', 'EEXIST', 'ENOENT'].includes(systemCodeOf(error))) throw error;
+    }
+  }
+
+  /** A job may have forbidden to write into the folder that was entered last. */
+  #unlocked<T>(change: () => T): T {
+    try {
+      return change();
+    } catch (error) {
+      if (systemCodeOf(error) !== 'EACCES') throw error;
+      this.#folders.unlock();
+      return change();
+    }
+  }
+}
+
+function writeWhole(fd: number, bytes: Uint8Array): void {
+  for (let done = 0; done < bytes.length; ) done += writeSync(fd, bytes, done);
+}
+
+function placingFailed(error: unknown, entry: ManifestEntry): unknown {
+  const code = systemCodeOf(error);
+  if (code === '') return error;
+  const isFull = code === 'ENOSPC' || code === 'EDQUOT';
+  return new PlacingFailed(isFull ? 'no_space' : 'io', `${shownPath(entry.path)} cannot be written there: ${code}`);
+}

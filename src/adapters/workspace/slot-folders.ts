@@ -1,0 +1,185 @@
+import { chmodSync, chownSync, existsSync, mkdirSync, readdirSync, statSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import { bytesOfText } from '../../base/byte-text.ts';
+import { isNodeId, type JobId, type NodeId } from '../../base/ids.ts';
+import { systemCodeOf } from '../../base/errors.ts';
+import { projectKeySchema } from '../../wire/workspace.ts';
+import {
+  folderNameOf,
+  PRIVATE_FOLDER_MODE,
+  readProjectRecord,
+  readSlotRecord,
+  SlotPaths,
+  writeProjectRecord,
+  writeSlotRecord,
+  type SlotRecord,
+} from './slot-record.ts';
+import type { OpenRequest } from '../../ports/workspace.ts';
+import { Remover, type TreeOwner } from './tree-folders.ts';
+
+/** Above what any machine has job slots for; each is a folder. */
+export const SLOTS_PER_PROJECT_MAX = 1024;
+/** To be passed through by the user that jobs run as, and not to be listed. */
+const TRAVERSABLE_FOLDER_MODE = 0o711;
+const OTHERS_MAY_PASS = 0o001;
+const SLOT_NAME = /^[1-9]\d{0,3}$/;
+
+/** One slot of one project. */
+export interface Slot {
+  /** `<origin>/<project>/<slot>`. */
+  readonly id: string;
+  readonly origin: NodeId;
+  readonly project: string;
+  readonly paths: SlotPaths;
+  readonly record: SlotRecord;
+}
+
+/** The folders `for/<origin>/<project>/<slot>/<label>` and what is known of them, all of it on the disk. */
+export class SlotFolders {
+  readonly #top: string;
+
+  /** @param workspaces MESHWORK_HOME/workspaces */
+  constructor(workspaces: string) {
+    this.#top = join(workspaces, 'for');
+  }
+
+  projectFolder(origin: NodeId, project: string): string {
+    return join(this.#top, origin, project);
+  }
+
+  origins(): NodeId[] {
+    return namesOf(this.#top).filter(isNodeId);
+  }
+
+  projects(origin: NodeId): string[] {
+    return namesOf(join(this.#top, origin)).filter((name) => projectKeySchema.safeParse(name).success);
+  }
+
+  slots(origin: NodeId, project: string): Slot[] {
+    const folder = this.projectFolder(origin, project);
+    return namesOf(folder)
+      .filter((name) => SLOT_NAME.test(name))
+      .flatMap((name) => {
+        const paths = new SlotPaths(folder, name);
+        const record = readSlotRecord(paths);
+        return record === null ? [] : [{ id: `${origin}/${project}/${name}`, origin, project, paths, record }];
+      });
+  }
+
+  all(): Slot[] {
+    return this.origins().flatMap((origin) => this.projects(origin).flatMap((project) => this.slots(origin, project)));
+  }
+
+  /** @param id of `Slot.id`; null where there is no such slot (any more) */
+  find(id: string): Slot | null {
+    const [origin = '', project = '', name = '', ...rest] = id.split('/');
+    if (!isNodeId(origin) || !projectKeySchema.safeParse(project).success) return null;
+    if (!SLOT_NAME.test(name) || rest.length > 0) return null;
+    const paths = new SlotPaths(this.projectFolder(origin, project), name);
+    const record = readSlotRecord(paths);
+    return record === null ? null : { id, origin, project, paths, record };
+  }
+
+  findLease(job: JobId, attempt: number): Slot | null {
+    return this.all().find((slot) => slot.record.lease?.job === job && slot.record.lease.attempt === attempt) ?? null;
+  }
+
+  /** Takes the warmest free slot, or a new one where all are in use: then null is its manifest. Null: too many. */
+  take(request: OpenRequest, nowMs: number): { readonly slot: Slot; readonly isNew: boolean } | null {
+    const project = this.projectFolder(request.origin, request.project);
+    this.#makeFolders(project, request.user);
+    writeProjectRecord(project, { label: request.label, root: request.root });
+    const slots = this.slots(request.origin, request.project);
+    const lease = { job: request.job, attempt: request.attempt };
+    const own = slots.find((slot) => slot.record.lease?.job === lease.job && slot.record.lease.attempt === lease.attempt);
+    const free = own ?? slots.filter((slot) => slot.record.lease === null).toSorted(warmestFirst(request.manifest))[0];
+    const name = free?.paths.name ?? unusedName(project);
+    if (name === null) return null;
+    const paths = free?.paths ?? new SlotPaths(project, name);
+    if (free === undefined) this.discard(paths);
+    const record: SlotRecord = {
+      folder: free?.record.folder ?? folderNameOf(request.label),
+      manifest: free?.record.manifest ?? null,
+      lease,
+      usedMs: nowMs,
+      rules: request.rules,
+      isGit: request.isGit,
+      bytes: free?.record.bytes ?? null,
+    };
+    this.#makeTree(paths, record, request.user);
+    writeSlotRecord(paths, record);
+    const id = `${request.origin}/${request.project}/${name}`;
+    return {
+      slot: { id, origin: request.origin, project: request.project, paths, record },
+      isNew: free === undefined,
+    };
+  }
+
+  /** Writes what changed of a slot's record. @returns the slot as it is now */
+  update(slot: Slot, change: Partial<SlotRecord>): Slot {
+    const record = { ...slot.record, ...change };
+    writeSlotRecord(slot.paths, record);
+    return { ...slot, record };
+  }
+
+  /** Removes a slot's folders. @returns how many files that were */
+  discard(paths: SlotPaths): number {
+    if (!existsSync(paths.holder) && !existsSync(paths.meta)) return 0;
+    const project = dirname(paths.holder);
+    const remover = new Remover(join(project, 'trash'));
+    // The record last: what has none is removed before its number is taken again.
+    return [paths.holder, paths.meta].reduce((sum, folder) => sum + remover.remove(bytesOfText(`${project}/`), basename(folder)), 0);
+  }
+
+  label(origin: NodeId, project: string): { readonly label: string; readonly root: string } {
+    return readProjectRecord(this.projectFolder(origin, project)) ?? { label: 'project', root: '' };
+  }
+
+  /** @returns a folder above the tree that `owner` can't pass through, null where the way is free */
+  blockedAt(tree: string, owner: TreeOwner): string | null {
+    if (owner === null) return null;
+    for (let folder = dirname(tree); ; folder = dirname(folder)) {
+      const stat = statSync(folder);
+      const isOpen = stat.uid === owner.uid ? (stat.mode & 0o100) !== 0 : (stat.mode & OTHERS_MAY_PASS) !== 0;
+      if (!isOpen) return folder;
+      if (folder === dirname(folder)) return null;
+    }
+  }
+
+  #makeFolders(project: string, owner: TreeOwner): void {
+    mkdirSync(project, { recursive: true, mode: PRIVATE_FOLDER_MODE });
+    // MESHWORK_HOME, workspaces, for, origin, project.
+    const above = [dirname(dirname(this.#top)), dirname(this.#top), this.#top, dirname(project), project];
+    if (owner !== null) for (const folder of above) chmodSync(folder, TRAVERSABLE_FOLDER_MODE);
+  }
+
+  #makeTree(paths: SlotPaths, record: SlotRecord, owner: TreeOwner): void {
+    const tree = paths.tree(record);
+    mkdirSync(tree, { recursive: true, mode: PRIVATE_FOLDER_MODE });
+    if (owner === null) return;
+    chmodSync(paths.holder, TRAVERSABLE_FOLDER_MODE);
+    chownSync(tree, owner.uid, owner.gid);
+  }
+}
+
+function warmestFirst(manifest: string): (a: Slot, b: Slot) => number {
+  const rank = (slot: Slot): number => (slot.record.manifest === manifest ? 1 : 0);
+  return (a, b) => rank(b) - rank(a) || b.record.usedMs - a.record.usedMs;
+}
+
+function unusedName(project: string): string | null {
+  for (let number = 1; number <= SLOTS_PER_PROJECT_MAX; number++) {
+    const paths = new SlotPaths(project, String(number));
+    if (readSlotRecord(paths) === null) return paths.name;
+  }
+  return null;
+}
+
+function namesOf(folder: string): string[] {
+  try {
+    return readdirSync(folder);
+  } catch (error) {
+    if (systemCodeOf(error) === 'ENOENT' || systemCodeOf(error) === 'ENOTDIR') return [];
+    throw error;
+  }
+}

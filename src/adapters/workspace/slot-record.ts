@@ -1,0 +1,121 @@
+import { closeSync, mkdirSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { systemCodeOf } from '../../base/errors.ts';
+import { ATTEMPTS_MAX, jobIdSchema } from '../../wire/jobs.ts';
+import { manifestHashSchema } from '../../wire/manifest.ts';
+import { ignoreRulesSchema } from '../../wire/workspace.ts';
+
+/** What is kept of a project beside its slots. */
+const projectRecordSchema = z.object({ label: z.string().min(1), root: z.string() });
+export type ProjectRecord = z.infer<typeof projectRecordSchema>;
+
+export const slotRecordSchema = z.object({
+  /** The tree's name in the slot's folder. */
+  folder: z.string().min(1),
+  /** What was last placed completely; null: nothing yet. */
+  manifest: manifestHashSchema.nullable(),
+  /** Null: free. */
+  lease: z.object({ job: jobIdSchema, attempt: z.int().min(1).max(ATTEMPTS_MAX) }).nullable(),
+  usedMs: z.number(),
+  /** How the tree's ignored files are told from others. */
+  rules: ignoreRulesSchema,
+  isGit: z.boolean(),
+  /** Of tree and slot, when that was last measured; null: not since it was used. */
+  bytes: z.number().nullable(),
+});
+export type SlotRecord = z.infer<typeof slotRecordSchema>;
+
+export const PRIVATE_FOLDER_MODE = 0o700;
+const PRIVATE_FILE_MODE = 0o600;
+
+/** Where things of one slot are. Nothing but the tree is in `holder`: a job that looks at `..` finds no records. */
+export class SlotPaths {
+  readonly name: string;
+  readonly holder: string;
+  readonly meta: string;
+
+  constructor(project: string, name: string) {
+    this.name = name;
+    this.holder = join(project, name);
+    this.meta = join(project, `${name}.slot`);
+  }
+
+  get record(): string {
+    return join(this.meta, 'slot.json');
+  }
+  /** The encoded manifest that `SlotRecord.manifest` names. */
+  get manifest(): string {
+    return join(this.meta, 'manifest');
+  }
+  get state(): string {
+    return join(this.meta, 'state');
+  }
+  get notes(): string {
+    return join(this.meta, 'notes');
+  }
+  get trash(): string {
+    return join(this.meta, 'trash');
+  }
+  /** For files that are then renamed into the tree. */
+  get scratch(): string {
+    return join(this.meta, 'scratch');
+  }
+  tree(record: SlotRecord): string {
+    return join(this.holder, record.folder);
+  }
+}
+
+/** Replaces a file whole or not at all. Without fsync: what a power cut takes is made again by a sync. */
+export function replaceFile(path: string, content: string | Uint8Array): void {
+  const temporary = `${path}.tmp`;
+  const fd = openSync(temporary, 'w', PRIVATE_FILE_MODE);
+  try {
+    const bytes = Buffer.from(content);
+    for (let done = 0; done < bytes.length; ) done += writeSync(fd, bytes, done);
+  } finally {
+    closeSync(fd);
+  }
+  renameSync(temporary, path);
+}
+
+/** @returns null where there is none, or it can't be understood: such a slot is made anew */
+export function readSlotRecord(paths: SlotPaths): SlotRecord | null {
+  return readRecord(paths.record, slotRecordSchema);
+}
+
+export function writeSlotRecord(paths: SlotPaths, record: SlotRecord): void {
+  mkdirSync(paths.meta, { recursive: true, mode: PRIVATE_FOLDER_MODE });
+  replaceFile(paths.record, JSON.stringify(record));
+}
+
+const projectFile = (project: string): string => join(project, 'project.json');
+
+export function readProjectRecord(project: string): ProjectRecord | null {
+  return readRecord(projectFile(project), projectRecordSchema);
+}
+
+export function writeProjectRecord(project: string, record: ProjectRecord): void {
+  replaceFile(projectFile(project), JSON.stringify(record));
+}
+
+function readRecord<T>(path: string, schema: z.ZodType<T>): T | null {
+  try {
+    const parsed = schema.safeParse(JSON.parse(readFileSync(path, 'utf8')));
+    return parsed.success ? parsed.data : null;
+  } catch (error) {
+    if (systemCodeOf(error) === 'ENOENT' || systemCodeOf(error) === 'ENOTDIR' || error instanceof SyntaxError) return null;
+    throw error;
+  }
+}
+
+const LABEL_BYTES_MAX = 200;
+const LABEL_BYTE_LAST = /[\u{fffd}]+$/u;
+
+/** A project's own name as one part of a path here. */
+export function folderNameOf(label: string): string {
+  // oxlint-disable-next-line no-control-regex
+  const plain = label.replaceAll(/[/\\\u0000-\u001f\u007f]/g, '_');
+  const cut = Buffer.from(plain).subarray(0, LABEL_BYTES_MAX).toString('utf8').replace(LABEL_BYTE_LAST, '');
+  return cut === '' || cut === '.' || cut === '..' || /^\.git$/i.test(cut) ? 'project' : cut;
+}
