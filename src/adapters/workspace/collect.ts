@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { closeSync, constants, lstatSync, readFileSync, readlinkSync, type Dirent, type Stats } from 'node:fs';
+import { closeSync, lstatSync, readlinkSync, type Dirent, type Stats } from 'node:fs';
 import { messageOf, systemCodeOf } from '../../base/errors.ts';
 import type { ChangePack } from '../../wire/changes.ts';
 import type { ChangeList } from '../../wire/change-pack.ts';
@@ -15,14 +15,16 @@ import {
   WHOLE_FILE_BYTES_MAX,
 } from '../../wire/manifest.ts';
 import { parseChangedPath, shownPath } from '../../wire/tree-path.ts';
-import { writeChangePack } from './change-pack-file.ts';
-import { hashOpen, openRegular, withReadable } from './file-content.ts';
+import { writeChangePack } from './change-pack-writer.ts';
+import { hashOpen, openRegular, readRegular, withReadable } from './file-content.ts';
+import { GIT_INDEX_BYTES_MAX, normalisedIndex } from './git-content.ts';
 import { isGitNoise, withoutTidying } from './git-changes.ts';
 import type { IgnoreMatcher } from './ignore-matcher.ts';
 import { OutputGlobs } from './output-globs.ts';
 import { lookThroughProducts, type Product, type ProductFindings } from './products.ts';
 import { at, namesIn, TreeFolders } from './tree-folders.ts';
-import { isGitIndex, isProduct, type TreeIndex, Turn } from './tree-index.ts';
+import { isGitIndex, isProduct, type TreeIndex } from './tree-index.ts';
+import { Turn } from './turn.ts';
 import { RACY_MS, TreeState } from './tree-state.ts';
 
 const PROBLEM_CHARS_MAX = 1000;
@@ -39,7 +41,6 @@ export interface Collecting {
   readonly returns: boolean;
   readonly outputs: readonly string[];
   readonly prepared: readonly string[];
-  readonly normalisedIndex: (content: Uint8Array) => Uint8Array | null;
 }
 
 export interface Collected {
@@ -121,7 +122,9 @@ class Collector {
   }
 
   list(): ChangeList {
-    const deleted = this.#collecting.index.manifest.entries.flatMap((entry, index) => (this.#seen[index] === 1 ? [] : [entry.path]));
+    const deleted = this.#collecting.index.manifest.entries.flatMap((entry, index) =>
+      this.#seen[index] === 1 ? [] : [entry.path],
+    );
     const list = withoutTidying(this.#changed, deleted);
     return { changed: sortEntries(list.changed), deleted: list.deleted };
   }
@@ -186,7 +189,8 @@ class Collector {
     if (folder === '') return;
     const index = this.#collecting.index.indexOf(folder);
     if (index !== undefined && this.#collecting.index.manifest.entries[index]?.kind === 'folder') this.#seen[index] = 1;
-    else if (entries === 0) this.#takeIfAllowed(folder, () => this.#changed.push({ kind: 'folder', path: folder as TreePath }));
+    else if (entries === 0)
+      this.#takeIfAllowed(folder, () => this.#changed.push({ kind: 'folder', path: folder as TreePath }));
   }
 
   /** @returns 1 where it isn't a product */
@@ -257,7 +261,11 @@ class Collector {
   }
 
   /** Null where it is gone. */
-  #entryAt(path: TreePath, where: Buffer, stat: Stats): { readonly entry: Exclude<ManifestEntry, { kind: 'folder' }>; readonly stat: Stats } | null {
+  #entryAt(
+    path: TreePath,
+    where: Buffer,
+    stat: Stats,
+  ): { readonly entry: Exclude<ManifestEntry, { kind: 'folder' }>; readonly stat: Stats } | null {
     if (stat.isSymbolicLink()) {
       const target = readlinkSync(where, 'buffer').toString('latin1');
       return { entry: { kind: 'link', path, target }, stat };
@@ -271,8 +279,8 @@ class Collector {
 
   /** Without what git notes of files there. Null where it isn't an index that is understood: it comes as it is. */
   #gitIndex(path: TreePath, where: Buffer, stat: Stats): FileEntry | null {
-    const content = withReadable(where, stat.mode, () => readFileSync(where, { flag: constants.O_RDONLY | constants.O_NOFOLLOW }));
-    const normalised = this.#collecting.normalisedIndex(content);
+    const content = withReadable(where, stat.mode, () => readRegular(where, GIT_INDEX_BYTES_MAX));
+    const normalised = content === null ? null : normalisedIndex(content);
     if (normalised === null) return null;
     const hash = createHash('sha256').update(normalised).digest('hex') as ObjectHash;
     const chunks: Chunk[] = [];
@@ -284,7 +292,15 @@ class Collector {
     }
     this.contents.set(hash, normalised);
     const size = normalised.length;
-    return { kind: 'file', path, size, mode: stat.mode & 0o777, mtimeMs: Math.floor(stat.mtimeMs), hash, chunks: chunks.length > 0 ? chunks : null };
+    return {
+      kind: 'file',
+      path,
+      size,
+      mode: stat.mode & 0o777,
+      mtimeMs: Math.floor(stat.mtimeMs),
+      hash,
+      chunks: chunks.length > 0 ? chunks : null,
+    };
   }
 }
 
@@ -293,7 +309,11 @@ function kindOf(found: Dirent<Buffer>): string {
 }
 
 /** Hashes a file; a large one in chunks of one size, since a change is sent once. */
-function fileAt(path: TreePath, where: Buffer, mode: number): { readonly entry: FileEntry; readonly stat: Stats } | null {
+function fileAt(
+  path: TreePath,
+  where: Buffer,
+  mode: number,
+): { readonly entry: FileEntry; readonly stat: Stats } | null {
   const open = openRegular(where);
   if (open === null) return null;
   try {
@@ -314,7 +334,7 @@ class FixedChunks {
   #size = 0;
 
   add(bytes: Buffer): void {
-    for (let done = 0; done < bytes.length; ) {
+    for (let done = 0; done < bytes.length;) {
       const part = bytes.subarray(done, done + CHUNK_BYTES_MAX - this.#size);
       this.#hash.update(part);
       this.#size += part.length;

@@ -23,13 +23,17 @@ function openReadable(where: Buffer): number | null {
     return openSync(where, READ_FLAGS);
   } catch (error) {
     const code = systemCodeOf(error);
-    if (code === 'ENOENT' || code === 'ELOOP' || code === 'ENXIO' || code === 'EMLINK' || code === 'ENOTDIR') return null;
+    if (code === 'ENOENT' || code === 'ELOOP' || code === 'ENXIO' || code === 'EMLINK' || code === 'ENOTDIR')
+      return null;
     throw error;
   }
 }
 
 /** SHA-256 of what an open file has from its beginning, at most `size` bytes. */
-export function hashOpen(fd: number, onBytes?: (bytes: Buffer) => void): { readonly hash: ObjectHash; readonly size: number } {
+export function hashOpen(
+  fd: number,
+  onBytes?: (bytes: Buffer) => void,
+): { readonly hash: ObjectHash; readonly size: number } {
   const hash = createHash('sha256');
   let size = 0;
   for (;;) {
@@ -71,3 +75,20 @@ export function withReadable<T>(where: Buffer, mode: number, use: () => T): T {
 
 /** For calls of node:fs, which take seconds and cut them to microseconds: a whole millisecond stays one. */
 export const secondsOf = (ms: number): number => (ms + 0.0005) / 1000;
+
+/** @returns null where it is no regular file (any more), or larger than `bytesMax` */
+export function readRegular(where: Buffer, bytesMax: number): Buffer | null {
+  const open = openRegular(where);
+  if (open === null) return null;
+  try {
+    if (open.stat.size > bytesMax) return null;
+    const bytes = Buffer.allocUnsafeSlow(open.stat.size);
+    let done = 0;
+    for (let got = -1; done < bytes.length && got !== 0; done += got) {
+      got = readSync(open.fd, bytes, done, bytes.length - done, done);
+    }
+    return bytes.subarray(0, done);
+  } finally {
+    closeSync(open.fd);
+  }
+}

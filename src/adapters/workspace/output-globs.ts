@@ -18,7 +18,9 @@ export class OutputGlobs {
   readonly #globs: readonly Glob[];
 
   constructor(globs: readonly string[]) {
-    this.#globs = globs.flatMap((glob) => alternativesOf(bytesOfText(glob)).map(compiled)).filter((glob) => glob.parts.length > 0);
+    this.#globs = globs
+      .flatMap((glob) => alternativesOf(bytesOfText(glob)).map(compiled))
+      .filter((glob) => glob.parts.length > 0);
   }
 
   get isEmpty(): boolean {
@@ -29,7 +31,8 @@ export class OutputGlobs {
   matches(path: string): boolean {
     const names = path.split('/');
     let isMatch = false;
-    for (const glob of this.#globs) if (glob.isNegative === isMatch && matchesFrom(glob.parts, 0, names, 0)) isMatch = !glob.isNegative;
+    for (const glob of this.#globs)
+      if (glob.isNegative === isMatch && matchesFrom(glob.parts, 0, names, 0)) isMatch = !glob.isNegative;
     return isMatch;
   }
 
@@ -62,7 +65,10 @@ function matchesFrom(parts: readonly Part[], part: number, names: readonly strin
 
 function compiled(glob: string): Glob {
   const isNegative = glob.startsWith('!');
-  const names = glob.slice(isNegative ? 1 : 0).split('/').filter((name) => name !== '' && name !== '.');
+  const names = glob
+    .slice(isNegative ? 1 : 0)
+    .split('/')
+    .filter((name) => name !== '' && name !== '.');
   // Neighbours that mean the same would be tried against each other without end.
   const parts = names.filter((name, index) => name !== ANY_DEPTH || names[index - 1] !== ANY_DEPTH);
   return { parts: parts.map((name) => (name === ANY_DEPTH ? ANY_DEPTH : patternOf(name))), isNegative };

@@ -11,7 +11,6 @@ import {
   lstatSync,
   mkdirSync,
   openSync,
-  readFileSync,
   readlinkSync,
   renameSync,
   rmdirSync,
@@ -25,10 +24,12 @@ import { unreachable } from '../../base/assert.ts';
 import { systemCodeOf } from '../../base/errors.ts';
 import type { FileEntry, LinkEntry, ManifestEntry, ManifestHash, ObjectHash } from '../../wire/manifest.ts';
 import { folderOf, shownPath } from '../../wire/tree-path.ts';
-import { hashFile, secondsOf, withReadable } from './file-content.ts';
+import { hashFile, readRegular, secondsOf, withReadable } from './file-content.ts';
+import { GIT_INDEX_BYTES_MAX, normalisedIndex } from './git-content.ts';
 import type { IgnoreMatcher } from './ignore-matcher.ts';
 import { at, namesIn, type Remover, TreeFolders, type TreeOwner } from './tree-folders.ts';
-import { isGitIndex, isProduct, type TreeIndex, Turn } from './tree-index.ts';
+import { isGitIndex, isProduct, type TreeIndex } from './tree-index.ts';
+import { Turn } from './turn.ts';
 import { TreeState } from './tree-state.ts';
 
 const CREATE_FLAGS = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
@@ -62,8 +63,6 @@ export interface Placing {
   readonly objects: ObjectSource;
   readonly remover: Remover;
   readonly owner: TreeOwner;
-  /** Without what git adds to it in use; null where it is no index. */
-  readonly normalisedIndex: (content: Uint8Array) => Uint8Array | null;
   readonly onProgress: (files: number) => void;
 }
 
@@ -92,7 +91,8 @@ export class PlacingFailed extends Error {
  */
 export async function placeTree(placing: Placing): Promise<Placed> {
   mkdirSync(placing.scratch, { recursive: true, mode: 0o700 });
-  for (const entry of namesIn(placing.scratch)) placing.remover.remove(bytesOfText(`${placing.scratch}/`), entry.name.toString('latin1'));
+  for (const entry of namesIn(placing.scratch))
+    placing.remover.remove(bytesOfText(`${placing.scratch}/`), entry.name.toString('latin1'));
   const folders = new TreeFolders(placing.tree, placing.owner);
   try {
     const placer = new Placer(placing, folders);
@@ -199,7 +199,10 @@ class Placer {
     if (stat?.isFile() !== true) {
       if (stat !== undefined) this.#discard(prefix, name);
       const isFirst = this.#placing.before === null;
-      this.#state.note(index, this.#create(entry, prefix, name, isFirst ? Math.min(entry.mtimeMs, this.#nowMs) : this.#nowMs));
+      this.#state.note(
+        index,
+        this.#create(entry, prefix, name, isFirst ? Math.min(entry.mtimeMs, this.#nowMs) : this.#nowMs),
+      );
       return;
     }
     const sent = this.#sentBefore(entry);
@@ -236,7 +239,9 @@ class Placer {
     const index = before.index.indexOf(entry.path);
     if (index === undefined || !before.state.isUntouched(index, stat)) return false;
     const was = before.index.manifest.entries[index];
-    return entry.kind === 'file' ? was?.kind === 'file' && was.hash === entry.hash : was?.kind === 'link' && was.target === entry.target;
+    return entry.kind === 'file'
+      ? was?.kind === 'file' && was.hash === entry.hash
+      : was?.kind === 'link' && was.target === entry.target;
   }
 
   #hasContent(entry: FileEntry, where: Buffer, stat: Stats): boolean {
@@ -247,8 +252,9 @@ class Placer {
 
   /** Git keeps what it learnt about files in its index: that is worth more than a fresh one that says the same. */
   #isSameIndex(entry: FileEntry, where: Buffer, stat: Stats): boolean {
-    const content = withReadable(where, stat.mode, () => readFileSync(where, { flag: constants.O_RDONLY | constants.O_NOFOLLOW }));
-    const normalised = this.#placing.normalisedIndex(content) ?? content;
+    const content = withReadable(where, stat.mode, () => readRegular(where, GIT_INDEX_BYTES_MAX));
+    if (content === null) return false;
+    const normalised = normalisedIndex(content) ?? content;
     return createHash('sha256').update(normalised).digest('hex') === entry.hash;
   }
 
@@ -310,15 +316,25 @@ class Placer {
       writeWhole(fd, bytes);
     }
     if (hash.digest('hex') !== entry.hash) {
-      throw new PlacingFailed('refused', `${shownPath(entry.path)}: its chunks are not the file that the manifest names`);
+      throw new PlacingFailed(
+        'refused',
+        `${shownPath(entry.path)}: its chunks are not the file that the manifest names`,
+      );
     }
   }
 
   #object(entry: FileEntry, hash: ObjectHash, size: number): Uint8Array {
     const bytes = this.#placing.objects.read(hash);
-    if (bytes === null) throw new PlacingFailed('io', `${shownPath(entry.path)}: its content is not in the store here; run the command again`);
+    if (bytes === null)
+      throw new PlacingFailed(
+        'io',
+        `${shownPath(entry.path)}: its content is not in the store here; run the command again`,
+      );
     if (bytes.byteLength !== size) {
-      throw new PlacingFailed('refused', `${shownPath(entry.path)}: the manifest says ${size} bytes, its content has ${bytes.byteLength}`);
+      throw new PlacingFailed(
+        'refused',
+        `${shownPath(entry.path)}: the manifest says ${size} bytes, its content has ${bytes.byteLength}`,
+      );
     }
     return bytes;
   }
@@ -352,7 +368,7 @@ class Placer {
 }
 
 function writeWhole(fd: number, bytes: Uint8Array): void {
-  for (let done = 0; done < bytes.length; ) done += writeSync(fd, bytes, done);
+  for (let done = 0; done < bytes.length;) done += writeSync(fd, bytes, done);
 }
 
 function placingFailed(error: unknown, entry: ManifestEntry): unknown {

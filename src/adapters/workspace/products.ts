@@ -3,12 +3,26 @@ import { textOfBytes } from '../../base/byte-text.ts';
 import { LEFT_THERE_MAX, type LeftThere } from '../../wire/changes.ts';
 import type { OutputGlobs } from './output-globs.ts';
 import { at, namesIn, type TreeFolders } from './tree-folders.ts';
-import type { Turn } from './tree-index.ts';
+import type { Turn } from './turn.ts';
 
 /** Looked at for what a job left; the counts of what lies beyond are too low. */
 const FILES_LOOKED_AT_MAX = 200_000;
 /** Tools make these for themselves. */
-const CACHES = new Set(['__pycache__', '.cache', '.pytest_cache', '.mypy_cache', '.ruff_cache', '.turbo', '.parcel-cache', '.vite', '.gradle', '.tox', '.nox', '.eslintcache', '.DS_Store']);
+const CACHES = new Set([
+  '__pycache__',
+  '.cache',
+  '.pytest_cache',
+  '.mypy_cache',
+  '.ruff_cache',
+  '.turbo',
+  '.parcel-cache',
+  '.vite',
+  '.gradle',
+  '.tox',
+  '.nox',
+  '.eslintcache',
+  '.DS_Store',
+]);
 
 export interface Product {
   readonly path: string;
@@ -42,7 +56,9 @@ export async function lookThroughProducts(
   const prepared = new Set(settings.prepared);
   let budget = FILES_LOOKED_AT_MAX;
   for (const product of products) {
-    const mayBeOutput = product.isFolder ? settings.outputs.mayMatchBelow(product.path) : settings.outputs.matches(product.path);
+    const mayBeOutput = product.isFolder
+      ? settings.outputs.mayMatchBelow(product.path)
+      : settings.outputs.matches(product.path);
     if (isLeftOut(product.path, prepared) && !mayBeOutput) continue;
     const counts = { files: 0, bytes: 0 };
     for await (const file of filesOf(folders, product, turn)) {

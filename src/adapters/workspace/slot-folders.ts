@@ -91,7 +91,9 @@ export class SlotFolders {
     writeProjectRecord(project, { label: request.label, root: request.root });
     const slots = this.slots(request.origin, request.project);
     const lease = { job: request.job, attempt: request.attempt };
-    const own = slots.find((slot) => slot.record.lease?.job === lease.job && slot.record.lease.attempt === lease.attempt);
+    const own = slots.find(
+      (slot) => slot.record.lease?.job === lease.job && slot.record.lease.attempt === lease.attempt,
+    );
     const free = own ?? slots.filter((slot) => slot.record.lease === null).toSorted(warmestFirst(request.manifest))[0];
     const name = free?.paths.name ?? unusedName(project);
     if (name === null) return null;
@@ -128,7 +130,10 @@ export class SlotFolders {
     const project = dirname(paths.holder);
     const remover = new Remover(join(project, 'trash'));
     // The record last: what has none is removed before its number is taken again.
-    return [paths.holder, paths.meta].reduce((sum, folder) => sum + remover.remove(bytesOfText(`${project}/`), basename(folder)), 0);
+    return [paths.holder, paths.meta].reduce(
+      (sum, folder) => sum + remover.remove(bytesOfText(`${project}/`), basename(folder)),
+      0,
+    );
   }
 
   label(origin: NodeId, project: string): { readonly label: string; readonly root: string } {

@@ -72,7 +72,7 @@ export function replaceFile(path: string, content: string | Uint8Array): void {
   const fd = openSync(temporary, 'w', PRIVATE_FILE_MODE);
   try {
     const bytes = Buffer.from(content);
-    for (let done = 0; done < bytes.length; ) done += writeSync(fd, bytes, done);
+    for (let done = 0; done < bytes.length;) done += writeSync(fd, bytes, done);
   } finally {
     closeSync(fd);
   }
@@ -104,7 +104,8 @@ function readRecord<T>(path: string, schema: z.ZodType<T>): T | null {
     const parsed = schema.safeParse(JSON.parse(readFileSync(path, 'utf8')));
     return parsed.success ? parsed.data : null;
   } catch (error) {
-    if (systemCodeOf(error) === 'ENOENT' || systemCodeOf(error) === 'ENOTDIR' || error instanceof SyntaxError) return null;
+    if (systemCodeOf(error) === 'ENOENT' || systemCodeOf(error) === 'ENOTDIR' || error instanceof SyntaxError)
+      return null;
     throw error;
   }
 }

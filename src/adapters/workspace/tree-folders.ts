@@ -76,7 +76,7 @@ export class TreeFolders {
   unlock(): void {
     const top = this.#stack.at(-1);
     if (top === undefined) return;
-    fchmodSync(top.fd, fstatSync(top.fd).mode & 0o777 | OWNER_ALL);
+    fchmodSync(top.fd, (fstatSync(top.fd).mode & 0o777) | OWNER_ALL);
   }
 
   close(): void {
@@ -100,7 +100,12 @@ export class TreeFolders {
     return top.prefix;
   }
 
-  #step(above: OpenFolder, name: string, path: string, discard: ((prefix: string, name: string) => void) | null): boolean {
+  #step(
+    above: OpenFolder,
+    name: string,
+    path: string,
+    discard: ((prefix: string, name: string) => void) | null,
+  ): boolean {
     const where = at(above.prefix, name);
     for (let attempt = 0; ; attempt++) {
       try {
@@ -157,7 +162,10 @@ function prefixOf(fd: number, where: Buffer): string {
 
 export function namesIn(prefix: string): Dirent<Buffer>[] {
   // The types of Node.js know names as bytes with `encoding: 'buffer'` alone.
-  return readdirSync(Buffer.from(prefix, 'latin1'), { encoding: 'buffer', withFileTypes: true }) as unknown as Dirent<Buffer>[];
+  return readdirSync(Buffer.from(prefix, 'latin1'), {
+    encoding: 'buffer',
+    withFileTypes: true,
+  }) as unknown as Dirent<Buffer>[];
 }
 
 /**
@@ -172,7 +180,8 @@ export class Remover {
   constructor(trash: string) {
     mkdirSync(trash, { recursive: true, mode: OWNER_ALL });
     this.#trash = `${Buffer.from(trash).toString('latin1')}/`;
-    for (const entry of namesIn(this.#trash)) this.#removeIn(this.#trash, entry.name.toString('latin1'), entry.isDirectory());
+    for (const entry of namesIn(this.#trash))
+      this.#removeIn(this.#trash, entry.name.toString('latin1'), entry.isDirectory());
   }
 
   /** @returns how many files, links and folders that were */

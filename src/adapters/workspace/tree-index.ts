@@ -51,20 +51,3 @@ export function gitPartAt(path: string): number {
 
 export const isGitIndex = (path: string): boolean => gitPartAt(path) === path.length - 5 && path.endsWith('/index');
 export const isGitConfig = (path: string): boolean => gitPartAt(path) === path.length - 6 && path.endsWith('/config');
-
-const TURN_MS = 30;
-
-/** Lets others of this thread get on. */
-export class Turn {
-  #sinceMs = performance.now();
-
-  /** Every so many files: asking the clock costs as much as a look at one. */
-  isOver(): boolean {
-    return performance.now() - this.#sinceMs > TURN_MS;
-  }
-
-  async pass(): Promise<void> {
-    await new Promise((resolve) => setImmediate(resolve));
-    this.#sinceMs = performance.now();
-  }
-}

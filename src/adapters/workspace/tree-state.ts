@@ -23,7 +23,12 @@ export class TreeState {
   /** 1: what lies there has the content of the manifest's entry. */
   readonly #known: Uint8Array;
 
-  constructor(manifest: ManifestHash, entries: number, notedMs = 0, from?: { fields: Float64Array; known: Uint8Array }) {
+  constructor(
+    manifest: ManifestHash,
+    entries: number,
+    notedMs = 0,
+    from?: { fields: Float64Array; known: Uint8Array },
+  ) {
     this.manifest = manifest;
     this.#notedMs = notedMs;
     this.#fields = from?.fields ?? new Float64Array(entries * FIELDS);
@@ -80,7 +85,7 @@ export class TreeState {
     const fd = openSync(temporary, 'w', 0o600);
     try {
       for (const part of [head, new Uint8Array(this.#fields.buffer), this.#known]) {
-        for (let done = 0; done < part.length; ) done += writeSync(fd, part, done);
+        for (let done = 0; done < part.length;) done += writeSync(fd, part, done);
       }
     } finally {
       closeSync(fd);
@@ -104,7 +109,10 @@ export class TreeState {
     const fields = new Float64Array(entries * FIELDS);
     new Uint8Array(fields.buffer).set(bytes.subarray(HEAD_BYTES, HEAD_BYTES + fieldBytes));
     const known = Uint8Array.from(bytes.subarray(HEAD_BYTES + fieldBytes));
-    return new TreeState(bytes.toString('hex', 8, 40) as ManifestHash, entries, bytes.readDoubleLE(48), { fields, known });
+    return new TreeState(bytes.toString('hex', 8, 40) as ManifestHash, entries, bytes.readDoubleLE(48), {
+      fields,
+      known,
+    });
   }
 
   static remove(path: string): void {

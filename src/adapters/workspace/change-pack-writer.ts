@@ -7,7 +7,7 @@ import { folderOf, shownPath } from '../../wire/tree-path.ts';
 import { openRegular, withReadable } from './file-content.ts';
 import { PackBuilder } from './pack-builder.ts';
 import { at, type TreeFolders } from './tree-folders.ts';
-import { Turn } from './tree-index.ts';
+import { Turn } from './turn.ts';
 
 const PRIVATE_FILE_MODE = 0o600;
 
@@ -84,7 +84,7 @@ class HashedFile {
   }
 
   write(bytes: Uint8Array): void {
-    for (let done = 0; done < bytes.length; ) done += writeSync(this.#fd, bytes, done);
+    for (let done = 0; done < bytes.length;) done += writeSync(this.#fd, bytes, done);
     this.#hash.update(bytes);
     this.#bytes += bytes.length;
   }
@@ -130,7 +130,8 @@ class EntryReader {
     this.#fd ??= this.#open();
     const bytes = Buffer.allocUnsafeSlow(size);
     let done = 0;
-    for (let got = -1; done < size && got !== 0; done += got) got = readSync(this.#fd, bytes, done, size - done, start + done);
+    for (let got = -1; done < size && got !== 0; done += got)
+      got = readSync(this.#fd, bytes, done, size - done, start + done);
     return bytes.subarray(0, done);
   }
 

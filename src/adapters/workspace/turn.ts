@@ -1,0 +1,17 @@
+/** How long an operation may hold up the others of the thread. */
+const TURN_MS = 30;
+
+/** Lets the other operations of the thread get on, now and then. */
+export class Turn {
+  #sinceMs = performance.now();
+
+  /** Asking the clock costs as much as a look at a file: every few of them is enough. */
+  isOver(): boolean {
+    return performance.now() - this.#sinceMs > TURN_MS;
+  }
+
+  async pass(): Promise<void> {
+    await new Promise((resolve) => setImmediate(resolve));
+    this.#sinceMs = performance.now();
+  }
+}
