@@ -4,7 +4,7 @@ import { escapeControls } from '../../base/escape.ts';
 import { formatSize } from '../../base/units.ts';
 import { changeCounts } from '../../node/api-changes.ts';
 import type { Changes, LeftThere } from '../../node/api-types.ts';
-import { stderrColourWanted } from './output.ts';
+import { printError, stderrColourWanted } from './output.ts';
 
 const LEFT_SHOWN_MAX = 3;
 const FOLDERS_UP_MAX = 256;
@@ -45,27 +45,45 @@ export function addChanges(seen: ChangesSeen, changes: Changes, node: string | n
 }
 
 /**
- * What became of the files, for the last lines of a run on a terminal: what is kept aside and what is held back are
- * notices, which name the files.
- *
- * @param folder of the job below the project's root, '' for the root: patterns of `--out` are relative to it
+ * What came back, for the last line of a run on a terminal; null where nothing did. What is kept aside and what is held
+ * back are notices, too, which name the files.
  */
-export function changesLines(seen: ChangesSeen, folder: string): string[] {
-  const { returned, deleted, conflicts, heldBack } = seen;
+export function returnedLine({ returned, deleted, conflicts, heldBack }: ChangesSeen): string | null {
   const came = [
     ...(returned > 0 ? [`${files(returned)} came back`] : []),
     ...(deleted > 0 ? [`${returned > 0 ? deleted : files(deleted)} deleted`] : []),
     ...(conflicts > 0 ? [`${conflicts} kept aside, since ${conflicts === 1 ? 'it' : 'they'} changed here too`] : []),
     ...(heldBack > 0 ? [`${heldBack} held back`] : []),
   ];
-  const lines = came.length === 0 ? [] : [came.join(', ')];
-  for (const left of seen.left) {
-    const where = left.node === null ? 'there' : `on ${escapeControls(left.node)}`;
-    lines.push(`${leftText(left)} stayed ${where}: fetch with --out ${patternOf(left, folder)}`);
-  }
-  const rest = seen.leftCount - seen.left.length;
-  if (rest > 0) lines.push(`${rest} more stayed there`);
-  return lines;
+  return came.length === 0 ? null : came.join(', ');
+}
+
+/**
+ * What stayed there, and how to fetch it.
+ *
+ * @param folder of the job below the project's root, '' for the root: patterns of `--out` are relative to it
+ */
+export function leftLines({ left, leftCount }: ChangesSeen, folder: string): string[] {
+  const lines = left.map((one) => {
+    const where = one.node === null ? 'there' : `on ${escapeControls(one.node)}`;
+    return `${leftText(one)} stayed ${where}: fetch with --out ${patternOf(one, folder)}`;
+  });
+  const rest = leftCount - left.length;
+  return rest > 0 ? [...lines, `${rest} more stayed there`] : lines;
+}
+
+/**
+ * Says what became of the files, on stderr: what came back on a terminal alone, and what stayed there always, since a
+ * script that wants it would find nothing.
+ */
+export function printChanges(seen: ChangesSeen, cwd: string, named: string | null): void {
+  const { isTTY } = process.stderr;
+  const returned = returnedLine(seen);
+  if (isTTY && returned !== null) printDim([returned]);
+  if (seen.left.length === 0) return;
+  const lines = leftLines(seen, folderInProject(cwd, named));
+  if (isTTY) printDim(lines);
+  else for (const line of lines) printError(line);
 }
 
 const files = (count: number): string => (count === 1 ? '1 file' : `${count} files`);

@@ -2,7 +2,7 @@ import { MeshError } from '../../base/errors.ts';
 import type { ApiClient } from '../../node/api-client.ts';
 import { signalExitCode } from './exit-code.ts';
 import { parseHalt, type Halt } from './halt.ts';
-import { addChanges, changesLines, folderInProject, NOTHING_SEEN, printDim } from './changes-view.ts';
+import { addChanges, NOTHING_SEEN, printChanges } from './changes-view.ts';
 import { jobSpecOf, type JobOptions } from './job-options.ts';
 import { Joblog } from './joblog.ts';
 import { linesOf } from './map-arguments.ts';
@@ -73,7 +73,7 @@ export async function mapCommand(
     );
     endWithSignals(batch);
     const exitCode = await batch.run();
-    if (!json && process.stderr.isTTY) printDim(changesLines(seen, folderInProject(cwd, sync?.root ?? null)));
+    if (!json) printChanges(seen, cwd, sync?.root ?? null);
     return exitCode;
   } finally {
     joblog?.close();

@@ -2,9 +2,9 @@ import { fstatSync } from 'node:fs';
 import { MeshError } from '../../base/errors.ts';
 import type { ApiClient, JobHandle } from '../../node/api-client.ts';
 import { refusalReport } from '../../node/api-refusal.ts';
-import type { JobSpec, RunObject } from '../../node/api-types.ts';
+import type { JobSpec } from '../../node/api-types.ts';
 import { exitCodeOf, signalExitCode } from './exit-code.ts';
-import { changesLines, folderInProject, addChanges, NOTHING_SEEN, printDim } from './changes-view.ts';
+import { addChanges, NOTHING_SEEN, printChanges } from './changes-view.ts';
 import { jobSpecOf, type JobOptions } from './job-options.ts';
 import { commandText } from './map-arguments.ts';
 import { JsonOutput, printJson, printLine, withOutput, writeTo } from './output.ts';
@@ -99,10 +99,9 @@ async function runJob(
     if (json) printJson(withOutput(result, stdout, stderr));
     else reportEnd(result);
     if (!json && interrupted() === null && !reader.isGone) reportCancellation(result);
-    if (expected !== null) {
-      printSummary(result, await expected);
-      printChanges(result, spec);
-    }
+    if (expected !== null) printSummary(result, await expected);
+    if (!json)
+      printChanges(addChanges(NOTHING_SEEN, result.changes, result.executed_on), spec.cwd, spec.sync?.root ?? null);
     if (reader.isGone && result.reason === 'cancelled') return signalExitCode('SIGPIPE');
     const signal = interrupted();
     return signal !== null && result.reason === 'cancelled' ? signalExitCode(signal) : exitCodeOf(result);
@@ -111,13 +110,6 @@ async function runJob(
     syncLine.clear();
     api.close();
   }
-}
-
-/** What became of the files, on a terminal. */
-function printChanges(result: RunObject, { cwd, sync }: JobSpec): void {
-  const seen = addChanges(NOTHING_SEEN, result.changes, result.executed_on);
-  const lines = changesLines(seen, seen.left.length === 0 ? '' : folderInProject(cwd, sync?.root ?? null));
-  printDim(lines);
 }
 
 /** Whoever reads our output. */

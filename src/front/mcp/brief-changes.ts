@@ -1,3 +1,4 @@
+import { formatSize } from '../../base/units.ts';
 import { changeCounts } from '../../node/api-changes.ts';
 import type { Changes, LeftThere } from '../../node/api-types.ts';
 import { fitText } from './shown-text.ts';
@@ -35,3 +36,18 @@ export function briefChanges(changes: Changes, listedMax = LISTED_MAX): Changes 
 
 export const isNoChange = (changes: Changes): boolean =>
   Object.values(changeCounts(changes)).every((count) => count === 0);
+
+const LEFT_NAMED_MAX = 3;
+
+/** A model that runs a product next looks for it here. @returns a notice, or none where nothing stayed there */
+export function leftNotice(changes: Changes, node: string | null): string[] {
+  const count = changeCounts(changes).leftThere;
+  if (count === 0) return [];
+  const named = changes.left_there
+    .slice(0, LEFT_NAMED_MAX)
+    .map(
+      (left) => `${path(left.path)} (${left.files} ${left.files === 1 ? 'file' : 'files'}, ${formatSize(left.bytes)})`,
+    );
+  const more = count > named.length ? ` and ${count - named.length} more` : '';
+  return [`git-ignored products stayed on ${node ?? 'that machine'}: ${named.join(', ')}${more}; outputs brings them`];
+}

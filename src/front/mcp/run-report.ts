@@ -2,7 +2,7 @@ import { formatSize } from '../../base/units.ts';
 import { OUTPUT_FILE_BYTES_MAX } from './output-files.ts';
 import { KEPT_BYTES_MAX } from './output-capture.ts';
 import type { RunReport } from '../../node/api-refusal.ts';
-import { briefChanges } from './brief-changes.ts';
+import { briefChanges, leftNotice } from './brief-changes.ts';
 import type { JobOutcome } from './job-run.ts';
 import { fitText, jsonChars, shown, shownDeep } from './shown-text.ts';
 import type { JsonDocument } from './tool.ts';
@@ -36,7 +36,7 @@ export function boundedRun(run: RunReport): RunReport {
   const { error } = run;
   return {
     ...run,
-    notices: briefNotices(run.notices),
+    notices: briefNotices([...run.notices, ...leftNotice(run.changes, run.executed_on)]),
     executed_on: run.executed_on === null ? null : shown(run.executed_on),
     cwd: run.cwd === null ? null : brief(run.cwd, PATH_CHARS_MAX),
     tools: shownDeep(Object.fromEntries(Object.entries(run.tools).slice(0, TOOLS_MAX))) as RunReport['tools'],

@@ -1,7 +1,13 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { addChanges, changesLines, folderInProject, NOTHING_SEEN } from '../../../../src/front/cli/changes-view.ts';
+import {
+  addChanges,
+  folderInProject,
+  leftLines,
+  NOTHING_SEEN,
+  returnedLine,
+} from '../../../../src/front/cli/changes-view.ts';
 import { syncText } from '../../../../src/front/cli/sync-line.ts';
 import { applyView, secretsView, workspacesView } from '../../../../src/front/cli/workspaces-view.ts';
 import type { Changes } from '../../../../src/node/api-types.ts';
@@ -13,6 +19,12 @@ const CONTROLS = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u202a-\u202e]/;
 const temporaryFolder = temporaryFolders();
 const NONE: Changes = { returned: [], deleted: [], conflicts: [], held_back: [], left_there: [] };
 const build = { path: 'build/', files: 12, bytes: 3_565_158 };
+
+/** Both, as a run on a terminal has them. */
+const changesLines = (seen: typeof NOTHING_SEEN, folder: string): string[] => {
+  const returned = returnedLine(seen);
+  return [...(returned === null ? [] : [returned]), ...leftLines(seen, folder)];
+};
 
 describe('what became of the files, on a terminal', () => {
   test('is nothing where nothing changed', () => {

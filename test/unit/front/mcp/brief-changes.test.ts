@@ -55,6 +55,13 @@ describe('changes for a model', () => {
     expect(bareEntry({ ...entry, outcome: outcomeOf() }, 'compact')).not.toHaveProperty('changes');
   });
 
+  it('have a notice for what stayed there', () => {
+    const changes = { ...NONE, left_there: [{ path: 'build/\n', files: 2, bytes: 2048 }] };
+    expect(runDocument(outcomeOf({ changes }))['notices']).toEqual([
+      'git-ignored products stayed on desk: build/\n (2 files, 2.0 KiB); outputs brings them',
+    ]);
+  });
+
   it('are announced in the instructions, which clients cut', () => {
     expect(INSTRUCTIONS).toContain(
       'Uncommitted files are sent and changed unignored files return, ignored products stay there unless in outputs',
