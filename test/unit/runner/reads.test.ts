@@ -164,20 +164,23 @@ describe('a reader that loses its link', () => {
   });
 
   it('has stdin go on with what follows the bytes that arrived', async () => {
-    const job = run(rig.runner, 'sha256sum', { stdin: true });
+    let sentBytes = 0;
+    const onSent = (bytes: number): void => void (sentBytes += bytes);
+    const job = run(rig.runner, 'sha256sum', { stdin: true, onStdinSent: onSent });
     await job.started;
     const input = Buffer.alloc(3 * MIB, 'abcdefg\n');
     const name = { job: job.job, attempt: 1 };
     let at = 0;
     let { stdin } = job;
     for (const upTo of [1000, 700_000, input.byteLength]) {
+      const before = sentBytes;
       stdin?.write(input.subarray(at, upTo));
       if (upTo === input.byteLength) break;
-      await new Promise((resolve) => setTimeout(resolve, 20));
+      await until('some of it is on its way', () => sentBytes > before);
       rig.runner.park(name);
       stdin?.abort();
       const id = rig.runner.mux.nextId();
-      stdin = rig.runner.mux.openOutgoing(id, 0, {});
+      stdin = rig.runner.mux.openOutgoing(id, 0, { onSent });
       at = await new Promise<number>((resolve) => rig.runner.resumeStdin(name, id, (bytes) => resolve(bytes ?? -1)));
       expect(at).toBeGreaterThanOrEqual(0);
     }

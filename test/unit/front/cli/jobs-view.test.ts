@@ -5,46 +5,25 @@ import { runObjectOf } from '../../../../src/node/api-run-object.ts';
 import { summaryOf } from '../../../../src/front/cli/run-summary.ts';
 import type { JobRecord } from '../../../../src/node/api-types.ts';
 import { runObject } from '../../../fixtures/fake-batch-api.ts';
+import { jobRecord } from '../../../fixtures/job-record.ts';
 
 const NOW_MS = 1_800_000_000_000;
 
-const record = (facts: Partial<JobRecord>): JobRecord => ({
-  job: '01JD8Z3KAAAAAAAAAAAAAAAAAA' as JobRecord['job'],
-  origin_id: 'origin-id' as JobRecord['origin_id'],
-  origin: 'desk',
-  command: 'npm test',
-  background: true,
-  submitted_ms: NOW_MS - 65_000,
-  finished_ms: null,
-  state: 'running',
-  detail: '',
-  queue_position: null,
-  return_code: null,
-  signal: null,
-  reason: null,
-  late: false,
-  error: null,
-  notices: [],
-  executed_on: 'laptop',
-  executed_on_id: null,
-  os: 'linux',
-  arch: 'x64',
-  tools: {},
-  attempt: 1,
-  attempts: 1,
-  cwd: '/work',
-  route: '',
-  auto_routed: true,
-  stdout_bytes: 3,
-  stderr_bytes: 4,
-  truncated: false,
-  changes: null,
-  sync_ms: 0,
-  queue_ms: 1,
-  dispatch_ms: 2,
-  duration_ms: 0,
-  ...facts,
-});
+const record = (facts: Partial<JobRecord>): JobRecord =>
+  jobRecord({
+    job: '01JD8Z3KAAAAAAAAAAAAAAAAAA' as JobRecord['job'],
+    origin: 'desk',
+    command: 'npm test',
+    submitted_ms: NOW_MS - 65_000,
+    executed_on: 'laptop',
+    executed_on_id: null,
+    auto_routed: true,
+    stdout_bytes: 3,
+    stderr_bytes: 4,
+    queue_ms: 1,
+    dispatch_ms: 2,
+    ...facts,
+  });
 
 const ended = (facts: Partial<JobRecord>): JobRecord =>
   record({ state: 'finished', finished_ms: NOW_MS, reason: 'exited', return_code: 0, duration_ms: 12_300, ...facts });
