@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { ATTEMPTS_MAX, jobIdSchema, leaseIdSchema, REASON_CHARS_MAX } from './jobs.ts';
 import { manifestHashSchema, TREE_PATH_BYTES_MAX } from './manifest.ts';
-import { PATH_CHARS_MAX } from './job-spec.ts';
+import { envSchema, PATH_CHARS_MAX } from './job-spec.ts';
 
 /**
  * Messages between an origin and an executor about a project's files, on the control socket of their link; the files
@@ -98,6 +98,9 @@ export const wsOpenSchema = z.strictObject({
   /** True where .gitignore files of the tree hold. */
   is_git: z.boolean(),
   prepare: z.array(prepareStepSchema).max(PREPARE_STEPS_MAX),
+  /** Of the job, for what is prepared: `job.start` comes after it. */
+  env: envSchema,
+  umask: z.int().min(0).max(0o777),
   /** Globs, relative to the root, of ignored products that come back. */
   outputs: z.array(z.string().min(1).max(GLOB_CHARS_MAX)).max(OUTPUT_GLOBS_MAX),
   /** False: nothing comes back. */

@@ -24,7 +24,7 @@ const PINNED = {
     job: '8e77fd799f0639d0',
     runner: '152df44027ac1590',
     api: 'b918cac0ab5b3753',
-    ws: 'fadd3458d5788164',
+    ws: '03252be3383f84e1',
   },
 };
 
