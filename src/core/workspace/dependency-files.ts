@@ -1,3 +1,5 @@
+import { folderOf } from '../../wire/tree-path.ts';
+
 /**
  * Which ignored folders of a project hold dependencies, to be made at the executor instead of sent, and which files say
  * how. Paths are relative to the root, bytes as in TreePath.
@@ -19,8 +21,6 @@ const REQUIREMENTS = /^(?:[\w.-]+[-_])?(?:requirements|constraints)(?:[-_][\w.-]
 
 /** The last part of a path. */
 export const baseOf = (path: string): string => path.slice(path.lastIndexOf('/') + 1);
-/** What holds it: '' is the root. */
-export const folderOf = (path: string): string => path.slice(0, Math.max(0, path.lastIndexOf('/')));
 export const under = (folder: string, name: string): string => (folder === '' ? name : `${folder}/${name}`);
 
 /** For `Scan.dependencies`: is an ignored folder of that path one of dependencies? What lies below one is not looked at. */

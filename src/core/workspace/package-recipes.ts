@@ -1,6 +1,7 @@
 import type { PrepareStep } from '../../wire/workspace.ts';
 import { quoteWord } from '../policy/package-runner.ts';
-import { baseOf, folderOf, under } from './dependency-files.ts';
+import { folderOf } from '../../wire/tree-path.ts';
+import { baseOf, under } from './dependency-files.ts';
 
 /** Package managers of JavaScript; of yarn the first major version and all later ones ("berry") differ in everything. */
 export type JsManager = 'npm' | 'pnpm' | 'yarn' | 'berry' | 'bun';

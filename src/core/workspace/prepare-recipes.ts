@@ -3,7 +3,8 @@ import { err, ok, type Result } from '../../base/result.ts';
 import { PREPARE_INPUTS_MAX, PREPARE_STEPS_MAX, type PrepareStep } from '../../wire/workspace.ts';
 import { walkCommand } from '../policy/command-walk.ts';
 import { toolsOf } from '../policy/required-tools.ts';
-import { baseOf, folderOf, under } from './dependency-files.ts';
+import { folderOf } from '../../wire/tree-path.ts';
+import { baseOf, under } from './dependency-files.ts';
 import { type JsManager, JS_LOCKS, jsManagerOf, jsStep, pythonStep, vendorStep } from './package-recipes.ts';
 
 /** What is known of a project's dependencies on this side. Paths are relative to the root, bytes as in TreePath. */
