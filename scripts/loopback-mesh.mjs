@@ -104,6 +104,7 @@ export class LoopbackMesh {
    *
    * @param facts what it says of itself (MESHWORK_FACTS_FILE), or null for what it measures
    * @param config text of its config.toml
+   * @param environment what its daemon has besides this process's environment
    * @param mdns whether it looks for others, and shows itself, on the local network
    */
   start(name, options) {
@@ -112,13 +113,13 @@ export class LoopbackMesh {
     return done;
   }
 
-  async #start(name, { facts = null, config = '', mdns = false } = {}) {
+  async #start(name, { facts = null, config = '', mdns = false, environment = {} } = {}) {
     if (this.#removing) throw new Error('the mesh is being removed');
     const home = join(this.folder, name);
     mkdirSync(home, { mode: 0o700 });
     if (config !== '') writeFileSync(join(home, 'config.toml'), config);
     this.homes.set(name, home);
-    const env = this.environmentOf(name);
+    const env = { ...this.environmentOf(name), ...environment };
     if (facts !== null) {
       env.MESHWORK_FACTS_FILE = join(this.folder, `${name}.facts.json`);
       writeFileSync(env.MESHWORK_FACTS_FILE, JSON.stringify(facts));
