@@ -4,9 +4,11 @@ import { join } from 'node:path';
 import { runOrFail } from './fidelity-sources.mjs';
 
 /** The lock file is made once, before the copies are; the executor makes node_modules from it. */
-async function withPackages(folder, packages, extra = {}) {
-  const manifest = { name: 'fidelity', version: '1.0.0', private: true, ...extra, devDependencies: packages };
-  writeFileSync(join(folder, 'package.json'), `${JSON.stringify(manifest, null, 2)}\n`);
+async function withPackages(folder, packages) {
+  const file = join(folder, 'package.json');
+  const { devDependencies: _unwanted, scripts: _unused, ...released } = JSON.parse(readFileSync(file, 'utf8'));
+  const manifest = { ...released, devDependencies: packages };
+  writeFileSync(file, `${JSON.stringify(manifest, null, 2)}\n`);
   ignore(folder, 'node_modules/');
   await runOrFail('npm', ['install', '--no-audit', '--no-fund', '--loglevel=error'], { cwd: folder });
 }
@@ -54,19 +56,19 @@ export const PROJECTS = [
     needs: ['npm'],
     fetch: async (sources, folder) => {
       await sources.npm('zod@4.6.7', folder);
-      await withPackages(folder, { vitest: '4.1.12' }, { type: 'module' });
+      await withPackages(folder, { vitest: '4.1.12' });
     },
     commands: ['npx vitest run --no-file-parallelism --reporter=json src/v4/classic/tests/array.test.ts src/v4/mini'],
   },
   {
-    name: 'js-yaml',
+    name: 'hash.js',
     what: 'JavaScript, mocha',
     needs: ['npm'],
     fetch: async (sources, folder) => {
-      await sources.debian('node-js-yaml', folder);
-      await withPackages(folder, { mocha: '11.7.4', argparse: '2.0.1', 'fast-check': '3.23.2' }, { main: 'index.js' });
+      await sources.npm('hash.js@1.1.7', folder);
+      await withPackages(folder, { mocha: '11.7.4' });
     },
-    commands: ['npx mocha --reporter dot', 'npx mocha --reporter tap test/10-loader.js'],
+    commands: ['npx mocha --reporter dot test/*.js', 'npx mocha --reporter tap test/hmac-test.js'],
   },
   {
     name: 'fnv',
@@ -87,7 +89,7 @@ export const PROJECTS = [
       await sources.debian('pyasn1', folder);
       ignore(folder, '__pycache__/');
     },
-    commands: ['python3 -W ignore -m unittest tests.type.test_char tests.codec.suite'],
+    commands: ['python3 -W ignore -m unittest tests.type.test_char tests.type.test_namedval'],
   },
   {
     name: 'ply',
@@ -95,21 +97,22 @@ export const PROJECTS = [
     needs: ['python3'],
     fetch: async (sources, folder) => {
       await sources.debian('ply', folder);
-      writeFileSync(join(folder, 'example', 'calc', 'parsetab.py'), '# tables go here\n');
       ignore(folder, '__pycache__/');
+      // The tables as of an earlier grammar, tracked: the second command makes new ones.
+      await runOrFail('bash', ['-c', 'python3 calc.py < /dev/null'], { cwd: join(folder, 'example', 'calc') });
     },
     folder: 'example/calc',
-    commands: ['echo "x = 6 * 7" | python3 calc.py', 'sed -i s/NUMBER/NUMERAL/ calc.py && python3 calc.py < /dev/null'],
+    commands: ['echo "x = 6 * 7" | python3 calc.py', 'sed -i s/NAME/WORD/g calc.py && python3 calc.py < /dev/null'],
   },
   {
     name: 'prettier',
     what: 'formatter over a tree',
     needs: ['npm'],
     fetch: async (sources, folder) => {
-      await sources.debian('node-js-yaml', folder);
+      await sources.npm('hash.js@1.1.7', folder);
       await withPackages(folder, { prettier: '3.6.2' });
     },
-    commands: ['npx prettier --write lib test examples', 'npx prettier --check lib'],
+    commands: ['npx prettier --write lib test', 'npx prettier --check lib'],
   },
   {
     name: 'lua',

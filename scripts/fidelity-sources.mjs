@@ -39,8 +39,8 @@ export class Sources {
     this.#apt ??= this.#prepareApt();
     const options = await this.#apt;
     const cwd = join(this.#folder, `deb-${name}`);
-    mkdirSync(cwd);
-    await runOrFail('apt-get', [...options, 'source', '--download-only', '-qq', name], { cwd });
+    mkdirSync(cwd, { recursive: true });
+    await runOrFail('apt-get', [...options, 'source', '--tar-only', '--download-only', '-qq', name], { cwd });
     const tarball = readdirSync(cwd).find((file) => /\.orig\.tar\.\w+$/.test(file));
     if (tarball === undefined) throw new Error(`the source package ${name} has no upstream tarball`);
     mkdirSync(into, { recursive: true });
@@ -50,7 +50,7 @@ export class Sources {
   /** Unpacks an npm package's tarball into `into`, which is made. @param spec name@version */
   async npm(spec, into) {
     const cwd = join(this.#folder, `npm-${spec.replace(/[^\w.-]/g, '_')}`);
-    mkdirSync(cwd);
+    mkdirSync(cwd, { recursive: true });
     const stdout = await runOrFail('npm', ['pack', spec, '--json', '--loglevel=error'], { cwd });
     const [{ filename }] = JSON.parse(stdout);
     mkdirSync(into, { recursive: true });
