@@ -36,6 +36,7 @@ interface Execution extends AttemptName {
  * L3 A job has one outcome. `unknown` may become one late result.
  * L4 What is told of an end is how that attempt ended; what is told to have never run never ran.
  * L5 No node runs more than its slots, nor more cpus than it has. A job inside another one may use its slot.
+ * L7 What has files runs where they are in place (told by the executors themselves).
  * L6 Once everything is repaired, an end that somebody knows is told: nothing stays unknown without need.
  */
 export class JobLedger {
@@ -160,6 +161,11 @@ export class JobLedger {
     if (outcome.kind !== 'unknown' && JSON.stringify(outcome) !== real) {
       this.#violation(`${job}/${attempt} ended by ${real} and is told to have ended by ${JSON.stringify(outcome)}`);
     }
+  }
+
+  /** A rule that its observer checks. */
+  onViolation(text: string): void {
+    this.#violation(text);
   }
 
   #violation(text: string): void {

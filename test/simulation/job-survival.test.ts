@@ -29,6 +29,7 @@ function randomJob(world: JobWorld): JobSetup {
     durable: random.next() < 0.5,
     retries: random.next() < 0.3 ? 1 + Math.floor(random.next() * 2) : 0,
     cpus: random.next() < 0.3 ? 1 + Math.floor(random.next() * 2) : null,
+    files: random.next() < 0.5,
     submitter: `shell-${Math.floor(random.next() * 3)}`,
     ...(random.next() < 0.1 ? { child: { durationMs: random.next() * 3000, ...plain } } : {}),
   };
@@ -87,6 +88,65 @@ describe('crashes, cuts and restarts with real journals', () => {
     clock.run(clock.nowMs + QUIET_MS);
     expectSound(world, seed);
     expect(world.ledger.executions.length, `seed ${seed}: most of it ran`).toBeGreaterThan(60);
+  });
+});
+
+describe('faults while files are on their way', () => {
+  test.each(shareOfSeeds(0.3))('nothing of them runs, nothing is kept, the job goes on (seed %i)', (seed) => {
+    const world = new JobWorld({
+      seed,
+      nodes: [
+        { slots: 0, cores: 4 },
+        { slots: 3, cores: 4 },
+        { slots: 3, cores: 4 },
+      ],
+      slowShare: seed % 3 === 0 ? 0.03 : 0,
+    });
+    const { random, clock } = world;
+    const hit = { cut: 0, cancelled: 0, 'executor down': 0, 'origin down': 0, 'power off': 0 };
+    const backSoon = (index: number): void => clock.after(500 + random.next() * 8000, () => world.start(index));
+    const strike = (): void => {
+      const { syncing } = world;
+      const one = syncing[Math.floor(random.next() * syncing.length)];
+      if (one === undefined) return;
+      const { job, origin, node } = one;
+      const kinds = [
+        'cut',
+        'cut',
+        'cut',
+        'cancelled',
+        'cancelled',
+        'executor down',
+        'origin down',
+        'power off',
+      ] as const;
+      const kind = kinds[Math.floor(random.next() * kinds.length)] ?? 'cut';
+      hit[kind] += 1;
+      if (kind === 'cut') {
+        world.cut(origin, node);
+        clock.after(random.next() * 5000, () => world.heal(origin, node));
+      } else if (kind === 'cancelled') world.cancel(job);
+      else {
+        const index = kind === 'origin down' ? origin : node;
+        if (kind === 'power off') world.powerOff(index);
+        else world.killDaemon(index);
+        backSoon(index);
+      }
+    };
+    for (let i = 0; i < 80; i++) {
+      clock.at(1000 + random.next() * FAULTS_END_MS, () => {
+        const origin = random.next() < 0.7 ? 0 : 1;
+        world.submit(origin, { ...randomJob(world), durationMs: random.next() * 2000, files: true });
+      });
+    }
+    for (let i = 0; i < 40; i++) clock.at(2000 + random.next() * FAULTS_END_MS, strike);
+    clock.run(FAULTS_END_MS + 25_000);
+    repair(world);
+    clock.run(clock.nowMs + QUIET_MS);
+    expectSound(world, seed);
+    expect(world.syncedRuns, `seed ${seed}: files were sent`).toBeGreaterThan(15);
+    const faults = Object.values(hit).reduce((sum, count) => sum + count, 0);
+    expect(faults, `seed ${seed}: ${JSON.stringify(hit)}`).toBeGreaterThan(8);
   });
 });
 

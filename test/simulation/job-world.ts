@@ -8,12 +8,13 @@ import type { Facts, Load } from '../../src/wire/facts.ts';
 import type { JobSpec } from '../../src/wire/job-spec.ts';
 import type { JobMessage } from '../../src/wire/jobs.ts';
 import { MemoryJournalFile } from '../fixtures/memory-journal.ts';
-import { PLAIN_JOB } from '../fixtures/plain-spec.ts';
+import { PLAIN_JOB, SHIPPED } from '../fixtures/plain-spec.ts';
 import { JobLedger } from './job-ledger.ts';
 import { SimulatedExecutor } from './simulated-executor.ts';
 import { SimulatedLinks } from './simulated-links.ts';
 import { SimulatedOrigin } from './simulated-origin.ts';
 import { SimulatedRunner, type Program } from './simulated-runner.ts';
+import { isSync, isSyncForExecutor, type WorldMessage } from './simulated-sync.ts';
 import { VirtualClock } from './virtual-clock.ts';
 
 export interface MachineSetup {
@@ -38,11 +39,13 @@ export interface JobSetup {
   readonly cpus: number | null;
   readonly submitter?: string;
   readonly parent?: JobId | null;
+  /** It is in a project, whose files go along where it goes to another machine. */
+  readonly files?: boolean;
   /** Its process submits this as a foreground job, and ends with it: instead of `durationMs`. */
   readonly child?: JobSetup;
 }
 
-type Message = JobMessage | { readonly t: 'load'; readonly load: Load };
+type Message = WorldMessage | { readonly t: 'load'; readonly load: Load };
 
 interface Client {
   readonly job: JobId;
@@ -108,6 +111,8 @@ export class JobWorld {
   readonly random: Random;
   readonly ledger: JobLedger;
   readonly machines: readonly Machine[];
+  /** Attempts that were started where their files had been sent. */
+  syncedRuns = 0;
   readonly #links: SimulatedLinks<Message>;
   readonly #slowShare: number;
   readonly #keptMax: number;
@@ -269,6 +274,17 @@ export class JobWorld {
     this.#clientsComeBack(machine, machine.daemon);
   }
 
+  /** Jobs whose files are on their way, and between which nodes. */
+  get syncing(): { readonly job: JobId; readonly origin: number; readonly node: number }[] {
+    return this.machines.flatMap(({ index: origin, daemon }) =>
+      (daemon?.origin.openJobs ?? []).flatMap((job) => {
+        const view = daemon?.origin.machine.view(job, this.clock.nowMs) ?? null;
+        if (view?.place == null || view.isSent) return [];
+        return [{ job, origin, node: this.#indexOf(view.place.node) }];
+      }),
+    );
+  }
+
   /** Jobs that have to get an outcome and have none yet. */
   get unfinished(): JobId[] {
     return [...this.ledger.jobs.keys()].filter(
@@ -286,6 +302,8 @@ export class JobWorld {
       const { executor, origin } = daemon;
       if (executor.machine.slotsFree !== setup.slots)
         found.push(`node ${index} has ${executor.machine.slotsFree} slots`);
+      const syncs = executor.sync.openCount + origin.sync.openCount;
+      if (syncs > 0) found.push(`node ${index} has ${syncs} syncs under way`);
       if (origin.machine.jobsKept + origin.openJobs.length > 0) {
         found.push(`node ${index} keeps ${origin.machine.jobsKept} jobs: ${origin.openJobs.join(', ')}`);
       }
@@ -306,12 +324,16 @@ export class JobWorld {
       random: this.random,
       slowShare: this.#slowShare,
       linkTo,
-      send: (to: NodeId, message: JobMessage): void => this.#send(index, this.#indexOf(to), message),
+      send: (to: NodeId, message: WorldMessage): void => this.#send(index, this.#indexOf(to), message),
     };
     const load = (): Load => loadOf(machine);
     const executor = new SimulatedExecutor(
       {
         ...common,
+        onSyncedRun: () => {
+          this.syncedRuns += 1;
+        },
+        onViolation: (text) => this.ledger.onViolation(`node ${index}: ${text}`),
         self: machine.id,
         keptMax: this.#keptMax,
         slots: setup.slots,
@@ -411,7 +433,7 @@ export class JobWorld {
     machine.runner.keep(ends);
   }
 
-  #send(from: number, to: number, message: JobMessage): void {
+  #send(from: number, to: number, message: WorldMessage): void {
     if (from !== to) return this.#links.send(from, to, message);
     const { daemon } = this.machine(from);
     this.clock.after(0, () => {
@@ -429,9 +451,12 @@ export class JobWorld {
     daemon.origin.step({ kind: 'nodes_changed' });
   }
 
-  #deliver(daemon: Daemon, from: number, message: JobMessage): void {
+  #deliver(daemon: Daemon, from: number, message: WorldMessage): void {
     const { id } = this.machine(from);
-    if (isForExecutor(message)) daemon.executor.step({ kind: 'message', from: id, message });
+    if (isSync(message)) {
+      if (isSyncForExecutor(message)) daemon.executor.sync.receive(id, message);
+      else daemon.origin.sync.receive(message);
+    } else if (isForExecutor(message)) daemon.executor.step({ kind: 'message', from: id, message });
     else daemon.origin.receive(id, message);
   }
 
@@ -511,7 +536,7 @@ export class JobWorld {
   }
 }
 
-function specOf({ durable, retries, cpus, submitter = 'shell' }: JobSetup): JobSpec {
+function specOf({ durable, retries, cpus, submitter = 'shell', files = false }: JobSetup): JobSpec {
   return {
     command: { kind: 'line', line: 'make' },
     cwd: '/work',
@@ -525,14 +550,17 @@ function specOf({ durable, retries, cpus, submitter = 'shell' }: JobSetup): JobS
     durable,
     retries,
     submitter,
+    sync: files ? SHIPPED : null,
   };
 }
 
-function submissionOf(job: JobId, { command, target, requires }: JobSpec): Submission {
+function submissionOf(job: JobId, { command, target, requires, sync }: JobSpec): Submission {
   const where = { path: '/work', home_relative: null, boot_id: null, device: '1', inode: '1' };
   const cwd = { ...where, clean_commit: null, git_prefix: null };
   const known = { jobClass: 'heavy', classReason: 'make', tools: ['make'], toolsHere: ['make'], pins: {} } as const;
-  return { job, command, cwd, placement: { ...known, target, requires } };
+  const workspace = { staysHere: null, refused: null, bytesTo: () => 0, productsAt: null };
+  const placement = { ...known, target, requires, ...(sync === null ? {} : { workspace }) };
+  return { job, command, cwd, placement };
 }
 
 function factsOf({ index, setup }: Machine): Facts {

@@ -11,6 +11,7 @@ import type { Facts, Load } from '../../src/wire/facts.ts';
 import type { JobMessage } from '../../src/wire/jobs.ts';
 import type { MemoryJournalFile } from '../fixtures/memory-journal.ts';
 import type { SimulatedRunner } from './simulated-runner.ts';
+import { NOT_PLACED, SimulatedExecutorSync, type WorldMessage } from './simulated-sync.ts';
 import type { VirtualClock } from './virtual-clock.ts';
 
 export interface ExecutorSurroundings {
@@ -23,7 +24,10 @@ export interface ExecutorSurroundings {
   readonly newLeaseId: () => LeaseId;
   /** A number that changes with each link to that node. */
   readonly linkTo: (peer: NodeId) => number | null;
-  readonly send: (to: NodeId, message: JobMessage) => void;
+  readonly send: (to: NodeId, message: WorldMessage) => void;
+  readonly onViolation: (text: string) => void;
+  /** An attempt starts whose files were sent. */
+  readonly onSyncedRun: () => void;
   /** Ended attempts that are kept. */
   readonly keptMax: number;
   /** How many of the judgements take seconds. */
@@ -37,6 +41,7 @@ const STREAMS_END_MS_MAX = 20;
 /** One life of a daemon's executor: the real machine, with what the daemon does for it on a virtual clock. */
 export class SimulatedExecutor {
   readonly machine: Executor;
+  readonly sync: SimulatedExecutorSync;
   readonly #around: ExecutorSurroundings;
   readonly #journal: AttemptJournal;
   #runner: SimulatedRunner;
@@ -56,6 +61,13 @@ export class SimulatedExecutor {
       newLeaseId: around.newLeaseId,
     };
     this.machine = new Executor(options);
+    this.sync = new SimulatedExecutorSync({
+      ...around,
+      machine: () => this.machine,
+      nowMs: () => around.clock.nowMs,
+      step: (input) => this.step(input),
+      later: (delayMs, run) => this.#later(delayMs, run),
+    });
     const bounds = { ageMsMax: 3_600_000, bytesMax: 2 ** 30, attemptsMax: around.keptMax, logBytesMax: 2 ** 20 };
     this.#journal = new AttemptJournal(file.open(), bounds, silentLogger, 'executor.journal');
     runner.connect();
@@ -84,8 +96,8 @@ export class SimulatedExecutor {
   #perform(effect: ExecutorEffect): void {
     switch (effect.kind) {
       case 'check': {
-        const { job, attempt } = effect.reserve;
-        const verdict = { ok: true, cwd: '/work', toolsFound: [] } as const;
+        const { job, attempt, workspace } = effect.reserve;
+        const verdict = { ok: true, cwd: workspace ? NOT_PLACED : '/work', toolsFound: [] } as const;
         const { random, slowShare } = this.#around;
         const judgeMs = random.next() * (random.next() < slowShare ? SLOW_MS : 4);
         return this.#later(judgeMs, () => this.step({ kind: 'checked', job, attempt, from: effect.from, verdict }));
@@ -105,6 +117,8 @@ export class SimulatedExecutor {
       case 'acked':
         this.#journal.record({ e: 'acked', ...keyOf(effect) });
         return;
+      case 'lease_ended':
+        return this.sync.leaseEnded(effect);
       case 'kill':
         return this.#runner.cancel(keyOf(effect));
       case 'resize':
@@ -123,8 +137,13 @@ export class SimulatedExecutor {
   }
 
   #run(effect: Extract<ExecutorEffect, { kind: 'run' }>): void {
-    const { start, from, grant } = effect;
+    const { start, from, grant, cwd } = effect;
     const key = keyOf(start);
+    const synced = this.sync.take(start.lease);
+    const placed = synced ?? '/work';
+    if (synced !== null) this.#around.onSyncedRun();
+    if (cwd !== placed)
+      this.#around.onViolation(`${key.job}/${key.attempt} runs in ${cwd}, its files are in ${placed}`);
     const { durable, nesting } = start.spec;
     if (this.#runner.isDead) {
       const reason = { code: 'other', text: 'its runner is gone' } as const;

@@ -20,6 +20,7 @@ import type { OpenEntry } from '../../src/wire/origin-entry.ts';
 import { PLAIN_ATTEMPT } from '../fixtures/plain-spec.ts';
 import type { MemoryJournalFile } from '../fixtures/memory-journal.ts';
 import type { ToldOutcome } from './job-ledger.ts';
+import { SimulatedOriginSync, type WorldMessage } from './simulated-sync.ts';
 import type { VirtualClock } from './virtual-clock.ts';
 
 export interface OriginSurroundings {
@@ -30,7 +31,7 @@ export interface OriginSurroundings {
   readonly prepare: (job: JobId, spec: JobSpec) => Submission;
   /** A number that changes with each link to that node. */
   readonly linkTo: (peer: NodeId) => number | null;
-  readonly send: (to: NodeId, message: JobMessage) => void;
+  readonly send: (to: NodeId, message: WorldMessage) => void;
   readonly onOutcome: (job: JobId, told: ToldOutcome) => void;
   /** How many of the starts take seconds. */
   readonly slowShare: number;
@@ -45,6 +46,7 @@ const RULES = { compatible: () => true, pinSatisfied: () => true, isCatalogued: 
 /** One life of a daemon's origin: the real machine and the real book, with what the daemon does on a virtual clock. */
 export class SimulatedOrigin {
   readonly machine: Origin;
+  readonly sync: SimulatedOriginSync;
   readonly #around: OriginSurroundings;
   readonly #book: JobBook;
   /** Unfinished jobs whose clients have not come back yet. */
@@ -60,6 +62,11 @@ export class SimulatedOrigin {
     this.#around = around;
     const endsWithClient = (job: JobId): boolean => this.#book.open.get(job)?.spec.durable === false;
     this.machine = new Origin({ nodes: around.nodes, rules: RULES, random: around.random, endsWithClient });
+    this.sync = new SimulatedOriginSync({
+      ...around,
+      step: (input) => this.step(input),
+      later: (delayMs, run) => this.#later(delayMs, run),
+    });
     const bounds = { keepMax: 10_000, keepDays: 1000, wallMs: () => this.#wallMs };
     this.#book = new JobBook(file.open(), { log: silentLogger, ...bounds });
     this.#restore();
@@ -143,6 +150,10 @@ export class SimulatedOrigin {
     switch (effect.kind) {
       case 'send':
         return this.#around.send(effect.to, effect.message);
+      case 'sync':
+        return this.sync.begin(effect.job, effect.attempt, effect.place);
+      case 'sync_abort':
+        return this.sync.abort(effect);
       case 'start':
         return this.#start(effect);
       case 'attach':
