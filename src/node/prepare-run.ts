@@ -1,8 +1,7 @@
-import { randomBytes } from 'node:crypto';
 import { unreachable } from '../base/assert.ts';
 import { escapeControls } from '../base/escape.ts';
 import { HeadTail } from '../base/head-tail.ts';
-import { makeJobId, type JobId } from '../base/ids.ts';
+import type { JobId } from '../base/ids.ts';
 import { formatDuration, KIB } from '../base/units.ts';
 import type { Runner, RunRequest, RunResult } from '../ports/runner.ts';
 import { STREAM_WINDOW_BYTES } from '../wire/stream-mux.ts';
@@ -17,18 +16,17 @@ const PROGRESS_CHARS_MAX = 200;
 const OUTCOME_CHARS_MAX = 200;
 
 export interface PrepareRun extends Pick<RunRequest, 'cwd' | 'env' | 'umask' | 'user'> {
-  /** A shell line. */
-  readonly run: string;
+  /** Of its own: nobody submitted it. */
+  readonly job: JobId;
+  /** For the shell. */
+  readonly line: string;
   readonly timeoutMs: number;
   readonly signal: AbortSignal;
   /** The last line of its output, a few times a second at most, printable, at most 200 characters. */
   readonly onProgress: (line: string) => void;
-  /** Before anything is run. */
-  readonly onStart: (job: JobId) => void;
 }
 
 export interface PrepareEnd {
-  readonly job: JobId;
   readonly result: RunResult;
   /** The last lines of its output, for people. */
   readonly lines: string;
@@ -39,9 +37,8 @@ export interface PrepareEnd {
  * not know it. Settles when the tree is gone and its output is read.
  */
 export async function runPreparation(runner: Runner, run: PrepareRun): Promise<PrepareEnd> {
-  const job = makeJobId(Date.now(), randomBytes(16));
+  const { job } = run;
   const output = new HeadTail(0, TAIL_BYTES_MAX);
-  run.onStart(job);
   const { streamId, closed } = readOutput(runner, output, run.onProgress);
   const cancel = (): void => runner.cancel(job, 1);
   const ended = new Promise<RunResult>((resolve) => {
@@ -49,7 +46,7 @@ export async function runPreparation(runner: Runner, run: PrepareRun): Promise<P
       {
         job,
         attempt: 1,
-        command: { kind: 'line', line: run.run },
+        command: { kind: 'line', line: run.line },
         cwd: run.cwd,
         env: run.env,
         umask: run.umask,
@@ -71,7 +68,7 @@ export async function runPreparation(runner: Runner, run: PrepareRun): Promise<P
   if (run.signal.aborted) cancel();
   try {
     const [result] = await Promise.all([ended, closed]);
-    return { job, result, lines: lastLines(textOf(output)) };
+    return { result, lines: lastLines(textOf(output)) };
   } finally {
     run.signal.removeEventListener('abort', cancel);
     runner.acknowledge({ job, attempt: 1 });

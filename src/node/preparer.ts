@@ -1,10 +1,11 @@
 import { Buffer } from 'node:buffer';
+import { randomBytes } from 'node:crypto';
 import { lstat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { NodeProbe } from '../adapters/os/system-probe.ts';
 import { textOfBytes } from '../base/byte-text.ts';
 import { systemCodeOf } from '../base/errors.ts';
-import type { NodeId } from '../base/ids.ts';
+import { type JobId, makeJobId, type NodeId } from '../base/ids.ts';
 import type { Logger } from '../base/log.ts';
 import { err, ok, type Result } from '../base/result.ts';
 import { formatDuration } from '../base/units.ts';
@@ -45,6 +46,8 @@ export interface PrepareContext {
   /** The executor's policy: a step is a command of another node. */
   readonly judge: (command: Command) => Result<null, Reason>;
   readonly audit: AuditLog;
+  /** The ids of the preparations under way here, kept by `prepare`: jobs that nobody submitted. */
+  readonly running: Set<JobId>;
   /** The name of the account that commands run as. */
   readonly userName: string;
   readonly log: Logger;
@@ -137,28 +140,23 @@ class StepRun {
 
   /** @param stale folders to remove first. @returns how long it took, or how it failed */
   async #run(stale: readonly string[]): Promise<Result<number, string>> {
-    const { audit, userName, runner, log } = this.#context;
+    const { audit, userName, runner, running, log } = this.#context;
     const { umask, user, signal, onProgress, by } = this.#request;
-    const { run, folder } = this.#step;
+    const { folder } = this.#step;
     const cwd = join(this.#request.tree, textOfBytes(folder));
     // As the account that commands run as, who can remove only what that account may.
     const clearing = stale.map((path) => quoteWord(join(this.#request.tree, textOfBytes(path))));
-    const line = clearing.length === 0 ? run : `rm -rf -- ${clearing.join(' ')} && {\n${run}\n}`;
-    const { job, result, lines } = await runPreparation(runner, {
-      run: line,
-      cwd,
-      env: environmentOf(this.#request.env, cwd),
-      umask,
-      user,
-      timeoutMs: STEP_MS_MAX,
-      signal,
-      onProgress,
-      onStart: (started) =>
-        audit.append({ event: 'start', job: started, attempt: 1, by, command: line, cwd, user: userName }),
-    });
+    const line = clearing.length === 0 ? this.#step.run : `rm -rf -- ${clearing.join(' ')} && {\n${this.#step.run}\n}`;
+    const job = makeJobId(Date.now(), randomBytes(16));
+    const env = environmentOf(this.#request.env, cwd);
+    audit.append({ event: 'start', job, attempt: 1, by, command: line, cwd, user: userName });
+    running.add(job);
+    const run = { job, line, cwd, env, umask, user, timeoutMs: STEP_MS_MAX, signal, onProgress };
+    const { result, lines } = await runPreparation(runner, run);
+    running.delete(job);
     const duration_ms = Math.round(result.durationMs);
     audit.append({ event: 'end', job, attempt: 1, by, outcome: outcomeText(result), duration_ms });
-    log.info('dependencies', { run, cwd, outcome: outcomeText(result), duration_ms });
+    log.info('dependencies', { command: this.#step.run, cwd, outcome: outcomeText(result), duration_ms });
     if (result.outcome.kind === 'exited' && result.outcome.code === 0) return ok(result.durationMs);
     return err(`${endText(result, STEP_MS_MAX)}${lines === '' ? '' : `\n${lines}`}`);
   }

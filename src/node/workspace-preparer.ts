@@ -1,5 +1,5 @@
 import type { NodeProbe } from '../adapters/os/system-probe.ts';
-import type { NodeId } from '../base/ids.ts';
+import type { JobId, NodeId } from '../base/ids.ts';
 import type { Logger } from '../base/log.ts';
 import { err, ok, type Result } from '../base/result.ts';
 import { judge } from '../core/policy/exec-policy.ts';
@@ -28,9 +28,15 @@ export interface WorkspacePreparerOptions {
 /** Prepares what a session of a workspace asks for, as jobs are run on this node: its policy, its account, its environment. */
 export class WorkspacePreparer {
   readonly #options: WorkspacePreparerOptions;
+  readonly #running = new Set<JobId>();
 
   constructor(options: WorkspacePreparerOptions) {
     this.#options = options;
+  }
+
+  /** Is that the id of what prepares something here now? Nobody submitted it as a job. */
+  isPreparing(job: string): boolean {
+    return [...this.#running].some((running) => running === job);
   }
 
   /** @param onLine the last line of output, a few times a second at most. @throws MeshError as `prepare` does */
@@ -57,7 +63,13 @@ export class WorkspacePreparer {
         signal,
         onProgress: onLine,
       },
-      { ...this.#options, runner: current, judge: (command) => judge(command, exec), userName: login.user },
+      {
+        ...this.#options,
+        runner: current,
+        running: this.#running,
+        judge: (command) => judge(command, exec),
+        userName: login.user,
+      },
     );
   }
 }

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { isJobId, type NodeId } from '../../../src/base/ids.ts';
+import { isJobId, type JobId, type NodeId } from '../../../src/base/ids.ts';
 import { silentLogger } from '../../../src/base/log.ts';
 import { err, ok } from '../../../src/base/result.ts';
 import type { AuditEntry } from '../../../src/node/audit-log.ts';
@@ -46,6 +46,7 @@ let facts: DetectedFacts;
 let note: string | null;
 let audited: AuditEntry[];
 let hasTool: boolean;
+const running = new Set<JobId>();
 
 beforeEach(() => {
   tree = folder();
@@ -121,6 +122,7 @@ function run(
     probe: { facts: () => facts, hasTool: () => Promise.resolve(hasTool) },
     judge: () => ok(null),
     audit: { append: (entry) => audited.push(entry), close: () => undefined },
+    running,
     userName: 'me',
     log: silentLogger,
     ...context,
@@ -285,9 +287,11 @@ describe('a running preparation', () => {
     await until('it runs', () => existsSync(`${log}.env`) && runs().length === 1);
     const cookie = /^MESHWORK_JOB_ID=(\w{26})$/m.exec(readFileSync(`${log}.env`, 'utf8'))?.[1] ?? '';
     if (!isJobId(cookie)) throw new Error('no cookie');
+    expect([...running]).toEqual([cookie]);
     cancel.abort();
     expect(await result).toMatchObject({ code: 'prepare_failed', message: expect.stringContaining('was cancelled') });
     expect(alive(cookie)).toEqual([]);
+    expect(running.size).toBe(0);
     expect(['one', 'two', 'hanging']).toContain(lines[0]);
     // Half made: it is made again.
     await run();
