@@ -1,6 +1,6 @@
-import { expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import type { JobId, LeaseId, NodeId } from '../../../src/base/ids.ts';
-import type { AttemptPlace, JobResult } from '../../../src/core/scheduling/origin-job.ts';
+import type { AttemptPlace, JobResult, JobView } from '../../../src/core/scheduling/origin-job.ts';
 import { lateRecordOf, liveRecordOf, type RecordContext, recordOf } from '../../../src/node/job-facts.ts';
 import { runObjectOf } from '../../../src/node/api-run-object.ts';
 import { jobRecordSchema } from '../../../src/wire/job-record.ts';
@@ -185,6 +185,52 @@ test('an unfinished job has no outcome and says what to call', () => {
   expect(object).toMatchObject({ state: 'preparing', return_code: null, success: null, reason: null });
   expect(object.next).toContain(`meshwork logs -f ${JOB}`);
   expect(jobRecordSchema.parse(liveRecordOf(null, { ...CONTEXT, received: null }, 0))).toBeDefined();
+});
+
+describe('a job whose files are on their way', () => {
+  const view: JobView = {
+    state: 'syncing',
+    detail: "sends the project's files to desk: 3 of 9 files",
+    queuePosition: null,
+    attempt: 2,
+    place: PLACE,
+    isSent: false,
+    startedAtMs: null,
+    submittedAtMs: -5,
+    syncMs: 12.4,
+    route: 'the best',
+    automatic: true,
+    reruns: [],
+  };
+  const record = (state: JobView['state']) =>
+    jobRecordSchema.parse(liveRecordOf({ ...view, state }, { ...CONTEXT, received: null }, 20));
+
+  test('names the node and how long it has taken; nothing was started there, and its directory is not known', () => {
+    const told = {
+      state: 'syncing',
+      executed_on: 'desk',
+      cwd: null,
+      attempt: 1,
+      attempts: 1,
+      sync_ms: 12,
+      queue_ms: 5,
+    };
+    expect(record('syncing')).toMatchObject({ ...told, detail: view.detail, duration_ms: 0 });
+    expect(record('preparing').state).toBe('preparing');
+  });
+
+  test('once it runs, the time that they took stays', () => {
+    const running = liveRecordOf(
+      { ...view, state: 'running', isSent: true, startedAtMs: 15 },
+      { ...CONTEXT, received: null },
+      20,
+    );
+    expect(running).toMatchObject({ state: 'running', cwd: '/w', attempts: 2, sync_ms: 12, duration_ms: 5 });
+  });
+
+  test('and is told in the end', () => {
+    expect(runObjectOf(recordOf(ended({ kind: 'exited', code: 0 }), CONTEXT))).toMatchObject({ sync_ms: 3 });
+  });
 });
 
 test('a late outcome takes the place of the unknown one', () => {
