@@ -5,6 +5,11 @@ import type { IgnoreRules } from '../../wire/workspace.ts';
 export interface IgnoreMatcher {
   /** @param path relative to the root; true also where a folder above it is ignored */
   isIgnored(path: string, isFolder: boolean): boolean;
+  /** For whoever finds the rules on the way: before anything below that folder is asked about. */
+  learnGitignore(folder: string, text: string): void;
+  learnProjectRules(folder: string, text: string): void;
+  /** @param text of its info/exclude; rules of repositories above don't reach into it */
+  addRepository(folder: string, text: string): void;
 }
 
 export interface IgnoreSources {
@@ -17,12 +22,6 @@ export interface IgnoreSources {
   readonly ignoreCase?: boolean;
 }
 
-/** One stack of pattern files of which deeper ones win, as far as a repository's or the project's own rules go. */
-interface Layer {
-  readonly top: string;
-  readonly texts: ReadonlyMap<string, string>;
-}
-
 /** Special in a pattern, so that a folder's name is taken literally. */
 const SPECIAL = /[\\*?[\]!# ]/g;
 
@@ -32,60 +31,58 @@ const SPECIAL = /[\\*?[\]!# ]/g;
  * written as if it stood at the top. A path is judged by the matcher of the nearest such folder above it.
  */
 export function createIgnoreMatcher(sources: IgnoreSources): IgnoreMatcher {
-  const layers = layersOf(sources).map((layer) => new LayerMatcher(layer, sources.ignoreCase ?? false));
-  const [project, ...repositories] = layers;
-  // The deepest first: a repository within another is judged by its own rules.
-  const byDepth = repositories.toSorted((a, b) => b.top.length - a.top.length);
+  const ignoreCase = sources.ignoreCase ?? false;
+  const project = new LayerMatcher('', ignoreCase);
+  /** The deepest first: a repository within another is judged by its own rules. */
+  let repositories: LayerMatcher[] = [];
+  const repositoryOf = (path: string): LayerMatcher | undefined =>
+    repositories.find(({ top }) => top === '' || path.startsWith(`${top}/`));
+  const addRepository = (folder: string, text: string): void => {
+    const known = repositories.find(({ top }) => top === folder);
+    const repository = known ?? new LayerMatcher(folder, ignoreCase);
+    repository.learn(folder, text);
+    if (known !== undefined) return;
+    repositories = [...repositories, repository].toSorted((a, b) => b.top.length - a.top.length);
+  };
+  const learnGitignore = (folder: string, text: string): void => {
+    const repository = repositories.find(({ top }) => top === '' || top === folder || folder.startsWith(`${top}/`));
+    repository?.learn(folder, text);
+  };
+
+  if (sources.isGit) addRepository('', '');
+  for (const { folder, text, source } of sources.rules) {
+    if (source === 'exclude') addRepository(folder, text);
+    else project.learn(folder, text);
+  }
+  for (const [folder, text] of sources.gitignores) learnGitignore(folder, text);
   return {
-    isIgnored(path, isFolder) {
-      if (project?.isIgnored(path, isFolder) === true) return true;
-      for (const repository of byDepth) {
-        if (path === repository.top || !isBelow(path, repository.top)) continue;
-        if (repository.isIgnored(path, isFolder)) return true;
-        return false;
-      }
-      return false;
-    },
+    isIgnored: (path, isFolder) =>
+      project.isIgnored(path, isFolder) || repositoryOf(path)?.isIgnored(path, isFolder) === true,
+    addRepository,
+    learnGitignore,
+    learnProjectRules: (folder, text) => project.learn(folder, text),
   };
 }
 
-const isBelow = (path: string, folder: string): boolean => folder === '' || path.startsWith(`${folder}/`);
-
-function layersOf(sources: IgnoreSources): Layer[] {
-  const projectTexts = new Map<string, string>();
-  const repositories = new Map<string, Map<string, string>>();
-  if (sources.isGit) repositories.set('', new Map());
-  for (const rule of sources.rules) {
-    if (rule.source === 'project') {
-      projectTexts.set(rule.folder, joined(projectTexts.get(rule.folder), rule.text));
-    } else {
-      repositories.set(rule.folder, new Map([[rule.folder, rule.text]]));
-    }
-  }
-  const tops = [...repositories.keys()].toSorted((a, b) => b.length - a.length);
-  for (const [folder, text] of sources.gitignores) {
-    const top = tops.find((candidate) => candidate === folder || isBelow(folder, candidate));
-    const texts = top === undefined ? undefined : repositories.get(top);
-    texts?.set(folder, joined(texts.get(folder), text));
-  }
-  return [{ top: '', texts: projectTexts }, ...[...repositories].map(([top, texts]) => ({ top, texts }))];
-}
-
-/** Later patterns win, so what is stronger comes last. */
-const joined = (weaker: string | undefined, stronger: string): string =>
-  weaker === undefined ? stronger : `${weaker}\n${stronger}`;
-
+/** A stack of pattern files of which deeper ones win: a repository's, or the project's own. */
 class LayerMatcher {
   readonly top: string;
-  readonly #texts: ReadonlyMap<string, string>;
   readonly #ignoreCase: boolean;
+  readonly #texts = new Map<string, string>();
   /** By folder; null: no pattern holds there. */
   readonly #matchers = new Map<string, Ignore | null>();
 
-  constructor(layer: Layer, ignoreCase: boolean) {
-    this.top = layer.top;
-    this.#texts = layer.texts;
+  constructor(top: string, ignoreCase: boolean) {
+    this.top = top;
     this.#ignoreCase = ignoreCase;
+  }
+
+  /** A second text of the same folder is stronger. */
+  learn(folder: string, text: string): void {
+    const known = this.#texts.get(folder);
+    if (text === '' && known === undefined) return;
+    this.#texts.set(folder, known === undefined ? text : `${known}\n${text}`);
+    this.#matchers.clear();
   }
 
   isIgnored(path: string, isFolder: boolean): boolean {

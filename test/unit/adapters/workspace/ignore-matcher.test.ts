@@ -1,0 +1,127 @@
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, readdirSync, writeFileSync } from 'node:fs';
+import { dirname, join, relative } from 'node:path';
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { createIgnoreMatcher } from '../../../../src/adapters/workspace/ignore-matcher.ts';
+import { temporaryFolders } from '../../../fixtures/temporary-folder.ts';
+
+const NAMES = ['a', 'b', 'ab', 'a.log', 'B', 'build', 'c d', '#x', '!y', 'z[1]', '.e', 'ä'];
+const name = fc.constantFrom(...NAMES);
+const path = fc.array(name, { minLength: 1, maxLength: 4 }).map((parts) => parts.join('/'));
+const token = fc.constantFrom(
+  '*',
+  '**',
+  '?',
+  'a',
+  'b',
+  '.log',
+  '[ab]',
+  '[!a]',
+  '[a-c]',
+  String.raw`\!`,
+  String.raw`\#`,
+  'build',
+  'c d',
+  'ä',
+  'z\\[1\\]',
+  String.raw`\*`,
+  '.',
+);
+const segment = fc.oneof(
+  name,
+  fc.array(token, { minLength: 1, maxLength: 3 }).map((parts) => parts.join('')),
+);
+const pattern = fc
+  .tuple(
+    fc.constantFrom('', '', '', '!'),
+    fc.constantFrom('', '', '/', '**/'),
+    fc.array(segment, { minLength: 1, maxLength: 3 }),
+    fc.constantFrom('', '', '/', '/**', '/*', ' ', String.raw`\ `),
+  )
+  .map(([negative, start, parts, end]) => `${negative}${start}${parts.join('/')}${end}`);
+const patterns = fc.array(pattern, { minLength: 1, maxLength: 5 }).map((lines) => `${lines.join('\n')}\n`);
+
+interface Tree {
+  readonly files: readonly string[];
+  readonly rules: ReadonlyMap<string, string>;
+}
+
+function makeTree(root: string, tree: Tree): string[] {
+  for (const folder of tree.rules.keys()) mkdirSync(join(root, folder), { recursive: true });
+  for (const file of tree.files) {
+    try {
+      mkdirSync(join(root, dirname(file)), { recursive: true });
+      writeFileSync(join(root, file), '');
+    } catch (error) {
+      // A name that is a folder already, or the other way round: the tree has one file less.
+      expect(error).toHaveProperty('code');
+    }
+  }
+  for (const [folder, text] of tree.rules) writeFileSync(join(root, folder, '.gitignore'), text);
+  const all: string[] = [];
+  const walk = (folder: string): void => {
+    for (const entry of readdirSync(folder, { withFileTypes: true })) {
+      if (entry.name === '.git' || entry.name === '.gitignore') continue;
+      const full = join(folder, entry.name);
+      all.push(relative(root, full) + (entry.isDirectory() ? '/' : ''));
+      if (entry.isDirectory()) walk(full);
+    }
+  };
+  walk(root);
+  return all;
+}
+
+function gitJudges(root: string, paths: readonly string[]): Set<string> {
+  try {
+    const input = `${paths.map((path) => path.replace(/\/$/, '')).join('\0')}\0`;
+    const out = execFileSync('git', ['-C', root, 'check-ignore', '--no-index', '-z', '--stdin'], {
+      input,
+      stdio: ['pipe', 'pipe', 'ignore'],
+    });
+    return new Set(out.toString('utf8').split('\0').filter(Boolean));
+  } catch (error) {
+    // 1: none is ignored.
+    expect(error).toHaveProperty('status', 1);
+    return new Set();
+  }
+}
+
+const temporary = temporaryFolders();
+const bytes = (text: string): string => Buffer.from(text, 'utf8').toString('latin1');
+
+test('judges as git does, in trees with ignore files at any depth', () => {
+  fc.assert(
+    fc.property(
+      fc.array(path, { minLength: 3, maxLength: 12 }),
+      patterns,
+      fc.option(
+        fc.tuple(
+          fc
+            .array(fc.constantFrom('a', 'b', 'build', 'c d', 'ä'), { minLength: 1, maxLength: 2 })
+            .map((parts) => parts.join('/')),
+          patterns,
+        ),
+        { nil: null },
+      ),
+      (files, top, deeper) => {
+        const root = temporary();
+        execFileSync('git', ['init', '-q', root]);
+        const rules = new Map([['', top], ...(deeper === null ? [] : [deeper])]);
+        const paths = makeTree(root, { files, rules });
+        const ignored = gitJudges(root, paths);
+        const matcher = createIgnoreMatcher({
+          isGit: true,
+          rules: [],
+          gitignores: new Map([...rules].map(([at, text]) => [bytes(at), bytes(text)])),
+        });
+        const wrong = paths.filter((each) => {
+          const plain = each.replace(/\/$/, '');
+          return matcher.isIgnored(bytes(plain), each.endsWith('/')) !== ignored.has(plain);
+        });
+        expect(wrong, JSON.stringify([...rules])).toEqual([]);
+      },
+    ),
+    { numRuns: Number(process.env['RUNS'] ?? 60) },
+  );
+});
