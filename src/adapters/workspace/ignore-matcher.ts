@@ -112,12 +112,15 @@ class LayerMatcher {
   }
 }
 
+/** The pattern of that one path below the root. */
+export const literalPattern = (path: string): string => `/${path.replaceAll(SPECIAL, String.raw`\$&`)}`;
+
 /** The patterns of a file in `folder`, written as if it stood at the top. */
 function patternsBelow(text: string, folder: string): string[] {
   const lines = text.split('\n').map((line) => (line.endsWith('\r') ? line.slice(0, -1) : line));
   const patterns = lines.filter((line) => line !== '' && !line.startsWith('#'));
   if (folder === '') return patterns;
-  const prefix = `/${folder.replaceAll(SPECIAL, String.raw`\$&`)}/`;
+  const prefix = `${literalPattern(folder)}/`;
   return patterns.map((pattern) => {
     const negative = pattern.startsWith('!');
     const body = negative ? pattern.slice(1) : pattern;

@@ -1,0 +1,58 @@
+import { readdirSync, readFileSync, realpathSync, statSync, lstatSync, type Stats } from 'node:fs';
+import { systemCodeOf } from '../../base/errors.ts';
+
+/** Looks at the disk by byte paths (one character per byte). What is not there, or may not be read, is null. */
+
+const ABSENT = ['ENOENT', 'ENOTDIR', 'EACCES', 'EPERM', 'ELOOP', 'EISDIR', 'ENAMETOOLONG'];
+
+export const pathOf = (bytes: string): Buffer => Buffer.from(bytes, 'latin1');
+export const below = (folder: string, name: string): string => (folder === '' ? name : `${folder}/${name}`);
+
+export interface Named {
+  readonly name: string;
+  readonly kind: 'folder' | 'file' | 'link' | 'other';
+}
+
+export function listFolder(folder: string): Named[] | null {
+  return orNull(() =>
+    readdirSync(pathOf(folder), { withFileTypes: true, encoding: 'latin1' }).map((entry) => ({
+      name: entry.name,
+      kind: entry.isDirectory() ? 'folder' : entry.isFile() ? 'file' : entry.isSymbolicLink() ? 'link' : 'other',
+    })),
+  );
+}
+
+/** Names alone, which costs half. */
+export function listNames(folder: string): string[] {
+  return orNull(() => readdirSync(pathOf(folder), { encoding: 'latin1' })) ?? [];
+}
+
+export function readBytes(file: string): Buffer | null {
+  return orNull(() => readFileSync(pathOf(file)));
+}
+
+/** Bytes as characters. */
+export function readByteText(file: string): string | null {
+  return orNull(() => readFileSync(pathOf(file), 'latin1'));
+}
+
+export function lookAt(path: string): Stats | null {
+  return orNull(() => lstatSync(pathOf(path), { throwIfNoEntry: false }) ?? null);
+}
+
+export function lookThrough(path: string): Stats | null {
+  return orNull(() => statSync(pathOf(path), { throwIfNoEntry: false }) ?? null);
+}
+
+export function resolveLinks(path: string): string | null {
+  return orNull(() => realpathSync.native(pathOf(path), { encoding: 'buffer' }).toString('latin1'));
+}
+
+function orNull<T>(look: () => T): T | null {
+  try {
+    return look();
+  } catch (error) {
+    if (ABSENT.includes(systemCodeOf(error))) return null;
+    throw error;
+  }
+}

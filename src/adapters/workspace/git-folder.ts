@@ -1,0 +1,163 @@
+import { isAbsolute } from 'node:path';
+import { writeGitConfig, type GitSetting } from '../../core/workspace/git-config.ts';
+import { parseTreePath } from '../../wire/tree-path.ts';
+import { below, listFolder, listNames, lookAt, lookThrough, readByteText, resolveLinks } from './byte-files.ts';
+import type { GitPlaces } from './git-places.ts';
+import type { SelectionDraft } from './selection-draft.ts';
+
+const ALTERNATES_DEPTH_MAX = 5;
+const REF_DEPTH_MAX = 64;
+/** gitrepository-layout(5): refs that each work tree has for itself. */
+const OWN_REFS: ReadonlySet<string> = new Set(['bisect', 'worktree', 'rewritten']);
+const FAN_OUT = /^[0-9a-f]{2}$/;
+const OWN_FILE_MODE = 0o644;
+
+export interface GitFolderParts {
+  readonly places: GitPlaces;
+  /** The work tree below the root, '' for the root itself. */
+  readonly prefix: string;
+  readonly settings: readonly GitSetting[];
+  /** As it travels; empty where there is none yet. */
+  readonly index: Uint8Array;
+  /** What this user ignores everywhere, which is not known there. */
+  readonly userExcludes: string;
+}
+
+/**
+ * Adds a work tree's repository as the files of a plain `.git` folder, also where it is a linked one or a submodule.
+ * Which names travel is `parseTreePath`'s rule: never hooks, logs, locks, or what names other places.
+ */
+export function addGitFolder(draft: SelectionDraft, parts: GitFolderParts): void {
+  const folder = new GitFolder(draft, parts);
+  folder.addOwnFiles();
+  folder.addInfo();
+  folder.addRefs();
+  folder.addObjects();
+}
+
+class GitFolder {
+  readonly #draft: SelectionDraft;
+  readonly #parts: GitFolderParts;
+  readonly #dotGit: string;
+
+  constructor(draft: SelectionDraft, parts: GitFolderParts) {
+    this.#draft = draft;
+    this.#parts = parts;
+    this.#dotGit = below(parts.prefix, '.git');
+  }
+
+  addOwnFiles(): void {
+    const { own, shared } = this.#parts.places;
+    for (const { name, kind } of listFolder(own) ?? []) {
+      if (name === 'index' || name === 'config' || name === 'packed-refs' || name === 'shallow') continue;
+      if (kind === 'file') this.#add(name, below(own, name));
+      else if (kind === 'link' && name === 'HEAD') this.#addLinkedHead(below(own, name));
+    }
+    for (const name of ['packed-refs', 'shallow']) {
+      if (lookThrough(below(shared, name))?.isFile() === true) this.#add(name, below(shared, name));
+    }
+    this.#addVirtual('config', Buffer.from(writeGitConfig(this.#parts.settings), 'latin1'));
+    if (this.#parts.index.length > 0) this.#addVirtual('index', this.#parts.index);
+  }
+
+  addInfo(): void {
+    const { own, shared } = this.#parts.places;
+    const info = below(shared, 'info');
+    const exclude = readByteText(below(info, 'exclude'));
+    if (this.#parts.userExcludes !== '') {
+      this.#addVirtual('info/exclude', Buffer.from(`${this.#parts.userExcludes}\n${exclude ?? ''}`, 'latin1'));
+    } else if (exclude !== null) this.#add('info/exclude', below(info, 'exclude'));
+    for (const [from, name] of [
+      [info, 'attributes'],
+      [below(own, 'info'), 'sparse-checkout'],
+    ] as const) {
+      if (lookThrough(below(from, name))?.isFile() === true) this.#add(`info/${name}`, below(from, name));
+    }
+  }
+
+  addRefs(): void {
+    const { own, shared } = this.#parts.places;
+    // Without that folder git takes it for no repository at all.
+    let found = this.#addRefsBelow('refs', shared, own === shared ? null : (name) => !OWN_REFS.has(name), 0);
+    if (own !== shared) found = this.#addRefsBelow('refs', own, (name) => OWN_REFS.has(name), 0) || found;
+    if (!found) this.#draft.addFolder(below(this.#dotGit, 'refs'));
+  }
+
+  #addRefsBelow(folder: string, base: string, wanted: ((name: string) => boolean) | null, depth: number): boolean {
+    if (depth > REF_DEPTH_MAX) return false;
+    let found = false;
+    for (const { name, kind } of listFolder(below(base, folder)) ?? []) {
+      if (wanted?.(name) === false) continue;
+      const path = below(folder, name);
+      if (kind === 'folder') found = this.#addRefsBelow(path, base, null, depth + 1) || found;
+      else if (kind === 'file') found = this.#add(path, below(base, path)) || found;
+    }
+    return found;
+  }
+
+  addObjects(): void {
+    const objects = below(this.#parts.places.shared, 'objects');
+    const seen = new Set<string>();
+    const added = this.#addObjectsOf(objects, false, seen);
+    const others = alternatesOf(objects, 0);
+    let fromOthers = false;
+    for (const other of others) fromOthers = this.#addObjectsOf(other, true, seen) || fromOthers;
+    if (!added && !fromOthers) this.#draft.addFolder(below(this.#dotGit, 'objects'));
+  }
+
+  /** @param isOther of another repository: what it says of all of its objects (info/) is not true of these */
+  #addObjectsOf(objects: string, isOther: boolean, seen: Set<string>): boolean {
+    let found = false;
+    const add = (folder: string, name: string): void => {
+      const path = `objects/${folder}/${name}`;
+      if (seen.has(path)) return;
+      seen.add(path);
+      found = this.#add(path, `${objects}/${folder}/${name}`) || found;
+    };
+    for (const { name: folder, kind } of listFolder(objects) ?? []) {
+      if (kind !== 'folder') continue;
+      if (FAN_OUT.test(folder)) for (const name of listNames(below(objects, folder))) add(folder, name);
+      if (folder === 'pack') {
+        for (const name of listNames(below(objects, folder))) {
+          if (!isOther || !name.startsWith('multi-pack-index')) add(folder, name);
+        }
+      }
+      if (folder !== 'info' || isOther) continue;
+      for (const name of listNames(below(objects, folder))) if (name !== 'commit-graphs') add(folder, name);
+      for (const name of listNames(below(objects, 'info/commit-graphs'))) add('info/commit-graphs', name);
+    }
+    return found;
+  }
+
+  #addLinkedHead(head: string): void {
+    // Before symbolic refs were files, HEAD was a link to one.
+    const real = resolveLinks(head);
+    const shared = `${this.#parts.places.shared}/`;
+    if (real === null || !real.startsWith(`${shared}refs/`)) return;
+    this.#addVirtual('HEAD', Buffer.from(`ref: ${real.slice(shared.length)}\n`, 'latin1'));
+  }
+
+  #add(inside: string, absolute: string): boolean {
+    const path = parseTreePath(`${this.#dotGit}/${inside}`);
+    if (!path.ok) return false;
+    this.#draft.addPlaced(path.value, absolute);
+    return true;
+  }
+
+  #addVirtual(inside: string, content: Uint8Array): void {
+    const path = parseTreePath(`${this.#dotGit}/${inside}`);
+    if (path.ok) this.#draft.virtual.push({ path: path.value, content, mode: OWN_FILE_MODE });
+  }
+}
+
+/** The object folders that a repository borrows from (`git clone --reference`, `--shared`), and those of these. */
+function alternatesOf(objects: string, depth: number): string[] {
+  const text = readByteText(below(objects, 'info/alternates'));
+  if (text === null || depth >= ALTERNATES_DEPTH_MAX) return [];
+  return text.split('\n').flatMap((line) => {
+    if (line === '' || line.startsWith('#')) return [];
+    const folder = resolveLinks(isAbsolute(line) ? line : below(objects, line));
+    if (folder === null || lookAt(folder)?.isDirectory() !== true) return [];
+    return [folder, ...alternatesOf(folder, depth + 1)];
+  });
+}

@@ -1,0 +1,196 @@
+import { textOfBytes } from '../../base/byte-text.ts';
+import { escapeControls } from '../../base/escape.ts';
+import { isDependencyFile, isDependencyFolder } from '../../core/workspace/dependency-files.ts';
+import { holdsToken, judgeSecret } from '../../core/workspace/secret-files.ts';
+import type { FoundDependency, ScanRequest } from '../../ports/workspace.ts';
+import type { TreePath } from '../../wire/manifest.ts';
+import { parseTreePath } from '../../wire/tree-path.ts';
+import type { IgnoreRules } from '../../wire/workspace.ts';
+import { below, listFolder, lookAt, lookThrough, readByteText } from './byte-files.ts';
+import { literalPattern } from './ignore-matcher.ts';
+import type { PlacedElsewhere, Selection, VirtualFile } from './selection.ts';
+import type { ShipFilter } from './ship-filter.ts';
+
+const DEPTH_MAX = 256;
+const SETTINGS_BYTES_MAX = 256 * 1024;
+const NOTICES_MAX = 16;
+
+/** A selection in the making: each file of the tree is offered to it once, and it decides. */
+export class SelectionDraft {
+  readonly virtual: VirtualFile[] = [];
+  readonly #root: string;
+  readonly #decisions: ScanRequest['secrets'];
+  readonly #filter: ShipFilter;
+  readonly #tracked: TreePath[] = [];
+  readonly #others: TreePath[] = [];
+  readonly #folders = new Set<TreePath>();
+  readonly #elsewhere: PlacedElsewhere[] = [];
+  readonly #secrets = new Set<TreePath>();
+  readonly #withheld: string[] = [];
+  readonly #undecided: string[] = [];
+  readonly #dependencies: FoundDependency[] = [];
+  readonly #lockfiles: string[] = [];
+  readonly #notices: string[] = [];
+  /** Folders by whether they are real ones: what lies behind a link is no part of the tree. */
+  readonly #realFolders = new Map<string, boolean>([['', true]]);
+
+  /** @param root absolute bytes */
+  constructor(root: string, request: Pick<ScanRequest, 'secrets'>, filter: ShipFilter) {
+    this.#root = root;
+    this.#decisions = request.secrets;
+    this.#filter = filter;
+  }
+
+  notice(text: string): void {
+    if (this.#notices.length < NOTICES_MAX && !this.#notices.includes(text)) this.#notices.push(text);
+  }
+
+  /** In a git index: never withheld. It may be gone, which is left to whoever reads it. */
+  addTracked(path: string): void {
+    if (this.#filter.leavesOut(path, false) || !this.#isInRealFolder(path)) return;
+    const parsed = this.#parse(path);
+    if (parsed !== null) this.#keep(parsed, this.#tracked);
+  }
+
+  addUntracked(path: string): void {
+    if (isDependencyFolder(path) && this.#isLinkToFolder(path)) {
+      // A work tree that borrows another's dependencies: no file of the project, and it leads out of it.
+      this.#addDependency(path);
+      this.#filter.learn('', literalPattern(path));
+      return;
+    }
+    if (this.#filter.leavesOut(path, false) || !this.#maySend(path)) return;
+    const parsed = this.#parse(path);
+    if (parsed === null) return;
+    this.#keep(parsed, this.#others);
+  }
+
+  /** @param isToolsOwn in a folder that ignores itself, or is one of dependencies */
+  addIgnoredFile(path: string, isToolsOwn: boolean): void {
+    if (isDependencyFolder(path) && this.#isLinkToFolder(path)) this.#addDependency(path);
+    else if (this.#filter.leavesOut(path, false)) return;
+    else if (this.#filter.includes(path, false)) this.addUntracked(path);
+    else if (!isToolsOwn && this.#isSecret(path)) {
+      const parsed = this.#maySend(path) ? this.#parse(path) : null;
+      if (parsed !== null) this.#keep(parsed, this.#others);
+    }
+  }
+
+  /** Nothing of it is sent but what an option names. */
+  addIgnoredFolder(path: string): void {
+    const sent = this.#filter.includes(path, true) && !this.#filter.leavesOut(path, true);
+    if (!sent && isDependencyFolder(path)) this.#addDependency(path);
+    if (sent || this.#filter.mayIncludeBelow(path)) this.#addIncludedBelow(path, 0);
+  }
+
+  addFolder(path: string): void {
+    if (this.#filter.leavesOut(path, true)) return;
+    const parsed = this.#parse(path);
+    if (parsed !== null) this.#folders.add(parsed);
+  }
+
+  /** A part of `.git`, which no rule of the project is about. */
+  addPlaced(path: TreePath, absolute: string): void {
+    if (
+      absolute.length === this.#root.length + 1 + path.length &&
+      absolute.endsWith(path) &&
+      absolute.startsWith(`${this.#root}/`)
+    ) {
+      this.#others.push(path);
+    } else this.#elsewhere.push({ path, absolute });
+  }
+
+  finish(kind: Selection['kind'], repositories: IgnoreRules): Selection {
+    const { rules, notices } = this.#filter.rules(repositories);
+    return {
+      kind,
+      root: this.#root,
+      files: this.#tracked.concat(this.#others),
+      trackedFiles: this.#tracked.length,
+      secrets: this.#secrets,
+      folders: [...this.#folders],
+      elsewhere: this.#elsewhere,
+      virtual: this.virtual,
+      withheld: this.#withheld.toSorted(),
+      undecided: this.#undecided.toSorted(),
+      dependencies: this.#dependencies,
+      lockfiles: this.#lockfiles,
+      rules,
+      notices: [...this.#notices, ...notices],
+    };
+  }
+
+  #keep(path: TreePath, list: TreePath[]): void {
+    list.push(path);
+    if (isDependencyFile(path)) this.#lockfiles.push(textOfBytes(path));
+  }
+
+  #addDependency(path: string): void {
+    this.#dependencies.push({ folder: textOfBytes(path) });
+  }
+
+  #parse(path: string): TreePath | null {
+    const parsed = parseTreePath(path);
+    if (parsed.ok) return parsed.value;
+    this.notice(`left out: ${parsed.error}`);
+    return null;
+  }
+
+  #isInRealFolder(path: string): boolean {
+    const slash = path.lastIndexOf('/');
+    return slash === -1 || this.#isRealFolder(path.slice(0, slash));
+  }
+
+  #isRealFolder(folder: string): boolean {
+    const known = this.#realFolders.get(folder);
+    if (known !== undefined) return known;
+    const isReal = this.#isInRealFolder(folder) && lookAt(`${this.#root}/${folder}`)?.isDirectory() === true;
+    this.#realFolders.set(folder, isReal);
+    return isReal;
+  }
+
+  #isLinkToFolder(path: string): boolean {
+    const absolute = `${this.#root}/${path}`;
+    return lookAt(absolute)?.isSymbolicLink() === true && lookThrough(absolute)?.isDirectory() === true;
+  }
+
+  #isSecret(path: string): boolean {
+    const verdict = judgeSecret(path);
+    if (verdict !== 'content') return verdict === 'secret';
+    const absolute = `${this.#root}/${path}`;
+    const stats = lookThrough(absolute);
+    if (stats === null || !stats.isFile()) return false;
+    // A larger one is no settings file; what can't be judged is taken for a secret.
+    return stats.size > SETTINGS_BYTES_MAX || holdsToken(readByteText(absolute) ?? '');
+  }
+
+  /** Untracked: is it no secret, or did someone decide to send it? */
+  #maySend(path: string): boolean {
+    if (!this.#isSecret(path) || this.#filter.sendsAsIs(path, false)) return true;
+    const text = textOfBytes(path);
+    const decision = Object.hasOwn(this.#decisions, text) ? this.#decisions[text] : undefined;
+    if (decision === 'send' || (decision === undefined && this.#filter.names(path))) {
+      const parsed = this.#parse(path);
+      if (parsed !== null) this.#secrets.add(parsed);
+      return true;
+    }
+    this.#withheld.push(escapeControls(text));
+    if (decision === undefined) this.#undecided.push(escapeControls(text));
+    return false;
+  }
+
+  #addIncludedBelow(folder: string, depth: number): void {
+    if (depth > DEPTH_MAX) return;
+    for (const { name, kind } of listFolder(`${this.#root}/${folder}`) ?? []) {
+      const path = below(folder, name);
+      if (name === '.git' || kind === 'other') continue;
+      if (kind === 'folder') {
+        const isIncluded = this.#filter.includes(path, true) || this.#filter.mayIncludeBelow(path);
+        if (isIncluded && !this.#filter.leavesOut(path, true)) this.#addIncludedBelow(path, depth + 1);
+      } else if (this.#filter.includes(path, false) && !this.#filter.leavesOut(path, false) && this.#maySend(path)) {
+        const parsed = this.#parse(path);
+        if (parsed !== null) this.#keep(parsed, this.#others);
+      }
+    }
+  }
+}
