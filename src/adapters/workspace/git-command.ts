@@ -11,7 +11,8 @@ const SHOWN_CHARS_MAX = 200;
 
 /** Nothing is locked, asked, fetched or started by a look, and what git says is not translated. */
 const ENVIRONMENT = { GIT_OPTIONAL_LOCKS: '0', GIT_TERMINAL_PROMPT: '0', GIT_NO_LAZY_FETCH: '1', LC_ALL: 'C' };
-const QUIET = ['-c', 'core.fsmonitor=false', '-c', 'core.hooksPath=/dev/null', '-c', 'core.quotePath=false'];
+/** Whatever stands here is seen by `git config --list` too: nothing that travels. */
+const QUIET = ['-c', 'core.fsmonitor=false', '-c', 'core.hooksPath=/dev/null'];
 
 export interface GitOutput {
   readonly stdout: Buffer;

@@ -43,6 +43,8 @@ export interface ListingContext {
   /** Of the project, absolute bytes. */
   readonly root: string;
   readonly env: Readonly<Record<string, string | undefined>>;
+  /** Folders in the place of tracked files, which git's list does not look into; relative to the root. */
+  readonly replaced: readonly string[];
 }
 
 /** Lists a repository of the tree and those within it. Never throws for what git says. */
@@ -72,12 +74,15 @@ class RepositoryLister {
   readonly #prefix: string;
   readonly #top: string;
   readonly #env: Readonly<Record<string, string | undefined>>;
+  readonly #replaced: readonly string[];
   readonly #notices: string[] = [];
 
   constructor(context: ListingContext, prefix: string) {
     this.#prefix = prefix;
     this.#top = prefix === '' ? context.root : `${context.root}/${prefix}`;
     this.#env = context.env;
+    const inner = prefix === '' ? '' : `${prefix}/`;
+    this.#replaced = context.replaced.filter((path) => path.startsWith(inner)).map((path) => path.slice(inner.length));
   }
 
   async list(): Promise<Listed> {
@@ -143,6 +148,8 @@ class RepositoryLister {
       else folders.push(path.slice(0, -1));
     };
     for (const path of untracked) sort(path, collapsed);
+    const tracked = new Set(this.#replaced.length === 0 ? [] : index.files);
+    collapsed.push(...this.#replaced.filter((path) => tracked.has(path)));
     if (collapsed.length > 0) for (const path of await this.#inside(git, collapsed)) sort(path, collapsed);
     const { kept, folders } = this.#submodules(index.submodules, nested);
     const ignoredFolders = ignored.filter((path) => path.endsWith('/')).map((path) => path.slice(0, -1));

@@ -4,6 +4,7 @@ import { PLAIN_EXCLUDES } from '../../core/workspace/default-excludes.ts';
 import { isDependencyFolder } from '../../core/workspace/dependency-files.ts';
 import { tooManyFiles } from '../../core/workspace/largest-folders.ts';
 import type { ScanRefusal, ScanRequest } from '../../ports/workspace.ts';
+import type { TreePath } from '../../wire/manifest.ts';
 import { folderOf } from '../../wire/tree-path.ts';
 import type { IgnoreRules } from '../../wire/workspace.ts';
 import { below, lookAt, readByteText } from './byte-files.ts';
@@ -22,11 +23,14 @@ const IGNORE_FILE = '.meshworkignore';
  * kinds and what is gone are for whoever reads them.
  *
  * @param env of commands: git is taken from its PATH, and heeds the settings of its HOME
+ * @param replaced tracked paths of an earlier selection that turned out to be folders: git says nothing of what is in
+ * them by itself, so one selects again
  * @returns a refusal `too_large` where there are more than `filesMax`, `no_project` where the root is gone
  */
 export async function selectFiles(
   request: ScanRequest,
   env: Readonly<Record<string, string | undefined>>,
+  replaced: readonly TreePath[] = [],
 ): Promise<Result<Selection, ScanRefusal>> {
   const root = bytesOfText(request.project.root);
   if (lookAt(root)?.isDirectory() !== true) {
@@ -35,7 +39,7 @@ export async function selectFiles(
   const isGit = request.project.kind === 'git';
   const filter = new ShipFilter(request.ship, isGit ? '' : PLAIN_EXCLUDES);
   const draft = new SelectionDraft(root, request, filter);
-  const context = { root, env };
+  const context = { root, env, replaced };
   const tops = isGit ? [''] : walkPlain(root, draft, filter);
   const listings: RepositoryListing[] = [];
   for (const top of tops) listings.push(...(await listRepositories(context, top)));

@@ -26,7 +26,8 @@ export interface Selection {
   readonly root: string;
   /**
    * Files and links at `root/path`. Whoever reads them drops what is gone (ENOENT, ENOTDIR) or is a folder meanwhile:
-   * git lists what its index has, and a sparse checkout has most of it nowhere.
+   * git lists what its index has, and a sparse checkout has most of it nowhere. Where one of the tracked ones is a
+   * folder, what lies in it is only found by selecting again (`replaced` of `selectFiles`).
    */
   readonly files: readonly TreePath[];
   /** The first so many of `files` are in a git index. */

@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { createIgnoreMatcher } from '../../../../src/adapters/workspace/ignore-matcher.ts';
 import { temporaryFolders } from '../../../fixtures/temporary-folder.ts';
@@ -74,7 +74,7 @@ function makeTree(root: string, tree: Tree): string[] {
 
 function gitJudges(root: string, paths: readonly string[]): Set<string> {
   try {
-    const input = `${paths.map((path) => path.replace(/\/$/, '')).join('\0')}\0`;
+    const input = `${paths.map((each) => each.replace(/\/$/, '')).join('\0')}\0`;
     const out = execFileSync('git', ['-C', root, 'check-ignore', '--no-index', '-z', '--stdin'], {
       input,
       stdio: ['pipe', 'pipe', 'ignore'],
