@@ -1,0 +1,258 @@
+import { lstatSync, readlinkSync, type Stats } from 'node:fs';
+import { unreachable } from '../../base/assert.ts';
+import { systemCodeOf } from '../../base/errors.ts';
+import { err, ok, type Result } from '../../base/result.ts';
+import { tooManyBytes, tooManyFiles } from '../../core/workspace/largest-folders.ts';
+import type { ScanRefusal } from '../../ports/workspace.ts';
+import { isSameEntry } from '../../wire/manifest-difference.ts';
+import type { FileEntry, Manifest, ManifestEntry, TreePath } from '../../wire/manifest.ts';
+import { folderOf, isPortableLink, shownPath, wrongWithKind } from '../../wire/tree-path.ts';
+import { FileHasher, type Hashed } from './file-hasher.ts';
+import { nativePath } from './native-path.ts';
+import type { Selection } from './selection.ts';
+import { MemoryCursor, StatColumns, type FileStat, type ScanMemory } from './stat-cache.ts';
+import { Turn } from './turn.ts';
+import { entryOfBytes } from './virtual-files.ts';
+
+const MODE_MASK = 0o777;
+const SECRET_MODE = 0o600;
+const NOTICES_MAX = 16;
+/** Asking whether the turn is over costs as much as a look at a file. */
+const FILES_PER_LOOK = 32;
+const GONE = new Set(['ENOENT', 'ENOTDIR', 'ELOOP']);
+const LEAVE_OUT = 'or leave it out (.meshworkignore, --exclude)';
+
+export interface ScanLimits {
+  readonly filesMax: number;
+  readonly bytesMax: number;
+}
+
+export interface Scanned {
+  readonly manifest: Manifest;
+  readonly columns: StatColumns;
+  /** The very tree that was known. */
+  readonly isSame: boolean;
+  /** Files that were read. */
+  readonly hashed: number;
+  readonly files: number;
+  readonly bytes: number;
+  readonly notices: readonly string[];
+}
+
+/**
+ * Looks at each selected file, hashes those that changed since `memory`, and makes the manifest. Sizes are known, and
+ * judged, before anything is hashed.
+ *
+ * @returns `too_large`; `unreadable_file` and `unstable` with the file's name. @throws the system's error
+ */
+export async function scanTree(
+  selection: Selection,
+  memory: ScanMemory,
+  limits: ScanLimits,
+): Promise<Result<Scanned, ScanRefusal>> {
+  const many = tooManyFiles([...selection.files, ...selection.elsewhere.map(({ path }) => path)], limits.filesMax);
+  if (many !== null) return err({ code: 'too_large', message: many });
+  const scanner = new TreeScanner(selection, memory);
+  const refusal = (await scanner.look()) ?? scanner.tooMuch(limits.bytesMax) ?? (await scanner.hash());
+  return refusal === null ? ok(scanner.result()) : err(refusal);
+}
+
+/** A file on the disk, not looked into yet. */
+interface Seen extends FileStat {
+  readonly kind: 'seen';
+  readonly path: TreePath;
+  readonly size: number;
+  readonly mode: number;
+}
+
+class TreeScanner {
+  readonly #selection: Selection;
+  readonly #memory: ScanMemory;
+  readonly #cursor: MemoryCursor;
+  readonly #turn = new Turn();
+  readonly #elsewhere: ReadonlyMap<string, string>;
+  /** Of folders: true where neither it nor what lies above it, up to the root, is a link. */
+  readonly #real = new Map<string, boolean>([['', true]]);
+  readonly #notices: string[];
+  readonly #found: (Seen | ManifestEntry)[] = [];
+  readonly #entries: ManifestEntry[] = [];
+  #columns = new StatColumns(0);
+  #bytes = 0;
+  #same = 0;
+  #hashed = 0;
+
+  constructor(selection: Selection, memory: ScanMemory) {
+    this.#selection = selection;
+    this.#memory = memory;
+    this.#cursor = new MemoryCursor(memory);
+    this.#elsewhere = new Map(selection.elsewhere.map(({ path, absolute }) => [path, absolute]));
+    this.#notices = [...selection.notices];
+  }
+
+  /** Finds what is there, sorted. */
+  async look(): Promise<ScanRefusal | null> {
+    const virtual = new Map(this.#selection.virtual.map((file) => [file.path, file]));
+    const folders = new Set(this.#selection.folders);
+    const paths = [...this.#selection.files, ...this.#elsewhere.keys(), ...virtual.keys(), ...folders] as TreePath[];
+    // In order of bytes, which is that of strings of bytes.
+    paths.sort();
+    let previous = '';
+    for (const [index, path] of paths.entries()) {
+      if (index % FILES_PER_LOOK === 0 && this.#turn.isOver()) await this.#turn.pass();
+      if (path === previous) continue;
+      previous = path;
+      const content = virtual.get(path);
+      if (content !== undefined) this.#take(this.#virtualEntry(entryOfBytes(content, Date.now())));
+      else if (folders.has(path)) this.#take({ kind: 'folder', path });
+      else {
+        const refusal = this.#lookAt(path);
+        if (refusal !== null) return refusal;
+      }
+    }
+    return null;
+  }
+
+  tooMuch(bytesMax: number): ScanRefusal | null {
+    if (this.#bytes <= bytesMax) return null;
+    const files = this.#found.map((found) => ({ path: found.path, bytes: 'size' in found ? found.size : 0 }));
+    const message = tooManyBytes(files, bytesMax);
+    return message === null ? null : { code: 'too_large', message };
+  }
+
+  async hash(): Promise<ScanRefusal | null> {
+    const hasher = new FileHasher(this.#turn);
+    const cursor = new MemoryCursor(this.#memory);
+    this.#columns = new StatColumns(this.#found.length);
+    for (const [index, found] of this.#found.entries()) {
+      if (index % FILES_PER_LOOK === 0 && this.#turn.isOver()) await this.#turn.pass();
+      if (found.kind !== 'seen') {
+        this.#keep(cursor, found);
+        continue;
+      }
+      const known = cursor.fileAt(found.path, found.size, found);
+      if (known !== null) {
+        this.#columns.set(this.#entries.length, found, true);
+        this.#keep(cursor, this.#fileEntry(found.path, found, known));
+        continue;
+      }
+      const hashed = await hasher.hash(nativePath(this.#absolute(found.path)));
+      if (hashed.kind === 'gone') continue;
+      if (hashed.kind !== 'file') return refusalOf(found.path, hashed);
+      this.#hashed += 1;
+      this.#columns.set(this.#entries.length, hashed.stat, hashed.isSettled);
+      this.#keep(cursor, this.#fileEntry(found.path, hashed.stat, hashed));
+    }
+    return null;
+  }
+
+  result(): Scanned {
+    const entries = this.#entries;
+    let files = 0;
+    let bytes = 0;
+    for (const entry of entries) {
+      if (entry.kind !== 'file') continue;
+      files += 1;
+      bytes += entry.size;
+    }
+    const isSame = this.#same === entries.length && entries.length === this.#memory.manifest.entries.length;
+    const manifest = isSame ? this.#memory.manifest : { entries };
+    const notices = this.#notices.slice(0, NOTICES_MAX);
+    return { manifest, columns: this.#columns, isSame, hashed: this.#hashed, files, bytes, notices };
+  }
+
+  #take(found: Seen | ManifestEntry): void {
+    this.#found.push(found);
+    if ('size' in found) this.#bytes += found.size;
+  }
+
+  /** The entry that was known, where it is the same: a tree that did not change takes no more memory. */
+  #keep(cursor: MemoryCursor, entry: ManifestEntry): void {
+    const known = cursor.entryAt(entry.path);
+    const isSame = known !== null && isSameEntry(known, entry);
+    if (isSame) this.#same += 1;
+    this.#entries.push(isSame ? known : entry);
+  }
+
+  #virtualEntry(entry: FileEntry): FileEntry {
+    const known = this.#cursor.entryAt(entry.path);
+    return known?.kind === 'file' && known.hash === entry.hash ? { ...entry, mtimeMs: known.mtimeMs } : entry;
+  }
+
+  #lookAt(path: TreePath): ScanRefusal | null {
+    try {
+      if (!this.#elsewhere.has(path) && !this.#isReal(folderOf(path))) return null;
+      const where = nativePath(this.#absolute(path));
+      const stat = lstatSync(where, { throwIfNoEntry: false });
+      if (stat === undefined) return null;
+      if (stat.isSymbolicLink()) this.#takeLink(path, readlinkSync(where, { encoding: 'latin1' }));
+      else if (stat.isFile()) {
+        const { size, mode, ino, mtimeMs, ctimeMs } = stat;
+        this.#take({ kind: 'seen', path, size, mode, ino, mtimeMs, ctimeMs });
+      }
+      return null;
+    } catch (error) {
+      const code = systemCodeOf(error);
+      if (code === '') throw error;
+      return GONE.has(code) ? null : refusalOf(path, { kind: 'unreadable', code });
+    }
+  }
+
+  #takeLink(path: TreePath, target: string): void {
+    const isPortable = isPortableLink(path, target);
+    if (isPortable && wrongWithKind(path, 'link') === null) this.#take({ kind: 'link', path, target });
+    else {
+      const why = isPortable ? 'is within .git' : `leads out of the project, to ${shownPath(target)}`;
+      this.#notices.push(`The link ${shownPath(path)} is not sent: it ${why}.`);
+    }
+  }
+
+  /** Git takes what is behind a link for gone, and so do we: it would be written through the link there. */
+  #isReal(folder: string): boolean {
+    const known = this.#real.get(folder);
+    if (known !== undefined) return known;
+    let isReal = false;
+    if (this.#isReal(folderOf(folder))) {
+      const stat = lstatSync(nativePath(this.#absolute(folder)), { throwIfNoEntry: false });
+      isReal = stat?.isDirectory() === true;
+    }
+    this.#real.set(folder, isReal);
+    return isReal;
+  }
+
+  #absolute(path: string): string {
+    return this.#elsewhere.get(path) ?? `${this.#selection.root}/${path}`;
+  }
+
+  #fileEntry(
+    path: TreePath,
+    stat: Pick<Stats, 'size' | 'mode' | 'mtimeMs'>,
+    content: Pick<FileEntry, 'hash' | 'chunks'>,
+  ): FileEntry {
+    const mode = this.#selection.secrets.has(path) ? SECRET_MODE : stat.mode & MODE_MASK;
+    const mtimeMs = Math.max(0, Math.floor(stat.mtimeMs));
+    return { kind: 'file', path, size: stat.size, mode, mtimeMs, hash: content.hash, chunks: content.chunks };
+  }
+}
+
+function refusalOf(path: TreePath, why: Exclude<Hashed, { kind: 'file' | 'gone' }>): ScanRefusal {
+  const name = shownPath(path);
+  switch (why.kind) {
+    case 'unreadable':
+      return {
+        code: 'unreadable_file',
+        message: `${name} cannot be read here (${why.code}); nothing was sent. Make it readable, ${LEAVE_OUT}.`,
+      };
+    case 'unstable':
+      return {
+        code: 'unstable',
+        message: `${name} is written to all the time; nothing was sent. Try again later, ${LEAVE_OUT}.`,
+      };
+    case 'too_many_chunks':
+      return {
+        code: 'too_large',
+        message: `${name} is too large to be sent; nothing was. Leave it out, ${LEAVE_OUT}.`,
+      };
+    default:
+      return unreachable(why);
+  }
+}
