@@ -6,10 +6,12 @@ import { formatDuration, KIB } from '../base/units.ts';
 import type { Runner, RunRequest, RunResult } from '../ports/runner.ts';
 import { STREAM_WINDOW_BYTES } from '../wire/stream-mux.ts';
 
-/** Kept of a preparation's output, to show how it failed. */
+/** Kept of a preparation's output, to show how it failed: npm tells the cause first, then pages of options. */
+const HEAD_BYTES_MAX = 4 * KIB;
 const TAIL_BYTES_MAX = 16 * KIB;
-const SHOWN_LINES_MAX = 20;
-const SHOWN_CHARS_MAX = 2500;
+const FIRST_LINES_MAX = 8;
+const LAST_LINES_MAX = 12;
+const LINE_CHARS_MAX = 150;
 /** The last line is told so often at most. */
 const PROGRESS_MS = 300;
 const PROGRESS_CHARS_MAX = 200;
@@ -28,7 +30,7 @@ export interface PrepareRun extends Pick<RunRequest, 'cwd' | 'env' | 'umask' | '
 
 export interface PrepareEnd {
   readonly result: RunResult;
-  /** The last lines of its output, for people. */
+  /** The first and the last lines of its output, for people. */
   readonly lines: string;
 }
 
@@ -38,7 +40,7 @@ export interface PrepareEnd {
  */
 export async function runPreparation(runner: Runner, run: PrepareRun): Promise<PrepareEnd> {
   const { job } = run;
-  const output = new HeadTail(0, TAIL_BYTES_MAX);
+  const output = new HeadTail(HEAD_BYTES_MAX, TAIL_BYTES_MAX);
   const { streamId, closed } = readOutput(runner, output, run.onProgress);
   const cancel = (): void => runner.cancel(job, 1);
   const ended = new Promise<RunResult>((resolve) => {
@@ -68,7 +70,7 @@ export async function runPreparation(runner: Runner, run: PrepareRun): Promise<P
   if (run.signal.aborted) cancel();
   try {
     const [result] = await Promise.all([ended, closed]);
-    return { result, lines: lastLines(textOf(output)) };
+    return { result, lines: shownLines(output) };
   } finally {
     run.signal.removeEventListener('abort', cancel);
     runner.acknowledge({ job, attempt: 1 });
@@ -111,7 +113,7 @@ function readOutput(runner: Runner, output: HeadTail, onProgress: (line: string)
         const nowMs = performance.now();
         if (nowMs - toldMs < PROGRESS_MS) return;
         toldMs = nowMs;
-        const line = linesOf(textOf(output)).at(-1);
+        const line = linesOf(latestOf(output)).at(-1);
         if (line !== undefined) onProgress(line.slice(0, PROGRESS_CHARS_MAX));
       },
       onEnd: resolve,
@@ -122,10 +124,10 @@ function readOutput(runner: Runner, output: HeadTail, onProgress: (line: string)
   return { streamId, closed };
 }
 
-const textOf = (output: HeadTail): string => {
+function latestOf(output: HeadTail): string {
   const { head, tail } = output.parts();
-  return new TextDecoder().decode(head.byteLength > 0 ? head : tail);
-};
+  return new TextDecoder().decode(tail.byteLength > 0 ? tail : head);
+}
 
 /** CSI and OSC sequences of ECMA-48: colours, moves of the cursor, links. */
 // oxlint-disable-next-line no-control-regex
@@ -139,7 +141,10 @@ function linesOf(text: string): string[] {
     .filter((line) => line !== '');
 }
 
-function lastLines(text: string): string {
-  const shown = linesOf(text).slice(-SHOWN_LINES_MAX).join('\n');
-  return shown.length > SHOWN_CHARS_MAX ? `…${shown.slice(-SHOWN_CHARS_MAX)}` : shown;
+function shownLines(output: HeadTail): string {
+  const { head, tail } = output.parts();
+  const [first, last] = [head, tail].map((bytes) => linesOf(new TextDecoder().decode(bytes)));
+  const lines = [...(first ?? []), ...(last ?? [])].map((line) => line.slice(0, LINE_CHARS_MAX));
+  if (lines.length <= FIRST_LINES_MAX + LAST_LINES_MAX && output.droppedBytes === 0) return lines.join('\n');
+  return [...lines.slice(0, FIRST_LINES_MAX), '…', ...lines.slice(FIRST_LINES_MAX).slice(-LAST_LINES_MAX)].join('\n');
 }

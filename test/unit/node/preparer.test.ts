@@ -248,11 +248,11 @@ describe('a failure', () => {
     expect(runs()).toEqual([`${tree} ci`]);
   });
 
-  it('shows the end of long output, without control characters', async () => {
+  it('shows both ends of long output, without control characters', async () => {
     tool('npm', '#!/bin/sh\nseq 1 5000; printf "bell\\007\\n"; exit 1\n');
     const { message } = await failure();
-    expect(message).toMatch(/\n5000\nbell\\u0007$/);
-    expect(message.split('\n')).toHaveLength(21);
+    expect(message).toMatch(/\n1\n2\n.*\n8\n…\n4990\n.*\n5000\nbell\\u0007$/s);
+    expect(message.split('\n')).toHaveLength(22);
   });
 
   it('where the folder is not there', async () => {
