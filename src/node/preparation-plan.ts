@@ -39,11 +39,9 @@ export function planPreparation(
   folder: string,
 ): Result<readonly PrepareStep[], PrepareRefusal> {
   const { run, inputs, makes } = settings.prepare;
-  const facts = {
-    folders: scan.dependencies.map((dependency) => dependency.folder),
-    files: scan.lockfiles,
-    managers: managersOf(root, scan.lockfiles),
-  };
+  const files = scan.lockfiles.map(bytesOfText);
+  const folders = scan.dependencies.map((dependency) => bytesOfText(dependency.folder));
+  const facts = { folders, files, managers: managersOf(root, files) };
   const steps = prepareSteps(facts, { run, inputs: inputs.map(bytesOfText), makes: makes.map(bytesOfText) });
   return steps.ok ? ok(withoutOwnInstall(steps.value, command, folder)) : steps;
 }

@@ -40,7 +40,7 @@ export interface ScanRequest {
 
 /** A folder of dependencies that is ignored and not sent, as found on this side. */
 export interface FoundDependency {
-  /** Relative to the root: `node_modules`, `packages/a/.venv`. */
+  /** Relative to the root, as text: `node_modules`, `packages/a/.venv`. */
   readonly folder: string;
 }
 
@@ -55,7 +55,7 @@ export interface Scan {
   /** What the executor needs beside the tree's own .gitignore files. */
   readonly rules: IgnoreRules;
   readonly dependencies: readonly FoundDependency[];
-  /** Files that no rule decides, for `needs_prepare`: lockfiles and the like, by path relative to the root. */
+  /** Sent files that say how dependencies are made: lockfiles and the like, by path relative to the root, as text. */
   readonly lockfiles: readonly string[];
   readonly notices: readonly string[];
 }

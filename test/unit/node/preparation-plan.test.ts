@@ -6,13 +6,17 @@ import { temporaryFolders } from '../../fixtures/temporary-folder.ts';
 
 const folder = temporaryFolders();
 
-function planned(files: Readonly<Record<string, string>>, lockfiles: readonly string[]): readonly string[] {
+function planned(
+  files: Readonly<Record<string, string>>,
+  lockfiles: readonly string[],
+  dependency = 'node_modules',
+): readonly string[] {
   const root = folder();
   for (const [path, text] of Object.entries(files)) {
     mkdirSync(dirname(join(root, path)), { recursive: true });
     writeFileSync(join(root, path), text);
   }
-  const scan = { dependencies: [{ folder: 'node_modules' }], lockfiles };
+  const scan = { dependencies: [{ folder: dependency }], lockfiles };
   const settings = { prepare: { run: null, inputs: [], makes: [] } };
   const plan = planPreparation(root, scan, settings, { kind: 'line', line: 'make' }, '');
   return plan.ok ? plan.value.map((step) => step.run) : [plan.error.code];
@@ -34,4 +38,9 @@ it('looks at what filled node_modules where there are several lockfiles', () => 
 
 it('does without a lockfile that is gone since', () => {
   expect(planned({}, ['yarn.lock'])).toEqual(['yarn install --frozen-lockfile']);
+});
+
+it('takes paths as text, and looks for their bytes', () => {
+  const locks = { 'ä/yarn.lock': '__metadata:\n' };
+  expect(planned(locks, Object.keys(locks), 'ä/node_modules')).toEqual(['yarn install --immutable']);
 });
