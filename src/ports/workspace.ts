@@ -61,8 +61,8 @@ export interface Scan {
 }
 
 export interface ScanRefusal {
-  /** `too_large` names the ten largest folders; `unreadable_file`, `unstable` name the file. */
-  readonly code: 'too_large' | 'unreadable_file' | 'unstable' | 'no_project' | 'not_portable';
+  /** `too_large` names the ten largest folders; `unreadable_file`, `unstable` name the file; `bad_pack`: nothing was applied. */
+  readonly code: 'too_large' | 'unreadable_file' | 'unstable' | 'no_project' | 'not_portable' | 'bad_pack';
   readonly message: string;
 }
 
@@ -109,6 +109,7 @@ export interface ProjectFiles {
   /** Keeps a sent manifest while a job may bring changes back. */
   pinManifest(manifest: ManifestHash, job: JobId): Promise<void>;
   unpinManifest(job: JobId): Promise<void>;
+  /** Rejects with MeshError `io` where the disk is full: what was applied by then is named, applying again goes on. */
   apply(request: ApplyRequest): Promise<Result<Applied, ScanRefusal>>;
 }
 

@@ -84,7 +84,7 @@ function contentOf(block: PackBlock): Uint8Array | null {
 }
 
 /** Fewer bytes than asked for where the file ends before. */
-function readAt(fd: number, offset: number, size: number): Uint8Array {
+export function readAt(fd: number, offset: number, size: number): Uint8Array {
   const bytes = Buffer.allocUnsafe(size);
   let at = 0;
   for (let got = -1; at < size && got !== 0; at += got) got = readSync(fd, bytes, at, size - at, offset + at);

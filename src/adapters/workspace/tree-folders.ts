@@ -49,10 +49,15 @@ interface OpenFolder {
 export class TreeFolders {
   readonly #stack: OpenFolder[] = [];
   readonly #owner: TreeOwner;
+  readonly #isOurs: boolean;
 
-  /** @throws the system's error where `root` isn't a folder that can be opened */
-  constructor(root: string, owner: TreeOwner) {
+  /**
+   * @param whose `theirs`: the permissions of folders stay as they are, and what they forbid fails
+   * @throws the system's error where `root` isn't a folder that can be opened
+   */
+  constructor(root: string, owner: TreeOwner, whose: 'ours' | 'theirs' = 'ours') {
     this.#owner = owner;
+    this.#isOurs = whose === 'ours';
     this.#push('', Buffer.from(root));
   }
 
@@ -113,7 +118,7 @@ export class TreeFolders {
         return true;
       } catch (error) {
         const code = systemCodeOf(error);
-        if (code === 'EACCES' && attempt === 0) {
+        if (code === 'EACCES' && attempt === 0 && this.#isOurs) {
           chmodSync(where, NEW_FOLDER_MODE);
           continue;
         }
@@ -131,7 +136,7 @@ export class TreeFolders {
     try {
       mkdirSync(where, NEW_FOLDER_MODE);
     } catch (error) {
-      if (systemCodeOf(error) !== 'EACCES') throw error;
+      if (systemCodeOf(error) !== 'EACCES' || !this.#isOurs) throw error;
       this.unlock();
       mkdirSync(where, NEW_FOLDER_MODE);
     }

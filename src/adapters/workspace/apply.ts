@@ -1,0 +1,266 @@
+import { MeshError, systemCodeOf } from '../../base/errors.ts';
+import { err, ok, type Result } from '../../base/result.ts';
+import {
+  type ApplyRules,
+  applyRules,
+  decideDeletion,
+  decideWrite,
+  type DeleteDecision,
+} from '../../core/workspace/apply-plan.ts';
+import type { Applied, ApplyRequest, ScanRefusal } from '../../ports/workspace.ts';
+import type { Manifest, ManifestEntry, ManifestHash, TreePath } from '../../wire/manifest.ts';
+import { foldedPath, folderOf, shownPath } from '../../wire/tree-path.ts';
+import { unreachable } from '../../base/assert.ts';
+import { ChangeTally } from './change-tally.ts';
+import { ChangePackFile } from './change-pack-file.ts';
+import { ConflictCopies } from './conflict-copies.ts';
+import { ChangedMeanwhile, LocalFiles, Obstructed, type Sighting } from './local-files.ts';
+import { Turn } from './turn.ts';
+
+/** After these nothing more can be written. */
+const DISK_FAILURES = new Set(['ENOSPC', 'EDQUOT', 'EROFS', 'EIO', 'EMFILE', 'ENFILE']);
+const NO_MANIFEST: Manifest = { entries: [] };
+
+export interface ApplyContext {
+  /** What was sent; null where it isn't kept any more. */
+  readonly manifests: { load(hash: ManifestHash): Manifest | null };
+}
+
+/**
+ * Puts what a job changed elsewhere into the project: `core/workspace/apply-plan.ts` says what becomes of each path.
+ * Nothing of a pack is used before all of it was verified. Each file is old or new at any moment; whoever applies again
+ * after an interruption goes on, since what is there already counts as returned.
+ *
+ * @returns the refusal: a pack that is not what it should be, and nothing was changed
+ * @throws MeshError `io` where the disk fails: it says what was applied
+ */
+export async function applyChanges(
+  request: ApplyRequest,
+  context: ApplyContext,
+): Promise<Result<Applied, ScanRefusal>> {
+  const opened = await ChangePackFile.open(request.pack, request.packSha256);
+  if (!opened.ok) return err({ code: 'bad_pack', message: `what came back is refused: ${opened.error}` });
+  const pack = opened.value;
+  const local = new LocalFiles(request.project.root, 'repositories');
+  const copies = new ConflictCopies(request.conflicts, pack);
+  try {
+    const sent = context.manifests.load(request.manifest);
+    const applying = new Applying(request, pack, local, copies, sent);
+    await applying.run();
+    return ok(applying.tally.applied());
+  } finally {
+    copies.close();
+    local.close();
+    pack.close();
+  }
+}
+
+class Applying {
+  readonly tally = new ChangeTally();
+  readonly #pack: ChangePackFile;
+  readonly #local: LocalFiles;
+  readonly #copies: ConflictCopies;
+  readonly #sent: ReadonlyMap<TreePath, ManifestEntry>;
+  readonly #rules: ApplyRules;
+  readonly #turn = new Turn();
+  readonly #heldDeletions = new Set<string>();
+  /** What a folder or a file is in the way of, until deletions have made room. */
+  readonly #waiting: ManifestEntry[] = [];
+
+  constructor(
+    request: ApplyRequest,
+    pack: ChangePackFile,
+    local: LocalFiles,
+    copies: ConflictCopies,
+    sent: Manifest | null,
+  ) {
+    this.#pack = pack;
+    this.#local = local;
+    this.#copies = copies;
+    this.#sent = new Map((sent ?? NO_MANIFEST).entries.map((entry) => [entry.path, entry]));
+    this.#rules = applyRules(sent ?? NO_MANIFEST, pack.list, request.held);
+    if (sent === null) {
+      this.tally.notice(
+        'what was sent is not known here any more: only files that were not there before are put in place',
+      );
+    }
+  }
+
+  /** New content first: whoever is interrupted has lost nothing. */
+  async run(): Promise<void> {
+    const { changed, deleted } = this.#pack.list;
+    for (const entry of changed) await this.#each(entry.path, () => this.#write(entry, deleted.length > 0));
+    await this.#delete();
+    for (const entry of this.#waiting) await this.#each(entry.path, () => this.#write(entry, false));
+    if (this.#rules.isMassDeletion && this.#heldDeletions.size > 0) {
+      this.tally.notice(
+        `the job deleted more than half of the project's files: no deletion is applied without "meshwork apply"`,
+      );
+    }
+  }
+
+  async #each(path: TreePath, act: () => void): Promise<void> {
+    if (this.#turn.isOver()) await this.#turn.pass();
+    try {
+      act();
+    } catch (error) {
+      const code = systemCodeOf(error);
+      if (code === '' || !DISK_FAILURES.has(code)) throw error;
+      const why = code === 'ENOSPC' || code === 'EDQUOT' ? 'the disk is full' : `the disk refuses (${code})`;
+      throw new MeshError(
+        'io',
+        `${why} at ${shownPath(path)}: ${this.tally.summary()}; each file is as it was or as the job made it`,
+        error,
+      );
+    }
+  }
+
+  #write(entry: ManifestEntry, mayWait: boolean): void {
+    const seen = this.#local.look(entry.path);
+    const { kind } = seen.state;
+    const isObstructed = kind === 'blocked' || (kind === 'folder' && entry.kind !== 'folder');
+    if (isObstructed && mayWait) {
+      this.#waiting.push(entry);
+      return;
+    }
+    const sent = this.#sent.get(entry.path) ?? null;
+    const decision = decideWrite(entry, sent, seen.state, this.#rules);
+    switch (decision.kind) {
+      case 'there':
+        this.tally.returned(entry.path);
+        return;
+      case 'held':
+        this.tally.held(entry.path);
+        return;
+      case 'conflict':
+        if (isObstructed && this.#isHeldInTheWay(entry.path)) this.tally.held(entry.path);
+        else this.#conflict(entry);
+        return;
+      case 'write':
+        this.#attempt(entry, () => this.#put(entry, decision.mode, seen));
+        return;
+      default:
+        unreachable(decision);
+    }
+  }
+
+  #put(entry: ManifestEntry, mode: number, seen: Sighting): void {
+    if (seen.state.kind === 'folder' && !this.#local.deleteFolder(entry.path)) throw new Obstructed();
+    const now = seen.state.kind === 'folder' ? this.#local.look(entry.path) : seen;
+    switch (entry.kind) {
+      case 'file':
+        this.#local.writeFile(
+          entry.path,
+          { mode, mtimeMs: entry.mtimeMs, hash: entry.hash, parts: this.#pack.partsOf(entry) },
+          now,
+        );
+        return;
+      case 'link':
+        this.#local.writeLink(entry.path, entry.target, now);
+        return;
+      case 'folder':
+        this.#local.makeFolder(entry.path);
+        return;
+      default:
+        unreachable(entry);
+    }
+  }
+
+  /** What can't be put in its place for a reason of that place alone becomes a copy elsewhere. */
+  #attempt(entry: ManifestEntry, put: () => void): void {
+    try {
+      put();
+    } catch (error) {
+      const code = systemCodeOf(error);
+      if (error instanceof ChangedMeanwhile || error instanceof Obstructed) this.#conflict(entry);
+      else if (code !== '' && !DISK_FAILURES.has(code)) {
+        this.tally.notice(`${shownPath(entry.path)} could not be written (${code})`);
+        this.#conflict(entry);
+      } else throw error;
+      return;
+    }
+    this.tally.returned(entry.path);
+  }
+
+  #conflict(entry: ManifestEntry): void {
+    if (!this.#copies.keep(entry)) this.tally.notice(`no copy of ${shownPath(entry.path)} could be kept`);
+    this.tally.conflict(entry.path);
+  }
+
+  async #delete(): Promise<void> {
+    const { changed, deleted } = this.#pack.list;
+    const folded = new Map(deleted.length === 0 ? [] : changed.map((entry) => [foldedPath(entry.path), entry.path]));
+    const folders = new Set<string>();
+    for (const path of deleted) {
+      await this.#each(path, () => {
+        if (this.#deleteOne(path, folded.get(foldedPath(path))) === 'delete') folders.add(folderOf(path));
+      });
+    }
+    const kept = new Set<string>(changed.flatMap((entry) => (entry.kind === 'folder' ? [entry.path] : [])));
+    for (const folder of folders) await this.#each(folder as TreePath, () => this.#prune(folder, kept));
+  }
+
+  /** @param twin a path that the job wrote, which is the same one where the file system folds case */
+  #deleteOne(path: TreePath, twin: TreePath | undefined): DeleteDecision['kind'] {
+    const sent = this.#sent.get(path) ?? null;
+    const seen = this.#local.look(path);
+    const { kind } = decideDeletion(path, sent, seen.state, this.#rules);
+    switch (kind) {
+      case 'delete':
+        return this.#remove(path, twin, seen);
+      case 'gone':
+        this.tally.deleted(path);
+        return kind;
+      case 'held':
+        this.#heldDeletions.add(path);
+        this.tally.held(path);
+        return kind;
+      case 'conflict':
+        this.tally.conflict(path);
+        this.tally.notice(
+          `${shownPath(path)} was deleted by the job and is kept, since it is not what was sent any more`,
+        );
+        return kind;
+      case 'never_sent':
+        return kind;
+      default:
+        return unreachable(kind);
+    }
+  }
+
+  #remove(path: TreePath, twin: TreePath | undefined, seen: Sighting): DeleteDecision['kind'] {
+    try {
+      if (seen.state.kind === 'folder') {
+        // With something in it, that is not what was sent: it stays.
+        if (this.#local.deleteFolder(path)) this.tally.deleted(path);
+        return 'delete';
+      }
+      if (twin !== undefined && this.#local.isSame(path, twin)) this.#local.rename(path, twin);
+      else this.#local.deleteFile(path, seen);
+    } catch (error) {
+      const code = systemCodeOf(error);
+      if (!(error instanceof ChangedMeanwhile) && (code === '' || DISK_FAILURES.has(code))) throw error;
+      this.tally.conflict(path);
+      this.tally.notice(
+        `${shownPath(path)} was deleted by the job and is kept${code === '' ? ', since it changed' : ` (${code})`}`,
+      );
+      return 'conflict';
+    }
+    this.tally.deleted(path);
+    return 'delete';
+  }
+
+  /** Folders that deletions left empty; git's own stay, it wants them. */
+  #prune(folder: string, kept: ReadonlySet<string>): void {
+    for (let at = folder; at !== '' && !kept.has(at); at = folderOf(at)) {
+      if (at === '.git' || at.startsWith('.git/') || at.includes('/.git')) return;
+      if (!this.#local.deleteFolder(at)) return;
+    }
+  }
+
+  #isHeldInTheWay(path: string): boolean {
+    for (let at: string = path; at !== ''; at = folderOf(at)) if (this.#heldDeletions.has(at)) return true;
+    for (const held of this.#heldDeletions) if (held.startsWith(`${path}/`)) return true;
+    return false;
+  }
+}
