@@ -1,3 +1,4 @@
+import { assert as checkAll, boolean, constantFrom, integer, property, record } from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { NodeId } from '../../../../src/base/ids.ts';
 import { seededRandom } from '../../../../src/base/random.ts';
@@ -213,5 +214,63 @@ describe('the same platform', () => {
     const placement = decide({}, [self(), candidate('beta', { facts: { arch: 'arm64' } })]);
     expect(names(placement)).toEqual(['here']);
     expect(reasons(placement, 'beta')).toEqual(['arch']);
+  });
+});
+
+describe('whatever is known of nodes and files', () => {
+  const node = record({
+    state: constantFrom('alive', 'suspect', 'dead'),
+    os: constantFrom('linux', 'darwin'),
+    slotsFree: integer({ min: 0, max: 4 }),
+    hasMake: boolean(),
+    overloaded: boolean(),
+    bytes: integer({ min: 0, max: 10_000 * MB }),
+  });
+  const asked = record({
+    jobClass: constantFrom('bound', 'heavy', 'other', 'light'),
+    kind: constantFrom('bash', 'any', 'local', 'beta'),
+    stays: boolean(),
+    refused: boolean(),
+    productsAt: constantFrom('beta', 'gamma', 'delta', null),
+    seed: integer({ min: 1, max: 1000 }),
+  });
+
+  test('each node is a candidate or has a reason, and files go only where they may', () => {
+    checkAll(
+      property(node, node, node, asked, (own, one, two, ask) => {
+        const make = (name: string, known: typeof own): Candidate => {
+          const { state, os, slotsFree, hasMake, overloaded } = known;
+          const load = { slots_free: slotsFree, jobs_running: 4 - slotsFree, overloaded };
+          const facts = { os, tools: hasMake ? { make: '4.3' } : {} } as const;
+          if (name === 'here') return self({ facts: { ...facts, os: 'linux' }, load });
+          return candidate(name, { facts, load, node: { state, reachable: state === 'alive' } });
+        };
+        const nodes = [make('here', own), make('beta', one), make('gamma', two)];
+        const target = ask.kind === 'beta' ? ({ kind: 'node', node: 'beta' } as const) : ({ kind: ask.kind } as const);
+        const products = ask.productsAt;
+        const terms: WorkspaceTerms = {
+          staysHere: ask.stays ? { code: 'secrets', text: 'has secrets' } : null,
+          refused: ask.refused ? { code: 'too_large', text: 'is too large' } : null,
+          bytesTo: (id) => (id === idOf('beta') ? one.bytes : two.bytes),
+          productsAt: products === null ? null : { node: idOf(products), what: 'build/' },
+        };
+        const placement = decide(terms, nodes, { jobClass: ask.jobClass, target }, new Map(), ask.seed);
+        const ordered = placement.kind === 'candidates' ? placement.ordered : [];
+        const isAutomatic = ask.kind === 'bash' || ask.kind === 'any';
+        const told = [...ordered.map(({ name }) => name), ...placement.rejected.map(({ name }) => name)];
+        expect(told.sort()).toEqual(['beta', 'gamma', 'here']);
+        for (const { reasons: why } of placement.rejected) if (isAutomatic) expect(why).not.toEqual([]);
+        const mayLeave = !ask.refused && !(ask.stays && isAutomatic);
+        if (!mayLeave) expect(ordered.filter(({ isSelf }) => !isSelf)).toEqual([]);
+        for (const { isSelf, score } of ordered) {
+          expect(score.syncBytes === null).toBe(isSelf);
+          expect(Number.isFinite(score.finishS)).toBe(true);
+        }
+        const goesToProducts = isAutomatic && (ask.jobClass === 'heavy' || ask.jobClass === 'other');
+        if (goesToProducts && products !== null && ordered.some(({ name }) => name === products)) {
+          expect(ordered).toHaveLength(1);
+        }
+      }),
+    );
   });
 });
