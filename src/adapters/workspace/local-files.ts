@@ -15,14 +15,14 @@ import {
   unlinkSync,
   writeSync,
 } from 'node:fs';
-import { join } from 'node:path';
-import { textOfBytes } from '../../base/byte-text.ts';
+import { bytesOfText, isUtf8, textOfBytes } from '../../base/byte-text.ts';
 import { systemCodeOf } from '../../base/errors.ts';
 import type { LocalState } from '../../core/workspace/apply-plan.ts';
 import type { ObjectHash } from '../../wire/manifest.ts';
 import { folderOf } from '../../wire/tree-path.ts';
 import { hashOpen, openRegular, secondsOf } from './file-content.ts';
-import { type GitFolders, gitFoldersOf, isOwnOfWorkTree, splitAtGit } from './git-layout.ts';
+import { isOwnOfWorkTree, splitAtGit } from './git-layout.ts';
+import { type GitPlaces, gitPlacesOf } from './git-places.ts';
 import { normalisedIndex } from './git-content.ts';
 import { at, TreeFolders } from './tree-folders.ts';
 
@@ -31,7 +31,6 @@ export const TEMPORARY_PREFIX = '.meshwork-tmp-';
 const CREATE_FLAGS = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
 const PRIVATE_MODE = 0o600;
 const UNSEEN = new Set(['EACCES', 'EPERM', 'ENAMETOOLONG', 'EILSEQ', 'EINVAL']);
-const GIT_FILE_BYTES_MAX = 16 * 1024;
 
 /** What was seen at a path, to tell whether it is still so when it is replaced. */
 export interface Sighting {
@@ -69,7 +68,7 @@ export class LocalFiles {
   readonly #folders: TreeFolders;
   readonly #git: GitFiles;
   readonly #outside = new Map<string, TreeFolders>();
-  readonly #repositories = new Map<string, GitFolders | null>();
+  readonly #repositories = new Map<string, GitPlaces | null>();
 
   constructor(root: string, git: GitFiles) {
     this.#root = root;
@@ -219,7 +218,7 @@ export class LocalFiles {
     const split = this.#git === 'files' ? null : splitAtGit(path);
     const git = split === null ? null : this.#repositoryAt(split.repository);
     if (split === null || git === null) return { folders: this.#folders, path };
-    const folder = isOwnOfWorkTree(split.inside) ? git.own : git.common;
+    const folder = textOfBytes(isOwnOfWorkTree(split.inside) ? git.own : git.shared);
     let folders = this.#outside.get(folder);
     if (folders === undefined) {
       folders = new TreeFolders(folder, null, 'theirs');
@@ -228,20 +227,17 @@ export class LocalFiles {
     return { folders, path: split.inside };
   }
 
-  /** Null where `.git` is a folder, or nothing. */
-  #repositoryAt(repository: string): GitFolders | null {
+  /** Null where there is none, or one that can't be named: then its files are like others. */
+  #repositoryAt(repository: string): GitPlaces | null {
     const known = this.#repositories.get(repository);
     if (known !== undefined) return known;
-    const prefix = this.#folders.enter(repository);
-    const open = prefix === null ? null : openOrNull(at(prefix, '.git'));
-    let folders: GitFolders | null = null;
-    if (open !== null) {
-      const content = open.stat.size > GIT_FILE_BYTES_MAX ? '' : readFileSync(open.fd, 'utf8');
-      closeSync(open.fd);
-      folders = gitFoldersOf(content, join(this.#root, textOfBytes(repository)));
-    }
-    this.#repositories.set(repository, folders);
-    return folders;
+    // The way there has no links; from there on git's own are followed.
+    const isThere = this.#folders.enter(repository) !== null;
+    const top = bytesOfText(this.#root);
+    const places = isThere ? gitPlacesOf(repository === '' ? top : `${top}/${repository}`) : null;
+    const usable = places !== null && isUtf8(places.own) && isUtf8(places.shared) ? places : null;
+    this.#repositories.set(repository, usable);
+    return usable;
   }
 }
 

@@ -76,6 +76,8 @@ export function decideDeletion(
 ): DeleteDecision {
   if (sent === null) return { kind: 'never_sent' };
   if (local.kind === 'absent' || local.kind === 'blocked') return { kind: 'gone' };
+  // What became a folder of others, here or in an apply that was cut off.
+  if (local.kind === 'folder' && sent.kind !== 'folder') return { kind: 'gone' };
   if (!isAsSent(sent, local) || isGitItself(path)) return { kind: 'conflict' };
   if (!rules.held && (rules.isMassDeletion || isProtected(path))) return { kind: 'held' };
   return { kind: 'delete' };
