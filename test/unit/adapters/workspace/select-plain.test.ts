@@ -1,0 +1,239 @@
+import { mkdirSync, symlinkSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { findProject } from '../../../../src/adapters/workspace/project-root.ts';
+import { selectFiles } from '../../../../src/adapters/workspace/select-files.ts';
+import type { Selection } from '../../../../src/adapters/workspace/selection.ts';
+import type { ScanRefusal, ScanRequest, ShipSettings } from '../../../../src/ports/workspace.ts';
+import type { Result } from '../../../../src/base/result.ts';
+import { gitEnvironment, gitRunner } from '../../../fixtures/git-repositories.ts';
+import { temporaryFolders, writeTree } from '../../../fixtures/temporary-folder.ts';
+
+const temporary = temporaryFolders();
+
+interface Options {
+  readonly git?: boolean;
+  readonly ship?: Partial<ShipSettings>;
+  readonly secrets?: ScanRequest['secrets'];
+  readonly filesMax?: number;
+}
+
+function projectWith(files: Readonly<Record<string, string>>, tracked: readonly string[] | null = null): string {
+  const root = join(temporary(), 'home/project');
+  writeTree(root, { '.meshwork.toml': '', ...files });
+  if (tracked !== null) {
+    const git = gitRunner(gitEnvironment(join(root, '..')));
+    git(root, 'init', '-q');
+    if (tracked.length > 0) git(root, 'add', '-f', ...tracked);
+  }
+  return root;
+}
+
+async function tryToSelect(root: string, options: Options = {}): Promise<Result<Selection, ScanRefusal>> {
+  const home = join(root, '..');
+  const project = findProject(root, null, new Set(['/', home]));
+  if (!project.ok || project.value === null) throw new Error('no project');
+  return selectFiles(
+    {
+      project: project.value,
+      ship: { include: [], exclude: [], ignored: [], git: false, ...options.ship },
+      secrets: options.secrets ?? {},
+      filesMax: options.filesMax ?? 1000,
+      bytesMax: 1e9,
+    },
+    gitEnvironment(home),
+  );
+}
+
+async function select(root: string, options: Options = {}): Promise<Selection> {
+  const selected = await tryToSelect(root, options);
+  if (!selected.ok) throw new Error(selected.error.message);
+  return selected.value;
+}
+
+const named = (selection: Selection): string[] =>
+  selection.files.filter((path) => path !== '.meshwork.toml').toSorted();
+
+test('a project without git: dependencies and caches stay here, products go along', async () => {
+  const root = projectWith({
+    'a.py': 'a',
+    'dist/bundle.js': 'b',
+    'node_modules/x/index.js': 'x',
+    'sub/node_modules/y/index.js': 'y',
+    'sub/__pycache__/a.pyc': 'c',
+    'env3/pyvenv.cfg': 'home = /usr',
+    'env3/lib/x.py': 'x',
+    'rust/Cargo.toml': '',
+    'rust/target/debug/x': 'x',
+    'target/kept': 'k',
+    'package-lock.json': '{}',
+  });
+  mkdirSync(join(root, 'empty'));
+  const selection = await select(root);
+  expect(selection.kind).toBe('plain');
+  expect(named(selection)).toEqual(['a.py', 'dist/bundle.js', 'package-lock.json', 'rust/Cargo.toml', 'target/kept']);
+  expect(selection.folders).toEqual(['empty']);
+  expect(selection.dependencies.map(({ folder }) => folder).toSorted()).toEqual([
+    'node_modules',
+    'rust/target',
+    'sub/node_modules',
+  ]);
+  expect(selection.lockfiles).toEqual(expect.arrayContaining(['package-lock.json']));
+  const texts = selection.rules.map(({ folder, text, source }) => `${folder}|${source}|${text}`);
+  expect(texts).toContain('|project|/env3/');
+  expect(texts.find((text) => text.startsWith('rust|'))).toContain('/target/');
+});
+
+test.each([true, false])('.meshworkignore at any depth holds for tracked files too (git: %s)', async (isGit) => {
+  const files = {
+    '.meshworkignore': '*.big\n/data/\n!keep.big\n',
+    'a.c': 'a',
+    'x.big': 'x',
+    'keep.big': 'k',
+    'data/y': 'y',
+    'sub/.meshworkignore': 'only-here\n!*.big\n',
+    'sub/only-here': 'o',
+    'sub/z.big': 'z',
+    'only-here': 'o',
+  };
+  const root = projectWith(files, isGit ? ['x.big', 'a.c', 'data/y'] : null);
+  const selection = await select(root);
+  expect(named(selection)).toEqual([
+    '.meshworkignore',
+    'a.c',
+    'keep.big',
+    'only-here',
+    'sub/.meshworkignore',
+    'sub/z.big',
+  ]);
+  expect(selection.rules.filter(({ source }) => source === 'project').map(({ folder }) => folder)).toEqual(
+    expect.arrayContaining(['', 'sub']),
+  );
+});
+
+test.each([true, false])(
+  'options: exclude wins over include, which wins over ignore files (git: %s)',
+  async (isGit) => {
+    const root = projectWith(
+      {
+        '.gitignore': 'build/\n*.log\ncache/\n',
+        '.meshworkignore': 'notes/\nbuild/\n*.log\ncache/\n',
+        'a.c': 'a',
+        'b.c': 'b',
+        'notes/n': 'n',
+        'build/gen.h': 'g',
+        'build/deep/other.h': 'o',
+        'build/x.o': 'x',
+        'keep.log': 'k',
+        'other.log': 'o',
+        'cache/c1/f': 'f',
+        'cache/c2/f': 'f',
+      },
+      isGit ? [] : null,
+    );
+    const selection = await select(root, {
+      ship: { include: ['build/**/*.h', 'keep.log', 'notes/'], exclude: ['b.c', 'other.h'], ignored: ['cache/c1'] },
+    });
+    expect(named(selection)).toEqual(
+      ['.gitignore', '.meshworkignore', 'a.c', 'build/gen.h', 'cache/c1/f', 'keep.log', 'notes/n'].toSorted(),
+    );
+  },
+);
+
+test.each([true, false])('untracked secrets are withheld until someone decides (git: %s)', async (isGit) => {
+  const root = projectWith(
+    {
+      '.gitignore': '.env\n*.key\nignored/\n',
+      '.env': 'A=1',
+      '.env.example': 'A=',
+      'certs/server.key': 'k',
+      id_ed25519: 'k',
+      'id_ed25519.pub': 'k',
+      '.npmrc': '//registry.example/:_authToken=abc\n',
+      'sub/.npmrc': 'save-exact=true\n',
+      'third/.npmrc': '//registry.example/:_authToken=${TOKEN}\n',
+      'gcp/credentials.json': '{}',
+      'tracked.pem': 'p',
+      'tracked.env': 'p',
+      'ignored/deep.pem': 'p',
+      'a.c': 'a',
+    },
+    isGit ? ['tracked.pem', 'tracked.env'] : null,
+  );
+  const first = await select(root);
+  const secret = ['.env', '.npmrc', 'certs/server.key', 'gcp/credentials.json', 'id_ed25519'];
+  // Without git nothing is tracked, and no folder is ignored.
+  const more = isGit ? [] : ['ignored/deep.pem', 'tracked.env', 'tracked.pem'];
+  expect(first.withheld).toEqual([...secret, ...more].toSorted());
+  expect(first.undecided).toEqual([...secret, ...more].toSorted());
+  expect(named(first)).toEqual(
+    expect.arrayContaining(['.env.example', 'id_ed25519.pub', 'sub/.npmrc', 'third/.npmrc']),
+  );
+  if (isGit) expect(named(first)).toEqual(expect.arrayContaining(['tracked.pem', 'tracked.env']));
+  const second = await select(root, { secrets: { '.env': 'send', 'certs/server.key': 'skip', id_ed25519: 'send' } });
+  expect(named(second)).toEqual(expect.arrayContaining(['.env', 'id_ed25519']));
+  expect([...second.secrets].toSorted()).toEqual(['.env', 'id_ed25519']);
+  expect(second.withheld).toContain('certs/server.key');
+  expect(second.undecided).not.toContain('certs/server.key');
+  expect(second.undecided).toContain('.npmrc');
+});
+
+test('an option that names a secret decides about it, one with a wildcard does not', async () => {
+  const root = projectWith({ '.env': 'A=1', 'conf/.env.local': 'B=1', '.gitignore': '.env*\n' }, []);
+  expect(named(await select(root, { ship: { include: ['.env'] } }))).toContain('.env');
+  const wild = await select(root, { ship: { include: ['conf/*'] } });
+  expect(wild.undecided).toEqual(['.env', 'conf/.env.local']);
+});
+
+test('folders that ignore themselves and what dependencies bring along are no secrets of the project', async () => {
+  const root = projectWith(
+    {
+      '.venv/.gitignore': '*\n',
+      '.venv/lib/certifi/cacert.pem': 'p',
+      '.ruff_cache/.gitignore': '*\n',
+      '.ruff_cache/x.key': 'k',
+      'logs/.keep.env': 'x',
+      '.gitignore': 'node_modules/\n*.env\n',
+      'node_modules/x/test.pem': 'p',
+      'a.py': 'a',
+    },
+    [],
+  );
+  const selection = await select(root);
+  expect(selection.undecided).toEqual(['logs/.keep.env']);
+  expect(named(selection)).toEqual(['.gitignore', 'a.py']);
+  expect(selection.dependencies.map(({ folder }) => folder).toSorted()).toEqual(['.venv', 'node_modules']);
+  // That of a linter's cache does not.
+  expect(selection.folders).toEqual(['logs']);
+});
+
+test('dependencies that are a link out of the project', async () => {
+  const root = projectWith({ 'a.js': 'a', '.gitignore': 'node_modules/\n' }, []);
+  writeTree(join(root, '../other'), { 'node_modules/x': 'x' });
+  symlinkSync(join(root, '../other/node_modules'), join(root, 'node_modules'));
+  const selection = await select(root);
+  expect(named(selection)).toEqual(['.gitignore', 'a.js']);
+  expect(selection.dependencies).toEqual([{ folder: 'node_modules' }]);
+});
+
+test('repositories within a project without git have rules of their own', async () => {
+  const root = projectWith({ 'one/.gitignore': '*.o\n', 'one/a.c': 'a', 'one/a.o': 'o', 'b.o': 'o' });
+  gitRunner(gitEnvironment(join(root, '..')))(root, 'init', '-q', 'one');
+  const selection = await select(root, { ship: { git: true } });
+  const outside = named(selection).filter((path) => !path.includes('.git/'));
+  expect(outside).toEqual(['b.o', 'one/.gitignore', 'one/a.c']);
+  expect(selection.virtual.map(({ path }) => path)).toContain('one/.git/config');
+  expect(selection.rules).toContainEqual({ folder: 'one', text: '', source: 'exclude' });
+});
+
+test('a tree above the cap names its largest folders', async () => {
+  const files: Record<string, string> = {};
+  for (let index = 0; index < 30; index++) files[`data/raw/${index}.bin`] = '';
+  for (let index = 0; index < 5; index++) files[`src/${index}.c`] = '';
+  const refused = await tryToSelect(projectWith(files), { filesMax: 20 });
+  expect(refused.ok).toBe(false);
+  if (refused.ok) return;
+  expect(refused.error.code).toBe('too_large');
+  expect(refused.error.message).toContain('36 files, more than the 20 of workspaces.files_max');
+  expect(refused.error.message).toMatch(/data\/raw \(30\).*src \(5\)/);
+});
