@@ -19,7 +19,8 @@ import { openDaemonLog } from './daemon-log.ts';
 import { HistoryStore } from './history-store.ts';
 import { ensureHome, type Home } from './home.ts';
 import { acquireLock } from './lock.ts';
-import { LocalNode, type Ending } from './local-node.ts';
+import { LocalNode } from './local-node.ts';
+import type { Ending } from './local-node-options.ts';
 import { VERSION } from './version.ts';
 
 export interface DaemonFlags extends ConfigFlags {

@@ -3,7 +3,13 @@ import type { Logger } from '../base/log.ts';
 import type { Executor } from '../core/jobs/executor.ts';
 import { unreachable } from '../base/assert.ts';
 import { endedEntry, startedEntry, type AttemptFacts } from '../core/jobs/attempt-book.ts';
-import type { AttemptKey, ExecutorEffect, ExecutorInput } from '../core/jobs/executor-state.ts';
+import type {
+  AttemptKey,
+  AttemptResult,
+  ExecutorEffect,
+  ExecutorInput,
+  LeaseInput,
+} from '../core/jobs/executor-state.ts';
 import type { Runner, RunRequest, RunResult } from '../ports/runner.ts';
 import type { LoginEnvironment } from '../ports/system.ts';
 import type { AttemptSpec } from '../wire/job-spec.ts';
@@ -19,6 +25,7 @@ import { streamsAreFree } from './executor-streams.ts';
 import { jobEnvironment, type EnvironmentRules } from './job-environment.ts';
 import type { ExecutorJobs } from './job-sources.ts';
 import { RefusalTrail } from './refusal-trail.ts';
+import { endsInWorkspaces, type AttemptWorkspaces } from './attempt-workspaces.ts';
 
 const OUTCOME_CHARS_MAX = 200;
 /** What is kept is looked at so often, and whenever an attempt ends. */
@@ -48,6 +55,8 @@ export interface ExecutorServiceOptions {
   readonly login: LoginEnvironment;
   readonly user: RunRequest['user'];
   readonly environment: EnvironmentRules;
+  /** Projects of origins that were sent along; none are taken where it is left out. */
+  readonly workspaces?: AttemptWorkspaces;
   readonly limits: { readonly timeoutMsMax: number | null; readonly outputBytesMax: number | null };
 }
 
@@ -123,6 +132,11 @@ export class ExecutorService implements ExecutorJobs {
     this.#post({ kind: 'message', from, message });
   }
 
+  /** What is said of the files of a lease. */
+  postLease(input: LeaseInput): void {
+    this.#post(input);
+  }
+
   linkDown(peer: NodeId): void {
     this.#links.sweep();
     this.#post({ kind: 'link_down', peer });
@@ -138,15 +152,18 @@ export class ExecutorService implements ExecutorJobs {
     return new Promise((resolve) => this.#idle.push(resolve));
   }
 
+  /** Comes after each attempt was told its end: those in workspaces tell it when what they changed is collected. */
   runnerLost(message: string): void {
-    this.#post({ kind: 'runner_lost', message });
+    if (this.#running.size === 0) this.#post({ kind: 'runner_lost', message });
   }
 
   /** Once, with the first runner, before anybody is served: takes up what an earlier daemon left. */
-  restore(): void {
-    const { attempts } = this.#options;
+  async restore(): Promise<void> {
+    const { attempts, workspaces } = this.#options;
     const runner = this.#options.runner();
-    const restored = attempts.book.restore(runner?.kept ?? [], Date.now());
+    const kept = runner?.kept ?? [];
+    const has = workspaces === undefined ? kept : await endsInWorkspaces(attempts.book.running, kept, workspaces);
+    const restored = attempts.book.restore(has, Date.now());
     for (const entry of restored.entries) this.#record(entry);
     this.#post({
       kind: 'restored',
@@ -204,7 +221,7 @@ export class ExecutorService implements ExecutorJobs {
         this.#options.runner()?.resize(keyOf(effect), effect.size);
         return;
       case 'lease_ended':
-        return;
+        return this.#options.workspaces?.leaseEnded(effect);
       case 'acked':
         this.#record({ e: 'acked', ...keyOf(effect) });
         return;
@@ -249,10 +266,14 @@ export class ExecutorService implements ExecutorJobs {
     }
   }
 
-  #run({ from, start, cwd, grant }: Extract<ExecutorEffect, { kind: 'run' }>): void {
+  #run({ from, start, cwd, grant, isShipped }: Extract<ExecutorEffect, { kind: 'run' }>): void {
     const { job, attempt, spec, streams } = start;
-    const refuse = (text: string): void =>
+    const { workspaces } = this.#options;
+    const refuse = (text: string): void => {
+      if (isShipped) workspaces?.release({ job, attempt });
       this.#post({ kind: 'not_run', job, attempt, reason: { code: 'other', text } });
+    };
+    if (isShipped && workspaces?.begin(from, { job, attempt }) !== true) return refuse('its workspace is gone');
     const link = this.#options.origin(from);
     const runner = this.#options.runner();
     if (link === null) return refuse('the link to the origin is down');
@@ -317,7 +338,18 @@ export class ExecutorService implements ExecutorJobs {
     });
   }
 
-  #ended(by: AttemptKey & { readonly by: NodeId }, result: RunResult): void {
+  #ended(by: EndedBy, result: RunResult): void {
+    const { workspaces } = this.#options;
+    if (workspaces?.isInUse(by) === true) void this.#collected(by, result, workspaces);
+    else this.#over(by, result);
+  }
+
+  /** The attempt keeps its slot until what it changed is collected. */
+  async #collected(by: EndedBy, result: RunResult, workspaces: AttemptWorkspaces): Promise<void> {
+    this.#over(by, { ...result, changes: await workspaces.collect(by) });
+  }
+
+  #over(by: EndedBy, result: AttemptResult): void {
     this.#running.delete(nameOf(by));
     const outcome = JSON.stringify(result.outcome).slice(0, OUTCOME_CHARS_MAX);
     this.#options.audit.append({ event: 'end', ...by, outcome, duration_ms: Math.round(result.durationMs) });
@@ -345,6 +377,8 @@ export class ExecutorService implements ExecutorJobs {
     return this.#options.attempts.record(entry);
   }
 }
+
+type EndedBy = AttemptKey & { readonly by: NodeId };
 
 /** The result is on this node's disk, or of no use to it: so is the output. */
 function forgetAt(runner: Runner, key: AttemptKey): void {

@@ -22,6 +22,8 @@ export interface Home {
   readonly workspaces: string;
   /** A job's version of files that changed here meanwhile, by job. */
   readonly conflicts: string;
+  /** Which untracked secrets go along with this node's projects. */
+  readonly secrets: string;
   readonly auditLog: string;
   readonly daemonLog: string;
   readonly runnerLog: string;
@@ -47,6 +49,7 @@ export function homeAt(path: string): Home {
     originJournal: at('jobs/origin.journal'),
     workspaces: at('workspaces'),
     conflicts: at('conflicts'),
+    secrets: at('secrets.json'),
     auditLog: at('audit.log'),
     daemonLog: at('daemon.log'),
     runnerLog: at('runner.log'),

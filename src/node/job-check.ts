@@ -45,6 +45,8 @@ export async function checkJob(
     if (required.includes(tool)) reasons.push({ code: 'capability', text: `${why} (tool:${tool} is required)` });
     else reasons.push({ code: 'tool_missing', text: `${why}, which the command runs` });
   }
+  // A workspace is made for the job and holds nothing of this machine: `exec.cwd_root` does not speak of it.
+  if (reserve.workspace && !own) return reasons.length > 0 ? { ok: false, reasons } : { ok: true, cwd: '', toolsFound };
   const directory = await context.directories.resolve(reserve.cwd, !own && reserve.explicit);
   if (!directory.ok) reasons.push({ code: directory.code, text: directory.message });
   else if (!own && !isBelow(context.config.exec.cwd_root, directory.cwd)) {

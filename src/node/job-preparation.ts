@@ -8,6 +8,7 @@ import { classify, type Classification } from '../core/policy/classify.ts';
 import { projectPins } from '../core/policy/tool-versions.ts';
 import type { Submission } from '../core/scheduling/origin-job.ts';
 import type { Command, JobSpec, Requirements } from '../wire/job-spec.ts';
+import type { ProjectService } from './project-service.ts';
 import { directoryFrom, readPins, readScripts } from './project-files.ts';
 
 /** Linux takes at most 128 KiB in one argument (MAX_ARG_STRLEN, execve(2)), the closing NUL included. */
@@ -52,6 +53,8 @@ export interface PreparationContext {
   readonly directories: LocalDirectories;
   readonly lists: ClassLists;
   readonly probe: NodeProbe;
+  /** Null: projects' files are not sent. */
+  readonly projects: Pick<ProjectService, 'terms'> | null;
 }
 
 /** Folders that one line changes into and runs package scripts in. */
@@ -76,7 +79,7 @@ export async function toolsHere(probe: NodeProbe, tools: readonly string[]): Pro
  * Reads what placement needs to know of a job: its class by its words and the project's scripts, the tools it runs, the
  * versions that the project pins, and what proves where its directory is.
  *
- * @throws MeshError `bad_command`, `cwd_missing`
+ * @throws MeshError `bad_command`, `cwd_missing`, `no_project`, `bad_config`
  */
 export async function prepareJob(job: JobId, spec: JobSpec, context: PreparationContext): Promise<Submission> {
   checkCommand(spec);
@@ -84,6 +87,7 @@ export async function prepareJob(job: JobId, spec: JobSpec, context: Preparation
   const classified = await classifyInProject(command, spec.cwd, context.lists);
   const { tools } = classified;
   const mayLeave = (target.kind === 'any' || target.kind === 'bash') && classified.class !== 'bound';
+  const workspace = (await context.projects?.terms(job, spec, classified.class)) ?? null;
   const placement = {
     jobClass: classified.class,
     classReason: classified.reason,
@@ -93,9 +97,11 @@ export async function prepareJob(job: JobId, spec: JobSpec, context: Preparation
     toolsHere: await toolsHere(context.probe, [...tools, ...requiredTools(requires)]),
     pins: mayLeave && tools.length > 0 ? projectPins(await readPins(spec.cwd)) : {},
     ...(spec.avoid.length > 0 ? { avoid: spec.avoid } : {}),
+    ...(workspace === null ? {} : { workspace }),
   };
   // What proves that a directory elsewhere is the same one costs milliseconds: only where it can be asked for.
-  return { job, command, cwd: await context.directories.evidence(spec.cwd, { git: mayLeave }), placement };
+  const cwd = await context.directories.evidence(spec.cwd, { git: mayLeave && workspace === null });
+  return { job, command, cwd, placement };
 }
 
 /** Reads package scripts only where the command runs any. */

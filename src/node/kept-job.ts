@@ -13,6 +13,7 @@ import type { CoreLoop } from './core-loop.ts';
 import type { JobBook } from './job-book.ts';
 import type { LooseEntry } from './job-book-state.ts';
 import type { OriginStreams } from './origin-streams.ts';
+import type { ProjectCarrier } from './project-carrier.ts';
 
 /** How the origin reaches an executor: over its link, or in memory where it is this node itself. */
 export interface ExecutorEnd {
@@ -34,6 +35,8 @@ export interface OriginServiceOptions {
   readonly prepare: (job: JobId, spec: JobSpec) => Promise<Submission>;
   /** Told of every job that finishes here, once. Must not throw. */
   readonly onFinished?: (record: JobRecord, spec: JobSpec) => void;
+  /** Takes projects' files to other nodes; none are sent where it is left out. */
+  readonly projects?: ProjectCarrier;
   /** So long a foreground job waits for its client after a start of the daemon; CLIENT_GRACE_MS where it is not given. */
   readonly clientGraceMs?: number;
 }
@@ -79,6 +82,8 @@ export interface KeptJob {
   /** Of stdin when its end had been handed over, in an earlier run of this daemon. */
   readonly stdinBytes: number | null;
   notices: readonly string[];
+  /** It has ended, and its changes are on their way back: what is told of it until they are here. */
+  ending: JobRecord | null;
   /** It is of a journal that was damaged, and not to be run twice: where it seems not to have run, that is not believed. */
   uncertain: boolean;
 }

@@ -6,6 +6,7 @@ import { MS_PER_SECOND } from '../base/units.ts';
 import type { KeepBounds } from '../core/jobs/attempt-book.ts';
 import type { TrustSet } from '../core/trust/trust-set.ts';
 import type { LoginEnvironment } from '../ports/system.ts';
+import type { AttemptWorkspaces } from './attempt-workspaces.ts';
 import { AttemptJournal } from './attempt-journal.ts';
 import type { Config } from './config-schema.ts';
 import { ExecutorService, type ExecutorServiceOptions } from './executor-service.ts';
@@ -26,6 +27,7 @@ export interface LocalExecutorOptions extends Pick<ExecutorServiceOptions, 'audi
 
 /** What changes while the node runs. */
 export interface LocalExecutorContext extends Pick<ExecutorServiceOptions, 'loop' | 'executor' | 'origin' | 'runner'> {
+  readonly workspaces: AttemptWorkspaces;
   readonly self: () => NodeId;
   readonly trust: () => TrustSet;
   readonly isDraining: () => boolean;
@@ -46,6 +48,7 @@ export function localExecutor(options: LocalExecutorOptions, context: LocalExecu
     origin,
     runner,
     check: async (from, reserve) => (isDraining() && from !== self() ? GOING_DOWN : checkJob(check, from, reserve)),
+    workspaces: context.workspaces,
     attempts: AttemptJournal.open(options.home.executorJournal, keepBounds(config), log),
     self: told,
     login,

@@ -1,71 +1,36 @@
-import { NO_PROJECTS } from './project-handlers.ts';
+import { setTimeout as delay } from 'node:timers/promises';
 import { createDiscovery } from '../adapters/mdns/discovery.ts';
-import type { LocalDirectories } from '../adapters/os/directories.ts';
-import type { NodeProbe } from '../adapters/os/system-probe.ts';
-import type { LoadedIdentity } from '../adapters/tls/identity.ts';
-import { MeshError, messageOf } from '../base/errors.ts';
-import { isJobId, type LeaseId, type NodeId } from '../base/ids.ts';
-import type { Logger } from '../base/log.ts';
-import type { Random } from '../base/random.ts';
+import { MeshError, messageOf, stackOf } from '../base/errors.ts';
+import { isJobId, type JobId, type NodeId } from '../base/ids.ts';
 import { Executor } from '../core/jobs/executor.ts';
-import type { ClassLists } from '../core/policy/class-lists.ts';
 import type { Origin } from '../core/scheduling/origin.ts';
-import type { RunRequest } from '../ports/runner.ts';
-import type { DetectedFacts, LoginEnvironment } from '../ports/system.ts';
+import type { DetectedFacts } from '../ports/system.ts';
+import { NESTING_MAX, type JobSpec } from '../wire/job-spec.ts';
 import type { JobMessage } from '../wire/jobs.ts';
-import type { AuditLog } from './audit-log.ts';
 import { slotCount } from './config.ts';
-import type { Config } from './config-schema.ts';
 import type { ApiHandlers } from './control-server.ts';
 import { CoreLoop, nowMs } from './core-loop.ts';
 import type { ExecutorService } from './executor-service.ts';
 import { ExplainService } from './explain-service.ts';
-import type { HistoryStore } from './history-store.ts';
-import type { Home } from './home.ts';
 import { JobEnds } from './job-ends.ts';
 import { unknownEnds } from './job-lists.ts';
 import { prepareJob } from './job-preparation.ts';
 import { localExecutor } from './local-executor.ts';
 import { Mesh } from './mesh.ts';
+import { COLLECT_MS_MAX, type Ending, type LocalNodeOptions } from './local-node-options.ts';
+import { LocalProjects, workspaceThread } from './local-projects.ts';
 import { localOrigin } from './local-origin.ts';
 import { MeshControl, type MeshSeed } from './mesh-control.ts';
 import { MeshJobs } from './mesh-jobs.ts';
 import { nodeViews, statusReport } from './node-views.ts';
 import { newJobId, type OriginService } from './origin-service.ts';
-import { OwnState } from './own-state.ts';
+import { ProjectRequests } from './project-requests.ts';
+import type { WorkspaceThread } from '../adapters/workspace/workspace-thread.ts';
+import { OwnState, settingsOfEnv } from './own-state.ts';
 import { RunnerHost } from './runner-host.ts';
 import { Sampler } from './sampler.ts';
 import { TOOL_RULES } from './tool-rules.ts';
 import { VERSION } from './version.ts';
-
-export interface LocalNodeOptions {
-  readonly home: Home;
-  readonly config: Config;
-  readonly lists: ClassLists;
-  readonly log: Logger;
-  readonly audit: AuditLog;
-  readonly login: LoginEnvironment;
-  readonly user: RunRequest['user'];
-  readonly probe: NodeProbe;
-  readonly directories: LocalDirectories;
-  readonly identity: LoadedIdentity;
-  readonly name: string;
-  readonly random: Random;
-  readonly history: HistoryStore;
-  readonly newLeaseId: () => LeaseId;
-  readonly runnerPath: string;
-  readonly mdnsWorkerUrl: URL;
-  /** The bundled thread that works on projects' files. */
-  readonly workspaceWorkerUrl: URL;
-  /** Of `up`, as this daemon was started; not `detached`: whoever started it starts the next one. */
-  readonly flags: { readonly words: readonly string[]; readonly detached: boolean };
-}
-
-/** Why a daemon ends. `comesBack`: another one takes its runner and its jobs over. */
-export interface Ending {
-  readonly why: string;
-  readonly comesBack: boolean;
-}
 
 /** This node whole: its mesh, its jobs as origin and as executor, its runner, and what the control socket asks of it. */
 export class LocalNode {
@@ -86,6 +51,8 @@ export class LocalNode {
     receive: (from, message) => this.#receive(from, message),
   });
   readonly #control: MeshControl;
+  readonly #files: WorkspaceThread;
+  readonly #projects: LocalProjects;
   readonly #down: Promise<Ending>;
   #settleDown: (ending: Ending) => void = () => undefined;
   #draining = false;
@@ -96,7 +63,6 @@ export class LocalNode {
   constructor(options: LocalNodeOptions) {
     const { config, log, random } = options;
     this.#options = options;
-    const stackOf = (error: unknown): string => (error instanceof Error ? (error.stack ?? '') : '');
     this.#loop = new CoreLoop((error) =>
       log.error('a step failed', { error: messageOf(error), stack: stackOf(error) }),
     );
@@ -119,13 +85,8 @@ export class LocalNode {
       onAddressesDue: () => this.#mesh.lookAtAddresses(),
     });
     this.#control = new MeshControl({
-      home: options.home,
-      identity: options.identity,
-      log,
-      audit: options.audit,
-      name: options.name,
+      ...options,
       user: options.login.user,
-      config,
       startMesh: (seed) => this.#startMesh(seed),
     });
     this.#runner = new RunnerHost({
@@ -136,6 +97,8 @@ export class LocalNode {
       log,
       onLost: (message) => this.#executors.runnerLost(message),
     });
+    this.#files = workspaceThread(options);
+    this.#projects = this.#newProjects();
     const { origin, service } = this.#newOrigin();
     this.#origin = origin;
     this.#origins = service;
@@ -149,7 +112,11 @@ export class LocalNode {
       share: { onBattery: config.share.on_battery, yieldToOwner: config.share.yield_to_owner },
     });
     const basis = { rules: TOOL_RULES, random, historyOf: options.history.of };
-    this.#explain = new ExplainService(this.#origin, basis, (to, message) => this.#toExecutor(to, message));
+    this.#explain = new ExplainService(
+      this.#origin,
+      basis,
+      (to, message) => this.#ends.executor(to)?.send(message) ?? false,
+    );
     this.#executors = this.#newExecutorService();
     this.#jobs = this.#newMeshJobs();
   }
@@ -172,20 +139,24 @@ export class LocalNode {
     const { probe } = this.#options;
     const [detected] = await Promise.all([probe.start((facts) => this.#factsChanged(facts)), this.#runner.start()]);
     this.#factsChanged(detected);
-    this.#executors.restore();
+    await this.#executors.restore();
     await this.#control.start();
     this.#origins.restore();
     this.#sampler.start();
+    this.#projects.start();
   }
 
   async stop(why: string): Promise<void> {
     this.#sampler.stop();
     this.#options.probe.stop();
     this.#origins.cancelAll();
+    this.#projects.stop();
     await this.#runner.stop();
+    // What jobs changed in workspaces here is collected and told before the links go down.
+    await Promise.race([this.#executors.whenIdle(), delay(COLLECT_MS_MAX)]);
     await this.#control.stop(why);
     this.#loop.stop();
-    await Promise.all([this.#executors.close(), this.#origins.release()]);
+    await Promise.all([this.#executors.close(), this.#origins.release(), this.#files.stop()]);
   }
 
   /** Leaves the runner, what runs in it and what was submitted here to the next daemon. */
@@ -194,7 +165,8 @@ export class LocalNode {
     this.#options.probe.stop();
     // From here no machine takes a lost link or a client that is gone for what it looks like.
     this.#loop.stop();
-    await Promise.all([this.#executors.close(), this.#origins.release()]);
+    this.#projects.stop();
+    await Promise.all([this.#executors.close(), this.#origins.release(), this.#files.stop()]);
     this.#runner.release();
     await this.#control.stop(why);
   }
@@ -211,7 +183,7 @@ export class LocalNode {
           nowMs(),
         ),
       settings: () => this.#state.settings(),
-      explain: async ({ spec }) => this.#explain.explain(await prepareJob(newJobId(), spec, this.#options)),
+      explain: ({ spec }) => this.#explainJob(newJobId(), spec),
       invite: async ({ ttl_ms: ttlMs, admin }) => control.invite(ttlMs, admin),
       join: (params) => control.join(params, this.#jobsOpen),
       leave: () => control.leave(),
@@ -236,12 +208,23 @@ export class LocalNode {
       resize: ({ job, size }) => this.#origins.resize(job, size),
       estimate: async ({ cwd, commands }) => ({ seconds: await this.#options.history.estimates(cwd, commands) }),
       restart: () => Promise.resolve(this.#goDownForAnother()),
-      projects: NO_PROJECTS,
+      projects: new ProjectRequests({
+        files: this.#files,
+        projects: this.#projects,
+        find: (prefix) => this.#origins.find(prefix),
+        nameOf: (node) => this.#mesh.member(node)?.facts?.name ?? '',
+      }),
       nesting: {
-        depthOf: (job) => (isJobId(job) ? (this.#executors.nestingOf(job) ?? this.#origins.nestingOf(job)) : null),
+        depthOf: (job) => this.#depthOf(job),
         isWithin: (name, parent) => this.#origins.isWithin(name, parent),
       },
     };
+  }
+
+  /** What prepares a workspace may submit nothing. */
+  #depthOf(job: string): number | null {
+    if (this.#projects.preparer.isPreparing(job)) return NESTING_MAX;
+    return isJobId(job) ? (this.#executors.nestingOf(job) ?? this.#origins.nestingOf(job)) : null;
   }
 
   get #mesh(): Mesh {
@@ -264,10 +247,12 @@ export class LocalNode {
         discovery: config.mdns ? createDiscovery({ workerUrl: mdnsWorkerUrl, log }) : null,
         onJob: (from, message) => this.#receive(from, message),
         onQuery: (from, message) => this.#jobs.receive(from, message),
+        onWorkspace: (from, message) => this.#projects.receive(from, message),
         onPeerUp: (peer) => this.#origins.linkUp(peer),
         onPeerDown: (peer) => {
           this.#origins.linkDown(peer);
           this.#executors.linkDown(peer);
+          this.#projects.linkDown(peer);
           this.#jobs.linkDown(peer);
         },
         onChanged: () => this.#origins.nodesChanged(),
@@ -292,8 +277,31 @@ export class LocalNode {
       self: () => ({ id: this.id, name: this.#options.name }),
       executor: this.#ends.executor,
       factsOf: (node) => (node === this.id ? this.#state.facts() : (this.#mesh.member(node)?.facts ?? null)),
-      prepare: (job, spec) => prepareJob(job, spec, this.#options),
+      prepare: (job, spec) => prepareJob(job, spec, { ...this.#options, projects: this.#projects.service }),
+      projects: this.#projects,
     });
+  }
+
+  #newProjects(): LocalProjects {
+    return new LocalProjects({
+      ...this.#options,
+      files: this.#files,
+      runner: () => this.#runner.runner,
+      self: () => ({ id: this.id, name: this.#options.name }),
+      isAlone: () => this.#mesh.trust.members.size <= 1,
+      link: (node) => this.#mesh.links.get(node),
+      holdsLease: (from, key) => this.#executor.holdsLease(from, key, nowMs()),
+      postLease: (input) => this.#executors.postLease(input),
+    });
+  }
+
+  async #explainJob(job: JobId, spec: JobSpec) {
+    const projects = this.#projects.service;
+    try {
+      return await this.#explain.explain(await prepareJob(job, spec, { ...this.#options, projects }));
+    } finally {
+      projects.forget(job);
+    }
   }
 
   #newExecutorService(): ExecutorService {
@@ -304,6 +312,7 @@ export class LocalNode {
       runner: () => this.#runner.runner,
       self: () => this.id,
       trust: () => this.#mesh.trust,
+      workspaces: this.#projects.sessions,
       isDraining: () => this.#draining,
       told: () => ({
         self: this.id,
@@ -342,10 +351,6 @@ export class LocalNode {
     }
   }
 
-  #toExecutor(to: NodeId, message: JobMessage): boolean {
-    return this.#ends.executor(to)?.send(message) ?? false;
-  }
-
   #views() {
     return nodeViews(this.#mesh, this.id, this.#state.facts(), this.#state.load(), nowMs());
   }
@@ -359,13 +364,9 @@ export class LocalNode {
 
   #notices(): string[] {
     const { warning } = this.#options.login;
-    const { notice } = this.#executors;
-    return [
-      ...(warning === null ? [] : [`jobs here get a minimal environment: ${warning}`]),
-      ...(notice === null ? [] : [notice]),
-      ...this.#origins.notices,
-      ...unknownEnds(this.#origins.records(), Date.now()),
-    ];
+    const minimal = warning === null ? null : `jobs here get a minimal environment: ${warning}`;
+    const own = [minimal, this.#executors.notice].filter((notice) => notice !== null);
+    return [...own, ...this.#origins.notices, ...unknownEnds(this.#origins.records(), Date.now())];
   }
 
   /** Submitted here or running here; a job may be both. */
@@ -387,13 +388,11 @@ export class LocalNode {
     this.#restarting = true;
     const { flags } = this.#options;
     setImmediate(() => this.#settleDown({ why: 'restart', comesBack: true }));
-    return { jobs_running: this.#jobsOpen, flags: flags.words, env: settingsOf(process.env), detached: flags.detached };
+    return {
+      jobs_running: this.#jobsOpen,
+      flags: flags.words,
+      env: settingsOfEnv(process.env),
+      detached: flags.detached,
+    };
   }
 }
-
-const settingsOf = (env: NodeJS.ProcessEnv): Record<string, string> =>
-  Object.fromEntries(
-    Object.entries(env).flatMap(([name, value]) =>
-      name.startsWith('MESHWORK_') && value !== undefined ? [[name, value]] : [],
-    ),
-  );

@@ -16,6 +16,7 @@ import type { QueryMessage } from '../wire/job-query.ts';
 import type { JobMessage } from '../wire/jobs.ts';
 import { parsePeerMessage } from '../wire/peer.ts';
 import type { Statement } from '../wire/trust.ts';
+import type { WorkspaceMessage } from '../wire/workspace.ts';
 import { formatHostPort } from './config-schema.ts';
 import { AddressSaver } from './address-saver.ts';
 import { advertisedAddresses, isAnyHost } from './address.ts';
@@ -49,6 +50,7 @@ export interface MeshOptions {
   readonly onPair: (request: unknown, context: PairContext) => Promise<unknown>;
   readonly onJob: (from: NodeId, message: JobMessage) => void;
   readonly onQuery: (from: NodeId, message: QueryMessage) => void;
+  readonly onWorkspace: (from: NodeId, message: WorkspaceMessage) => void;
   readonly onPeerUp: (peer: NodeId) => void;
   readonly onPeerDown: (peer: NodeId) => void;
   /** A row of the table, a load or a link changed: what waits may find a place. */
@@ -321,6 +323,8 @@ export class Mesh {
         return this.#options.onJob(peer.id, message);
       case 'query':
         return this.#options.onQuery(peer.id, message);
+      case 'ws':
+        return this.#options.onWorkspace(peer.id, message);
     }
   }
 

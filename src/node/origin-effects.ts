@@ -15,6 +15,7 @@ import {
   type OriginServiceOptions,
   type Sent,
 } from './kept-job.ts';
+import type { Returned } from './change-return.ts';
 import { OriginStreams, type ClientStreams } from './origin-streams.ts';
 import { runObjectOf } from './api-run-object.ts';
 
@@ -41,11 +42,12 @@ export class OriginEffects {
         return this.#send(effect.to, effect.message);
       case 'sync': {
         const { job, attempt, place } = effect;
-        const reason = { code: 'sync', text: 'files of projects are not sent yet' } as const;
-        return this.#options.post({ kind: 'sync_failed', job, attempt, lease: place.lease, reason, final: true });
+        const kept = this.#options.jobs.get(job);
+        if (kept !== undefined) this.#options.projects?.begin(job, attempt, place, kept.spec);
+        return;
       }
       case 'sync_abort':
-        return;
+        return this.#options.projects?.abort(effect);
       case 'start':
         return this.#start(effect);
       case 'attach':
@@ -136,24 +138,49 @@ export class OriginEffects {
     this.letReaderGo(kept);
   }
 
+  /** What changed in a workspace comes back first, while the job is told of as one that still runs. */
   finish(job: JobId, result: JobResult): void {
-    const { jobs, book, factsOf, self } = this.#options;
-    const kept = jobs.get(job);
-    if (kept === undefined) return;
+    const kept = this.#options.jobs.get(job);
+    if (kept === undefined || kept.ending !== null) return;
+    const { projects } = this.#options;
+    const shipped =
+      result.kind === 'ended' ? (projects?.shippedAs(job, result.ended.attempt, result.place.node) ?? null) : null;
+    if (result.kind !== 'ended' || shipped === null || projects === undefined) {
+      return this.#finished(kept, this.#recordOf(kept, result), result);
+    }
+    const record = this.#recordOf(kept, result);
+    const detail = `brings changes back from ${result.place.name}`;
+    const open = { finished_ms: null, return_code: null, signal: null, reason: null, error: null } as const;
+    kept.ending = { ...record, ...open, state: 'syncing', detail };
+    kept.onEvent({ kind: 'state', state: 'syncing', node: result.place.name, detail });
+    kept.streams?.finish();
+    void this.#finishWithChanges(kept, record, result, projects.bringBack(shipped, result.ended));
+  }
+
+  async #finishWithChanges(
+    kept: KeptJob,
+    record: JobRecord,
+    result: JobResult,
+    returning: Promise<Returned>,
+  ): Promise<void> {
+    const { changes, notices } = await returning;
+    const told = notices.reduce(withNotice, record);
+    this.#finished(kept, { ...told, changes, finished_ms: Date.now() }, result);
+  }
+
+  #recordOf(kept: KeptJob, result: JobResult): JobRecord {
+    const { factsOf, self } = this.#options;
+    const { job, spec, submittedMs, notices, lostBecause, cancelled: cancelAsked, streams } = kept;
+    const received = streams?.received ?? null;
+    const said = { job, spec, submittedMs, notices, lostBecause, cancelAsked, received };
+    return recordOf(result, { ...said, factsOf, origin: self(), finishedMs: Date.now() });
+  }
+
+  #finished(kept: KeptJob, record: JobRecord, result: JobResult): void {
+    const { jobs, book, projects } = this.#options;
+    const { job, spec, cancelled: cancelAsked, streams } = kept;
     jobs.delete(job);
-    const { spec, submittedMs, notices, lostBecause, cancelled: cancelAsked, streams } = kept;
-    const record = recordOf(result, {
-      job,
-      spec,
-      submittedMs,
-      notices,
-      lostBecause,
-      cancelAsked,
-      factsOf,
-      origin: self(),
-      finishedMs: Date.now(),
-      received: streams?.received ?? null,
-    });
+    projects?.finished(job);
     if (result.kind === 'unknown') {
       const place = placeEntryOf(result.place);
       book.note({ e: 'loose', job, attempt: record.attempt, place, unwanted: cancelAsked || !spec.durable });
@@ -288,15 +315,16 @@ export class OriginEffects {
     const kept = jobs.get(job);
     const record = book.finished.get(job);
     const notice = `attempt ${attempt} on ${place.name} ended after all (${outcomeText(ended.outcome)}); it does not count`;
+    const held = this.#options.projects?.hold(job, ended) ?? null;
     // That its executor does not know either is no news.
-    const isNews = ended.outcome.kind !== 'unknown';
+    const isNews = ended.outcome.kind !== 'unknown' || held !== null;
     if (isNews && kept !== undefined) kept.notices = [...kept.notices, notice];
     else if (isNews && record !== undefined) {
       const at = { finishedMs: Date.now(), cancelAsked: loose.unwanted };
       // What ended otherwise meanwhile, by another attempt or by being cancelled while it waited for one, stays so.
       const isSuperseded = record.attempts > attempt || record.reason !== 'unknown';
       const told = isSuperseded ? withNotice(record, notice) : lateRecordOf(record, place, ended, at);
-      book.note({ e: 'late', record: told });
+      book.note({ e: 'late', record: held === null ? told : withNotice(told, held) });
     }
     book.note({ e: 'settled', job, attempt });
     this.#ackWritten(place.node, job, attempt, true);

@@ -197,6 +197,7 @@ export class OriginRestore {
       sent: null,
       toldDetached: spec.durable,
       uncertain: false,
+      ending: null,
     };
     this.#options.jobs.set(entry.job, kept);
     return kept;

@@ -9,6 +9,7 @@ import type { JobMessage } from '../wire/jobs.ts';
 import type { SubmittedJob } from './control-server.ts';
 import { nowMs } from './core-loop.ts';
 import { liveRecordOf } from './job-facts.ts';
+import { JobWaits } from './job-waits.ts';
 import type { OriginJobs } from './job-sources.ts';
 import {
   NOT_PLACED,
@@ -23,8 +24,6 @@ import { OriginRestore } from './origin-restore.ts';
 import { OriginStreams, type ClientStreams, type OutputBytes } from './origin-streams.ts';
 import { runObjectOf } from './api-run-object.ts';
 
-/** What `wait` may hold at once; beyond it the answer is the job as it is. */
-const WAITERS_MAX = 4096;
 const NESTED_KNOWN_MAX = 4096;
 
 /**
@@ -34,13 +33,12 @@ const NESTED_KNOWN_MAX = 4096;
 export class OriginService implements OriginJobs {
   readonly #options: OriginServiceOptions;
   readonly #jobs = new Map<JobId, KeptJob>();
-  readonly #waiters = new Map<JobId, Set<() => void>>();
+  readonly #waits = new JobWaits();
   /** Nested jobs, finished ones too, and the jobs that they were submitted from. */
   readonly #within = new Map<JobId, JobId>();
   readonly #post: (input: OriginInput) => void;
   readonly #effects: OriginEffects;
   readonly #restore: OriginRestore;
-  #waiting = 0;
   #released = false;
   #idle: (() => void)[] = [];
 
@@ -57,6 +55,14 @@ export class OriginService implements OriginJobs {
       jobs: this.#jobs,
       post: this.#post,
       onGone: (record, kept) => this.#gone(record, kept),
+    });
+    options.projects?.listen({
+      post: this.#post,
+      notify: (job, notices) => {
+        const kept = this.#jobs.get(job);
+        if (kept !== undefined)
+          kept.notices = [...kept.notices, ...notices.filter((one) => !kept.notices.includes(one))];
+      },
     });
     this.#restore = new OriginRestore({
       ...options,
@@ -196,6 +202,7 @@ export class OriginService implements OriginJobs {
     if (!kept.cancelled) this.#options.book.note({ e: 'cancel', job });
     kept.cancelled = true;
     if (kept.submitted) this.#post({ kind: 'cancel', job });
+    if (kept.ending !== null) this.#options.projects?.giveUp(job);
     return true;
   }
 
@@ -252,25 +259,7 @@ export class OriginService implements OriginJobs {
   }
 
   wait(job: JobId, waitMs: number, signal?: AbortSignal): Promise<JobRecord | null> {
-    const record = this.record(job);
-    if (record === null || record.state === 'finished' || waitMs <= 0) return Promise.resolve(record);
-    if (this.#waiting >= WAITERS_MAX || signal?.aborted === true) return Promise.resolve(record);
-    return new Promise((resolve) => {
-      const waiters = this.#waiters.get(job) ?? new Set();
-      this.#waiters.set(job, waiters);
-      const settle = (): void => {
-        clearTimeout(timer);
-        signal?.removeEventListener('abort', settle);
-        if (!waiters.delete(settle)) return;
-        this.#waiting -= 1;
-        if (waiters.size === 0) this.#waiters.delete(job);
-        resolve(this.record(job));
-      };
-      const timer = setTimeout(settle, waitMs);
-      this.#waiting += 1;
-      waiters.add(settle);
-      signal?.addEventListener('abort', settle);
-    });
+    return this.#waits.wait(job, () => this.record(job), waitMs, signal);
   }
 
   /** Messages from executors. */
@@ -305,7 +294,7 @@ export class OriginService implements OriginJobs {
     const fresh = { submitted: false, cancelled: false, lostBecause: null, sent: null };
     const given = { job, spec, nested, submittedMs, onEvent, stdinBytes };
     const flags = { toldDetached: false, uncertain: false };
-    const kept: KeptJob = { ...given, ...fresh, ...flags, streams: null, notices: [], resolve };
+    const kept: KeptJob = { ...given, ...fresh, ...flags, streams: null, notices: [], ending: null, resolve };
     this.#jobs.set(job, kept);
     if (nested !== null) this.#noteNested(job, nested);
     return { kept, result };
@@ -371,6 +360,7 @@ export class OriginService implements OriginJobs {
   }
 
   #liveRecord(kept: KeptJob, atMs = nowMs()): JobRecord {
+    if (kept.ending !== null) return kept.ending;
     const { job, spec, submittedMs, notices, streams } = kept;
     const { origin, factsOf, self } = this.#options;
     const received = streams?.received ?? null;
@@ -390,7 +380,7 @@ export class OriginService implements OriginJobs {
 
   #gone(record: JobRecord, kept: KeptJob): void {
     this.#options.onFinished?.(record, kept.spec);
-    this.#waiters.get(record.job)?.forEach((settle) => settle());
+    this.#waits.finished(record.job);
     if (this.#jobs.size === 0) for (const settle of this.#idle.splice(0)) settle();
   }
 }

@@ -64,3 +64,11 @@ export class OwnState {
     };
   }
 }
+
+/** The settings of an environment. */
+export const settingsOfEnv = (env: NodeJS.ProcessEnv): Record<string, string> =>
+  Object.fromEntries(
+    Object.entries(env).flatMap(([name, value]) =>
+      name.startsWith('MESHWORK_') && value !== undefined ? [[name, value]] : [],
+    ),
+  );

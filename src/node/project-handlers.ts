@@ -1,4 +1,3 @@
-import { MeshError } from '../base/errors.ts';
 import type { ApiParams, ApiResults } from '../wire/api.ts';
 
 /** What fronts ask of projects' files: changes that are held, what is kept here, which secrets go along. */
@@ -8,8 +7,3 @@ export interface ProjectHandlers {
   remove(params: ApiParams<'workspaces_rm'>): Promise<ApiResults['workspaces_rm']>;
   secrets(params: ApiParams<'secrets'>): Promise<ApiResults['secrets']>;
 }
-
-const later = (): Promise<never> =>
-  Promise.reject(new MeshError('later_stage', 'workspaces are not built yet; nothing was done'));
-
-export const NO_PROJECTS: ProjectHandlers = { apply: later, workspaces: later, remove: later, secrets: later };

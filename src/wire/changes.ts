@@ -3,6 +3,7 @@ import { z } from 'zod';
 /** Lists for people are cut at this many entries; the counts say how many there were. */
 export const CHANGES_SHOWN_MAX = 200;
 export const LEFT_THERE_MAX = 50;
+export const CHANGE_PROBLEM_CHARS_MAX = 1000;
 const PATH_CHARS_MAX = 8192;
 const count = z.int().nonnegative();
 const shownPath = z.string().max(PATH_CHARS_MAX);
@@ -23,7 +24,7 @@ export const changePackSchema = z.strictObject({
   pack_sha256: z.string().regex(/^([0-9a-f]{64})?$/),
   left_there: z.array(leftThereSchema).max(LEFT_THERE_MAX),
   /** Where it could not be collected (a full disk): why. */
-  problem: z.string().max(1000).nullable(),
+  problem: z.string().max(CHANGE_PROBLEM_CHARS_MAX).nullable(),
 });
 export type ChangePack = z.infer<typeof changePackSchema>;
 

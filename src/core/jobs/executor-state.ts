@@ -117,6 +117,8 @@ export type ExecutorEffect =
       readonly start: JobMessageOf<'job.start'>;
       readonly cwd: string;
       readonly grant: Grant;
+      /** Its project's files were sent: `cwd` lies in a workspace. */
+      readonly isShipped: boolean;
     }
   /** Join the streams of the message to what the runner has, in place of earlier ones; then `attach_ready` back. */
   | {

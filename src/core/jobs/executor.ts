@@ -256,7 +256,7 @@ export class Executor {
     const { cwd, grant } = leased;
     const fresh = { isStarted: false, link: 'up', orphanedAtMs: null, killed: false } as const;
     this.#attempts.put({ ...keyOf(start), kind: 'running', from, durable, nesting, grant, ...fresh });
-    this.#answers.push({ kind: 'run', from, start, cwd, grant });
+    this.#answers.push({ kind: 'run', from, start, cwd, grant, isShipped: leased.reserve.workspace });
   }
 
   #onAttach(from: NodeId, attach: JobMessageOf<'job.attach'>, nowMs: number): void {

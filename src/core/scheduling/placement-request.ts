@@ -25,9 +25,12 @@ export interface PlacementRequest {
 /** What placement needs to know of a project's files. */
 export interface WorkspaceTerms {
   /** What keeps automatic routing here, with how to decide; null: nothing does. A named node takes the job all the same. */
-  readonly staysHere: { readonly code: 'too_large' | 'secrets' | 'needs_prepare'; readonly text: string } | null;
+  readonly staysHere: {
+    readonly code: 'too_large' | 'secrets' | 'needs_prepare' | 'sync';
+    readonly text: string;
+  } | null;
   /** What refuses every node but this one; null: nothing. */
-  readonly refused: { readonly code: 'too_large' | 'needs_prepare'; readonly text: string } | null;
+  readonly refused: { readonly code: 'too_large' | 'needs_prepare' | 'sync'; readonly text: string } | null;
   /** Bytes that a node would have to be sent. */
   readonly bytesTo: (node: NodeId) => number;
   /** Where the newest ignored products of this project are, when they are not here; null: here or nowhere. */

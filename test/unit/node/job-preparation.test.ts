@@ -88,14 +88,19 @@ test('the class of a package script is that of its words, also where the line ch
     },
   } as unknown as LocalDirectories;
   const classOf = async (text: string): Promise<string> =>
-    (await prepareJob(JOB, specOf(line(text), root), { directories, lists: LISTS, probe })).placement.jobClass;
+    (await prepareJob(JOB, specOf(line(text), root), { directories, lists: LISTS, probe, projects: null })).placement
+      .jobClass;
   expect(await classOf('npm run check')).toBe('bound');
   expect(await classOf('cd sub && npm run check')).toBe('heavy');
   expect(await classOf(`cd ${join(root, 'sub')} && npm run check`)).toBe('heavy');
   expect(asked).toEqual([{ git: false }, { git: true }, { git: true }]);
   const copy = { ...specOf(line('true'), root), avoid: ['b'.repeat(52) as NodeId] };
-  expect((await prepareJob(JOB, copy, { directories, lists: LISTS, probe })).placement.avoid).toEqual(copy.avoid);
-  await expect(prepareJob(JOB, specOf(line('-x')), { directories, lists: LISTS, probe })).rejects.toMatchObject({
+  expect((await prepareJob(JOB, copy, { directories, lists: LISTS, probe, projects: null })).placement.avoid).toEqual(
+    copy.avoid,
+  );
+  await expect(
+    prepareJob(JOB, specOf(line('-x')), { directories, lists: LISTS, probe, projects: null }),
+  ).rejects.toMatchObject({
     code: 'bad_command',
   });
 });

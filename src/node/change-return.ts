@@ -1,0 +1,224 @@
+import { join } from 'node:path';
+import { MeshError, messageOf } from '../base/errors.ts';
+import type { JobId } from '../base/ids.ts';
+import type { Logger } from '../base/log.ts';
+import type { Applied, ProjectFiles } from '../ports/workspace.ts';
+import { NO_CHANGES, type ChangePack, type Changes } from '../wire/changes.ts';
+import type { Ended, Outcome } from '../wire/jobs.ts';
+import { changeNotices } from './api-changes.ts';
+import type { ChangeFetch, FetchRefusal } from './change-fetch.ts';
+import type { ProjectBook } from './project-book.ts';
+import type { ShippedJob, ShippedJobs } from './shipped-jobs.ts';
+import type { WorkspaceLink } from './change-packs.ts';
+import { Turns } from './turns.ts';
+
+/** So long the answer to a job waits for a node that went away with its changes. */
+const PATIENCE_MS = 30_000;
+/** For `meshwork apply`, which can be asked again. */
+const APPLY_PATIENCE_MS = 5000;
+const LEFT_NAMES_MAX = 3;
+
+export interface ChangeReturnOptions {
+  readonly files: ProjectFiles;
+  readonly shipped: ShippedJobs;
+  readonly book: ProjectBook;
+  readonly fetch: ChangeFetch;
+  readonly log: Logger;
+  /** MESHWORK_HOME/conflicts */
+  readonly conflicts: string;
+  /** Null where no link is up. */
+  readonly executor: (node: ShippedJob['node']) => WorkspaceLink | null;
+}
+
+export interface Returned {
+  readonly changes: Changes;
+  readonly notices: readonly string[];
+}
+
+/** Brings what jobs changed in workspaces back into their projects here, when they end or when `meshwork apply` asks. */
+export class ChangeReturn {
+  readonly #options: ChangeReturnOptions;
+  /** One at a time in a project: two jobs may change the same file. */
+  readonly #turns = new Turns();
+  readonly #underWay = new Map<JobId, AbortController>();
+
+  constructor(options: ChangeReturnOptions) {
+    this.#options = options;
+  }
+
+  /** Was that attempt sent there with its project's files? */
+  shippedAs(job: JobId, attempt: number): ShippedJob | null {
+    const shipped = this.#options.shipped.get(job);
+    return shipped?.attempt === attempt ? shipped : null;
+  }
+
+  /** The job goes on without its changes: they are held. */
+  giveUp(job: JobId): void {
+    this.#underWay.get(job)?.abort();
+  }
+
+  /** Of a job that has ended. Takes as long as its node is in reach, or some seconds. Never throws. */
+  async bringBack(shipped: ShippedJob, ended: Ended): Promise<Returned> {
+    const { job } = shipped;
+    const { changes: pack, outcome } = ended;
+    const withheld = withheldNotices(shipped, outcome);
+    try {
+      if (pack === null) {
+        this.#forget(shipped);
+        return { changes: NO_CHANGES, notices: withheld };
+      }
+      this.#noteProducts(shipped, pack);
+      const problem = pack.problem === null ? [] : [`${shipped.node_name}: ${pack.problem}`];
+      const told = [...withheld, ...problem];
+      const changes = { ...NO_CHANGES, left_there: pack.left_there };
+      if (pack.pack_bytes === 0) {
+        this.#forget(shipped);
+        return { changes, notices: [...told, ...leftNotices(shipped, pack)] };
+      }
+      const held = this.#hold(shipped, pack);
+      if (!isAutomatic(outcome))
+        return { changes: heldChanges(changes, pack), notices: [...told, heldNotice(shipped, outcomeOf(outcome))] };
+      const applied = await this.#apply(held, false, PATIENCE_MS);
+      if (!applied.ok)
+        return { changes: heldChanges(changes, pack), notices: [...told, heldNotice(shipped, applied.why)] };
+      const all = { ...applied.value.changes, left_there: pack.left_there };
+      const folder = join(this.#options.conflicts, job);
+      return {
+        changes: all,
+        notices: [...told, ...applied.value.notices, ...changeNotices(all, job, folder), ...leftNotices(shipped, pack)],
+      };
+    } catch (error) {
+      this.#options.log.error('changes could not be brought back', { job, error: messageOf(error) });
+      const notice = heldNotice(shipped, `they could not be applied here (${messageOf(error)})`);
+      const changes = { ...NO_CHANGES, left_there: pack?.left_there ?? [] };
+      return { changes: pack === null ? changes : heldChanges(changes, pack), notices: [...withheld, notice] };
+    }
+  }
+
+  /** An attempt that had been given up ended after all: what it changed waits. @returns for people */
+  hold(job: JobId, ended: Ended): string | null {
+    const shipped = this.shippedAs(job, ended.attempt);
+    const pack = ended.changes;
+    if (shipped === null || pack === null || pack.pack_bytes === 0) return null;
+    this.#hold(shipped, pack);
+    return heldNotice(shipped, 'its end came late');
+  }
+
+  /**
+   * `meshwork apply`: what was held, protected files included.
+   *
+   * @throws MeshError `nothing_to_apply`, `job_unreachable`, `io`
+   */
+  async applyHeld(job: JobId): Promise<Returned> {
+    const shipped = this.#options.shipped.get(job);
+    if (shipped === null || shipped.held === null) {
+      throw new MeshError('nothing_to_apply', `job ${job} has no changes that wait here; nothing was changed`);
+    }
+    const applied = await this.#apply(shipped, true, APPLY_PATIENCE_MS);
+    if (!applied.ok) throw new MeshError(applied.code, `${applied.why}; nothing was changed`);
+    const { changes, notices } = applied.value;
+    return { changes, notices: [...notices, ...changeNotices(changes, job, join(this.#options.conflicts, job))] };
+  }
+
+  async #apply(
+    shipped: ShippedJob,
+    held: boolean,
+    patienceMs: number,
+  ): Promise<
+    | { readonly ok: true; readonly value: Applied }
+    | { readonly ok: false; readonly code: 'job_unreachable' | 'nothing_to_apply' | 'io'; readonly why: string }
+  > {
+    const { job, attempt, node, node_name: name, project, manifest } = shipped;
+    const pack = shipped.held;
+    if (pack === null) return { ok: false, code: 'nothing_to_apply', why: 'there is nothing to apply' };
+    const path = this.#options.shipped.packOf(shipped);
+    const control = new AbortController();
+    this.#underWay.set(job, control);
+    try {
+      const request = { node, job, attempt, bytes: pack.pack_bytes, path, patienceMs };
+      const fetched = await this.#options.fetch.fetch(request, control.signal);
+      if (!fetched.ok) return { ok: false, ...refusedFetch(fetched.error, name) };
+      // From here on it is on this node's disk, whatever becomes of the executor.
+      this.#drop(shipped);
+      const request2 = { project, manifest, pack: path, packSha256: pack.pack_sha256, held };
+      const conflicts = join(this.#options.conflicts, job);
+      const applied = await this.#turns.take(project.root, () => this.#options.files.apply({ ...request2, conflicts }));
+      if (!applied.ok) return { ok: false, code: 'io', why: applied.error.message };
+      if (applied.value.counts.heldBack === 0) this.#forget(shipped);
+      return { ok: true, value: applied.value };
+    } finally {
+      this.#underWay.delete(job);
+    }
+  }
+
+  #hold(shipped: ShippedJob, pack: ChangePack): ShippedJob {
+    const held = { ...shipped, held: { pack_bytes: pack.pack_bytes, pack_sha256: pack.pack_sha256 } };
+    this.#options.shipped.note(held, true);
+    return held;
+  }
+
+  #forget(shipped: ShippedJob): void {
+    this.#drop(shipped);
+    this.#options.shipped.forget(shipped.job);
+    const { log } = this.#options;
+    this.#options.files
+      .unpinManifest(shipped.job)
+      .catch((error: unknown) => log.warn('a manifest stays pinned', { job: shipped.job, error: messageOf(error) }));
+  }
+
+  #drop({ node, job, attempt }: ShippedJob): void {
+    // Where it does not arrive, the executor drops it in time.
+    this.#options.executor(node)?.send({ t: 'ws.drop', job, attempt });
+  }
+
+  #noteProducts({ project, node, node_name: name }: ShippedJob, { left_there: left }: ChangePack): void {
+    if (left.length === 0) return;
+    const names = left.slice(0, LEFT_NAMES_MAX).map(({ path }) => path);
+    const more = left.length > names.length ? ' and more' : '';
+    this.#options.book.productsAre(project, { node, what: `${names.join(', ')}${more} on ${name}` });
+  }
+}
+
+const isAutomatic = ({ kind }: Outcome): boolean => kind === 'exited' || kind === 'signaled';
+
+function outcomeOf({ kind }: Outcome): string {
+  return kind === 'timeout' ? 'it timed out' : kind === 'cancelled' ? 'it was cancelled' : 'how it ended is not known';
+}
+
+function heldNotice({ job, node_name: name }: ShippedJob, why: string): string {
+  return `what it changed on ${name} is held, since ${why}: \`meshwork apply ${job}\` applies it here`;
+}
+
+/** Names are known once the pack is here. */
+function heldChanges(changes: Changes, { changed, deleted }: ChangePack): Changes {
+  return {
+    ...changes,
+    more: { returned: 0, deleted: 0, conflicts: 0, held_back: changed + deleted, left_there: 0 },
+  };
+}
+
+function leftNotices({ node_name: name }: ShippedJob, { left_there: left }: ChangePack): string[] {
+  if (left.length === 0) return [];
+  const names = left.slice(0, LEFT_NAMES_MAX).map(({ path }) => path);
+  const more = left.length > names.length ? ` and ${left.length - names.length} more` : '';
+  return [`ignored files stayed on ${name}: ${names.join(', ')}${more} (\`--out\` brings such files back)`];
+}
+
+function withheldNotices({ withheld }: ShippedJob, outcome: Outcome): string[] {
+  const isFailure = outcome.kind !== 'exited' || outcome.code !== 0;
+  return isFailure && withheld.length > 0 ? [`failed without ${withheld.join(', ')}`] : [];
+}
+
+function refusedFetch(
+  { kind, message }: FetchRefusal,
+  name: string,
+): { readonly code: 'job_unreachable' | 'nothing_to_apply' | 'io'; readonly why: string } {
+  switch (kind) {
+    case 'gone':
+      return { code: 'nothing_to_apply', why: `${name} does not keep them any more (${message})` };
+    case 'away':
+      return { code: 'job_unreachable', why: `${name}, where they are, is out of reach` };
+    case 'bad':
+      return { code: 'io', why: `${name} did not send them: ${message}` };
+  }
+}

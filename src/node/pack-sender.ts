@@ -1,0 +1,44 @@
+import { STREAM_WINDOW_BYTES, type OutgoingStream, type StreamMux } from '../wire/stream-mux.ts';
+import { encodeFrameHeader, type WorkspaceFrame } from '../wire/workspace-frame.ts';
+
+/** The origin's end of an up stream: frames, no more of them in memory than one beyond the window. */
+export class PackSender {
+  readonly id: number;
+  readonly #stream: OutgoingStream;
+  #waiting: (() => void) | null = null;
+
+  /** Opens the stream; its receiver grants the first credit. */
+  constructor(mux: StreamMux) {
+    this.id = mux.nextId();
+    this.#stream = mux.openOutgoing(this.id, 0, { onSent: () => this.#look(), onAbort: () => this.#look() });
+  }
+
+  send(kind: WorkspaceFrame['kind'], payload: Uint8Array | null): void {
+    this.#stream.write(encodeFrameHeader(kind, payload?.byteLength ?? 0));
+    if (payload !== null) this.#stream.write(payload);
+  }
+
+  /** Settles when there is room for another frame, or nobody reads any more. */
+  drained(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#waiting = resolve;
+      this.#look();
+    });
+  }
+
+  end(): void {
+    this.#stream.end();
+  }
+
+  close(): void {
+    this.#stream.abort();
+  }
+
+  #look(): void {
+    if (this.#waiting === null) return;
+    if (!this.#stream.closed && this.#stream.queuedBytes >= STREAM_WINDOW_BYTES) return;
+    const settle = this.#waiting;
+    this.#waiting = null;
+    settle();
+  }
+}

@@ -1,0 +1,209 @@
+import { realpath } from 'node:fs/promises';
+import { relative } from 'node:path';
+import { bytesOfText, textOfBytes } from '../base/byte-text.ts';
+import { MeshError, messageOf } from '../base/errors.ts';
+import type { JobId, NodeId } from '../base/ids.ts';
+import { err, ok, type Result } from '../base/result.ts';
+import type { JobClass, WorkspaceTerms } from '../core/scheduling/placement-request.ts';
+import type { Project, ProjectFiles, Scan, ScanRefusal, ScanRequest } from '../ports/workspace.ts';
+import type { JobSpec, SyncSpec } from '../wire/job-spec.ts';
+import { OUTPUT_GLOBS_MAX, type PrepareStep } from '../wire/workspace.ts';
+import type { Config } from './config-schema.ts';
+import { nowMs } from './core-loop.ts';
+import { planPreparation } from './preparation-plan.ts';
+import type { ProjectBook } from './project-book.ts';
+import { readProjectSettings, type ProjectSettings } from './project-settings.ts';
+import { ScanQueue } from './scan-queue.ts';
+import type { SecretDecisions } from './secret-decisions.ts';
+
+/** A scan that began longer ago is made again before its files are sent. */
+const SCAN_AGE_MS_MAX = 1000;
+const NAMES_SHOWN_MAX = 5;
+
+export interface ProjectServiceOptions {
+  readonly files: ProjectFiles;
+  readonly book: ProjectBook;
+  readonly secrets: SecretDecisions;
+  readonly config: Pick<Config, 'workspaces'>;
+  readonly self: () => { readonly id: NodeId; readonly name: string };
+  /** No other node could take anything. */
+  readonly isAlone: () => boolean;
+}
+
+/** A job's project, as it was when it was last looked at. */
+export interface JobProject {
+  readonly project: Project;
+  /** The job's directory below the root, one character per byte. */
+  readonly folder: string;
+  readonly sync: SyncSpec;
+  readonly settings: ProjectSettings;
+  readonly scan: Scan;
+  readonly scannedAtMs: number;
+  readonly prepare: readonly PrepareStep[];
+  /** Globs relative to the root. */
+  readonly outputs: readonly string[];
+}
+
+/** What the origin knows of the projects of its jobs. */
+export class ProjectService {
+  readonly #options: ProjectServiceOptions;
+  readonly #scans: ScanQueue;
+  /** Of jobs that may be sent: forgotten when they finish. */
+  readonly #jobs = new Map<JobId, JobProject>();
+
+  constructor(options: ProjectServiceOptions) {
+    this.#options = options;
+    this.#scans = new ScanQueue(options.files);
+  }
+
+  /**
+   * Looks at the project of a job, where its files may have to be sent.
+   *
+   * @returns null where the same-files rule holds: no project, `--no-sync`, or nobody else takes it
+   * @throws MeshError `no_project` where a named root is none, `bad_config`
+   */
+  async terms(job: JobId, spec: JobSpec, jobClass: JobClass): Promise<WorkspaceTerms | null> {
+    const { sync } = spec;
+    if (sync === null || !this.#mayLeave(spec, jobClass)) return null;
+    const found = await this.#options.files.findProject(spec.cwd, sync.root);
+    if (!found.ok) throw new MeshError('no_project', found.error.message);
+    const project = found.value;
+    if (project === null) return null;
+    const folder = await folderBelow(project, spec.cwd);
+    const settings = readProjectSettings(project.root);
+    const looked = await this.#look({ project, folder, sync, settings }, spec);
+    if (!looked.ok) return cannotBeSent(looked.error);
+    this.#jobs.set(job, looked.value);
+    return this.#termsOf(looked.value);
+  }
+
+  /**
+   * The project of a job as it is now, before its files are sent.
+   *
+   * @returns null where nothing is known of it: this daemon started again after it was prepared
+   */
+  async fresh(job: JobId, spec: JobSpec): Promise<Result<JobProject, ScanRefusal> | null> {
+    const known = this.#jobs.get(job);
+    if (known === undefined) return null;
+    if (nowMs() - known.scannedAtMs <= SCAN_AGE_MS_MAX) return ok(known);
+    const looked = await this.#look({ ...known, settings: readProjectSettings(known.project.root) }, spec);
+    if (looked.ok) this.#jobs.set(job, looked.value);
+    if (looked.ok) return ok(looked.value);
+    const { error } = looked;
+    return err(
+      error.code === 'needs_prepare' ? { code: 'unstable', message: error.message } : { ...error, code: error.code },
+    );
+  }
+
+  forget(job: JobId): void {
+    this.#jobs.delete(job);
+  }
+
+  /** What a scan of that project is asked for, with the options of a job. */
+  request(project: Project, settings: ProjectSettings, options: Pick<SyncSpec, 'include' | 'exclude'>): ScanRequest {
+    const { ship } = settings;
+    const { files_max: filesMax, project_bytes_max: bytesMax } = this.#options.config.workspaces;
+    return {
+      project,
+      ship: {
+        include: [...ship.include, ...options.include],
+        exclude: [...ship.exclude, ...options.exclude],
+        ignored: ship.ignored,
+        git: ship.git,
+      },
+      secrets: this.#options.secrets.of(project.root),
+      filesMax,
+      bytesMax,
+    };
+  }
+
+  async #look(
+    of: Pick<JobProject, 'project' | 'folder' | 'sync' | 'settings'>,
+    spec: JobSpec,
+  ): Promise<Result<JobProject, Refusal>> {
+    const { project, folder, sync, settings } = of;
+    const { result, atMs } = await this.#scans.scan(this.request(project, settings, sync));
+    if (!result.ok) return result;
+    const plan = planPreparation(project.root, result.value, settings, spec.command, folder);
+    if (!plan.ok) return plan;
+    const outputs = [...settings.outputs, ...sync.outputs.map((glob) => globBelow(textOfBytes(folder), glob))];
+    if (outputs.length > OUTPUT_GLOBS_MAX) {
+      throw new MeshError('limit', `more than ${OUTPUT_GLOBS_MAX} globs of outputs; nothing was run`);
+    }
+    return ok({ project, folder, sync, settings, scan: result.value, scannedAtMs: atMs, prepare: plan.value, outputs });
+  }
+
+  async #termsOf({ project, scan }: JobProject): Promise<WorkspaceTerms> {
+    const { files, book } = this.#options;
+    const bytes = new Map<NodeId, number>();
+    for (const { node, manifest } of book.warm(project)) {
+      bytes.set(node, manifest === scan.manifest ? 0 : (await files.cost(scan.manifest, manifest)).bytes);
+    }
+    return {
+      staysHere: scan.undecided.length === 0 ? null : { code: 'secrets', text: undecided(scan.undecided) },
+      refused: null,
+      bytesTo: (node) => bytes.get(node) ?? scan.bytes,
+      productsAt: book.productsAt(project),
+    };
+  }
+
+  /** Is there a way that its files would be sent? */
+  #mayLeave({ target, requires }: JobSpec, jobClass: JobClass): boolean {
+    if (this.#options.isAlone()) return false;
+    const { id, name } = this.#options.self();
+    switch (target.kind) {
+      case 'local':
+        return false;
+      case 'node':
+        return target.node !== name && !id.startsWith(target.node);
+      case 'any':
+        return jobClass !== 'bound';
+      case 'bash': {
+        const { os, arch, capabilities, cpus, memory_bytes: memory } = requires;
+        const isBinding = os !== null || arch !== null || capabilities.length > 0 || cpus !== null || memory !== null;
+        return jobClass !== 'bound' && (jobClass !== 'light' || isBinding);
+      }
+    }
+  }
+}
+
+interface Refusal {
+  readonly code: ScanRefusal['code'] | 'needs_prepare';
+  readonly message: string;
+}
+
+/** Automatic routing keeps it here, a named node is refused. */
+function cannotBeSent({ code, message }: Refusal): WorkspaceTerms {
+  const known = code === 'too_large' || code === 'needs_prepare' ? code : 'sync';
+  const reason = { code: known, text: message } as const;
+  return { staysHere: reason, refused: reason, bytesTo: () => 0, productsAt: null };
+}
+
+/** @throws MeshError `no_project` where the job's directory does not lie in the project that `--sync` names */
+async function folderBelow(project: Project, cwd: string): Promise<string> {
+  let real: string;
+  try {
+    real = await realpath(cwd);
+  } catch (error) {
+    throw new MeshError('cwd_missing', `${cwd} cannot be found (${messageOf(error)}); nothing was run`, error);
+  }
+  const below = relative(project.root, real);
+  if (below === '..' || below.startsWith('../')) {
+    throw new MeshError('no_project', `${cwd} does not lie in ${project.root}, which --sync names; nothing was run`);
+  }
+  return bytesOfText(below);
+}
+
+const globBelow = (folder: string, glob: string): string => {
+  if (folder === '') return glob;
+  const isNot = glob.startsWith('!');
+  return `${isNot ? '!' : ''}${folder}/${(isNot ? glob.slice(1) : glob).replace(/^\//, '')}`;
+};
+
+function undecided(files: readonly string[]): string {
+  const shown = files.slice(0, NAMES_SHOWN_MAX);
+  const more = files.length > shown.length ? ` and ${files.length - shown.length} more` : '';
+  const names = shown.join(', ');
+  const verb = files.length === 1 ? 'is' : 'are';
+  return `${names}${more} ${verb} not tracked, and nobody has decided whether such secrets go along: \`meshwork secrets send ${shown.join(' ')}\` sends them with this project, \`meshwork secrets skip …\` leaves them out`;
+}

@@ -1,0 +1,233 @@
+import { MeshError, messageOf } from '../base/errors.ts';
+import type { NodeId } from '../base/ids.ts';
+import type { Logger } from '../base/log.ts';
+import { err, ok, type Result } from '../base/result.ts';
+import type { OpenedWorkspace, WorkspaceFiles, WorkspaceRefusal } from '../ports/workspace.ts';
+import { REASON_CHARS_MAX } from '../wire/jobs.ts';
+import type { WorkspaceMessageOf, WsOpen } from '../wire/workspace.ts';
+import type { WorkspaceLink } from './change-packs.ts';
+import { nowMs } from './core-loop.ts';
+import { FrameInbox } from './frame-inbox.ts';
+import type { Prepared } from './preparer.ts';
+import { folderWithin } from './workspace-folder.ts';
+import type { WorkspacePreparer } from './workspace-preparer.ts';
+
+/** Messages of progress are at least so far apart, and while nothing changes at most so far. */
+const PROGRESS_MS_MIN = 200;
+export const SIGN_OF_LIFE_MS = 2500;
+const NOTICES_MAX = 16;
+const LINE_CHARS_MAX = 200;
+
+type Progress = Omit<WorkspaceMessageOf<'ws.progress'>, 't' | 'job' | 'attempt'>;
+
+/** Prepares the dependencies that a project's commands need in a workspace. */
+export type Preparer = Pick<WorkspacePreparer, 'prepare'>;
+
+export interface SessionOptions {
+  readonly files: WorkspaceFiles;
+  readonly preparer: Preparer;
+  readonly log: Logger;
+  readonly quotaBytes: number;
+  readonly user: { readonly uid: number; readonly gid: number } | null;
+  /** The lease goes on: the files are on their way. */
+  readonly renew: () => void;
+  /** All is in place: the attempt may start, and runs in `cwd`. */
+  readonly ready: (cwd: string) => void;
+  /** It came to nothing: the slot is free. */
+  readonly unlease: (wasted: boolean) => void;
+}
+
+/** What is remembered of a session beside the workspace, for the end of the job: also by the next daemon. */
+export interface SessionNote {
+  readonly returns: boolean;
+  readonly outputs: readonly string[];
+  readonly prepared: readonly string[];
+}
+export const SESSION_NOTE = 'session';
+
+export interface ReadyWorkspace extends SessionNote {
+  readonly workspace: OpenedWorkspace;
+}
+
+/**
+ * One project on its way from an origin into a workspace here, from `ws.open` to `ws.ready`. Frames come at the origin's
+ * pace and are dealt with one at a time: no more than a window of them is in memory.
+ */
+export class WorkspaceSession {
+  readonly from: NodeId;
+  readonly open: WsOpen;
+  readonly #options: SessionOptions;
+  readonly #link: WorkspaceLink;
+  readonly #inbox: FrameInbox;
+  readonly #over = new AbortController();
+  readonly #lifeSign: NodeJS.Timeout;
+  #opened: OpenedWorkspace | null = null;
+  #ready: ReadyWorkspace | null = null;
+  #progress: Progress = {
+    phase: 'receiving',
+    files: 0,
+    bytes: 0,
+    line: '',
+  };
+  #toldAtMs = 0;
+
+  constructor(from: NodeId, open: WsOpen, link: WorkspaceLink, options: SessionOptions) {
+    this.from = from;
+    this.open = open;
+    this.#link = link;
+    this.#options = options;
+    this.#inbox = new FrameInbox(link.mux, open.up);
+    this.#lifeSign = setInterval(() => this.#tell(true), SIGN_OF_LIFE_MS);
+  }
+
+  /** Null before it is ready, and afterwards where it is over. */
+  get ready(): ReadyWorkspace | null {
+    return this.isOver ? null : this.#ready;
+  }
+
+  get isOver(): boolean {
+    return this.#over.signal.aborted;
+  }
+
+  /** Settles when the workspace is ready, or the session over and its folder free. */
+  async serve(): Promise<void> {
+    try {
+      const served = await this.#serve();
+      if (this.isOver) return await this.#release();
+      if (served.ok) return;
+      await this.#fail(served.error, false);
+    } catch (error) {
+      if (this.isOver) return await this.#release();
+      const isOrigin = error instanceof MeshError && error.code === 'sync_failed';
+      if (!isOrigin) this.#options.log.error('a workspace session failed', { error: messageOf(error) });
+      await this.#fail({ code: isOrigin ? 'refused' : 'io', message: messageOf(error) }, isOrigin);
+    } finally {
+      clearInterval(this.#lifeSign);
+    }
+  }
+
+  /** It is not wanted any more. What is under way in it ends soon; the folder is free then. */
+  close(why: string): void {
+    if (this.isOver) return;
+    this.#over.abort();
+    this.#inbox.close(why);
+    clearInterval(this.#lifeSign);
+    if (this.#ready !== null) void this.#release();
+  }
+
+  async #serve(): Promise<Result<null, WorkspaceRefusal>> {
+    const { files, quotaBytes, user } = this.#options;
+    const { open } = this;
+    const { project, label, root, job, attempt, manifest, rules, clean } = open;
+    const request = { origin: this.from, project, label, root, job, attempt, manifest, rules, clean, quotaBytes, user };
+    const opened = await files.open({ ...request, isGit: open.is_git });
+    if (!opened.ok) return opened;
+    this.#opened = opened.value;
+    if (this.isOver) return ok(null);
+    const received = await this.#receive(opened.value);
+    if (!received.ok || this.isOver) return received;
+    this.#now({ phase: 'placing', files: 0, bytes: 0, line: '' });
+    const placed = await files.place(opened.value.id, (count) => this.#now({ ...this.#progress, files: count }));
+    if (!placed.ok || this.isOver) return placed.ok ? ok(null) : placed;
+    const cwd = await folderWithin(opened.value.tree, open.folder, user);
+    if (!cwd.ok) return err({ code: 'refused', message: cwd.error });
+    const prepared = await this.#prepare(opened.value);
+    if (!prepared.ok || this.isOver) return prepared.ok ? ok(null) : prepared;
+    const note: SessionNote = { returns: open.returns, outputs: open.outputs, prepared: prepared.value.prepared };
+    await files.writeNote(opened.value.id, SESSION_NOTE, JSON.stringify(note));
+    if (this.isOver) return ok(null);
+    this.#ready = { workspace: opened.value, ...note };
+    this.#options.ready(cwd.value);
+    this.#send({
+      t: 'ws.ready',
+      job,
+      attempt,
+      cwd: cwd.value,
+      notices: [...placed.value.notices, ...prepared.value.notices]
+        .slice(0, NOTICES_MAX)
+        .map((notice) => notice.slice(0, REASON_CHARS_MAX)),
+      prepare_ms: prepared.value.ms,
+    });
+    return ok(null);
+  }
+
+  async #receive({ id, base }: OpenedWorkspace): Promise<Result<null, WorkspaceRefusal>> {
+    const { files } = this.#options;
+    const { job, attempt, manifest } = this.open;
+    const isKnown = base === manifest;
+    this.#send({ t: 'ws.base', job, attempt, base });
+    this.#inbox.begin(!isKnown);
+    const encoded = isKnown ? null : await this.#manifest();
+    const wanted = await files.takeManifest(id, encoded);
+    if (!wanted.ok || this.isOver) return wanted.ok ? ok(null) : wanted;
+    const { want, objects, bytes } = wanted.value;
+    this.#send({ t: 'ws.want', job, attempt, want: Buffer.from(want).toString('base64'), objects, bytes });
+    if (objects === 0) return ok(null);
+    for (;;) {
+      const frame = await this.#inbox.next();
+      if (frame.kind === 'end') return ok(null);
+      if (frame.kind !== 'pack') return err({ code: 'refused', message: `sent a ${frame.kind} where packs belong` });
+      const taken = await files.takePack(id, frame.payload);
+      if (!taken.ok) return taken;
+      this.#inbox.done(frame);
+      const { files: before, bytes: bytesBefore } = this.#progress;
+      const soFar = { files: before + taken.value.objects, bytes: bytesBefore + taken.value.bytes };
+      this.#now({ phase: 'receiving', ...soFar, line: '' });
+    }
+  }
+
+  async #prepare(workspace: OpenedWorkspace): Promise<Result<Prepared, WorkspaceRefusal>> {
+    if (this.open.prepare.length === 0) return ok({ notices: [], ms: 0, prepared: [] });
+    this.#now({ phase: 'preparing', files: 0, bytes: 0, line: '' });
+    const onLine = (line: string): void => this.#now({ ...this.#progress, line: line.slice(-LINE_CHARS_MAX) });
+    return this.#options.preparer.prepare(this.from, workspace, this.open, onLine, this.#over.signal);
+  }
+
+  async #manifest(): Promise<Uint8Array> {
+    const frame = await this.#inbox.next();
+    if (frame.kind === 'manifest') return frame.payload;
+    throw new MeshError('sync_failed', `a ${frame.kind} came where the manifest belongs`);
+  }
+
+  /** @param wasted the origin let it down */
+  async #fail(refusal: WorkspaceRefusal, wasted: boolean): Promise<void> {
+    const { job, attempt } = this.open;
+    this.#over.abort();
+    this.#inbox.close('the session failed');
+    await this.#release();
+    this.#options.unlease(wasted);
+    const message = refusal.message.slice(0, REASON_CHARS_MAX * 8);
+    this.#send({ t: 'ws.failed', job, attempt, code: refusal.code, message });
+  }
+
+  /** The folder is free again; what arrived is kept. */
+  async #release(): Promise<void> {
+    const opened = this.#opened;
+    this.#opened = null;
+    if (opened === null) return;
+    try {
+      await this.#options.files.close(opened.id);
+    } catch (error) {
+      this.#options.log.error('a workspace could not be released', { id: opened.id, error: messageOf(error) });
+    }
+  }
+
+  #now(progress: Progress): void {
+    const isNewPhase = progress.phase !== this.#progress.phase;
+    this.#progress = progress;
+    this.#tell(isNewPhase);
+  }
+
+  #tell(force: boolean): void {
+    if (this.isOver || this.#ready !== null) return;
+    if (!force && nowMs() - this.#toldAtMs < PROGRESS_MS_MIN) return;
+    this.#toldAtMs = nowMs();
+    this.#options.renew();
+    const { job, attempt } = this.open;
+    this.#send({ t: 'ws.progress', job, attempt, ...this.#progress });
+  }
+
+  #send(message: Parameters<WorkspaceLink['send']>[0]): void {
+    if (!this.#link.send(message)) this.#options.log.debug('not sent: no link', { message: message.t });
+  }
+}

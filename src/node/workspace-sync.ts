@@ -1,0 +1,265 @@
+import { basename } from 'node:path';
+import { unreachable } from '../base/assert.ts';
+import { MeshError, messageOf } from '../base/errors.ts';
+import type { JobId, NodeId } from '../base/ids.ts';
+import type { Logger } from '../base/log.ts';
+import { reasonOf } from '../core/scheduling/reason.ts';
+import type { AttemptPlace, SyncInput, SyncKey } from '../core/scheduling/origin-job.ts';
+import type { ProjectFiles } from '../ports/workspace.ts';
+import type { JobSpec } from '../wire/job-spec.ts';
+import type { WorkspaceMessageOf, WsFailure, WsOpen } from '../wire/workspace.ts';
+import type { WorkspaceLink } from './change-packs.ts';
+import { nowMs } from './core-loop.ts';
+import { PackSender } from './pack-sender.ts';
+import type { ProjectBook } from './project-book.ts';
+import type { JobProject, ProjectService } from './project-service.ts';
+import type { ShippedJob, ShippedJobs } from './shipped-jobs.ts';
+import { syncProgress } from './sync-progress.ts';
+
+const WITHHELD_MAX = 64;
+const LABEL_CHARS_MAX = 255;
+
+export type SyncMessage = WorkspaceMessageOf<'ws.base' | 'ws.want' | 'ws.progress' | 'ws.ready' | 'ws.failed'>;
+
+export interface WorkspaceSyncOptions {
+  readonly files: ProjectFiles;
+  readonly projects: ProjectService;
+  readonly book: ProjectBook;
+  readonly shipped: ShippedJobs;
+  readonly log: Logger;
+  /** Null where no link is up. */
+  readonly executor: (node: NodeId) => WorkspaceLink | null;
+  readonly post: (input: SyncInput) => void;
+  /** What people are to be told of the job, once its files are there. */
+  readonly notify: (job: JobId, notices: readonly string[]) => void;
+}
+
+interface Sync extends SyncKey {
+  readonly spec: JobSpec;
+  readonly node: NodeId;
+  readonly name: string;
+  readonly link: WorkspaceLink;
+  readonly startedAtMs: number;
+  /** Null until the project was looked at. */
+  job_project: JobProject | null;
+  sender: PackSender | null;
+  want: { readonly objects: number; readonly bytes: number; readonly atMs: number } | null;
+}
+
+/** Sends projects to executors that granted a slot: the scheduler's `sync` effects. */
+export class WorkspaceSync {
+  readonly #options: WorkspaceSyncOptions;
+  /** By job: a job is sent to one node at a time. */
+  readonly #syncs = new Map<JobId, Sync>();
+
+  constructor(options: WorkspaceSyncOptions) {
+    this.#options = options;
+  }
+
+  begin(job: JobId, attempt: number, place: AttemptPlace, spec: JobSpec): void {
+    const { node, name, lease } = place;
+    const key = { job, attempt, lease };
+    const link = this.#options.executor(node);
+    // Its end comes as an input of its own.
+    if (link === null) return;
+    const fresh = { startedAtMs: nowMs(), job_project: null, sender: null, want: null };
+    const sync: Sync = { ...key, spec, node, name, link, ...fresh };
+    this.#syncs.set(job, sync);
+    void this.#guard(sync, () => this.#open(sync));
+  }
+
+  abort({ job, attempt, lease }: SyncKey): void {
+    const sync = this.#syncs.get(job);
+    if (sync?.lease !== lease) return;
+    this.#end(sync);
+    sync.link.send({ t: 'ws.close', job, attempt });
+  }
+
+  /** @returns false where no such sync is under way */
+  receive(from: NodeId, message: SyncMessage): boolean {
+    const sync = this.#syncs.get(message.job);
+    if (sync?.node !== from || sync.attempt !== message.attempt) return false;
+    switch (message.t) {
+      case 'ws.base':
+        void this.#guard(sync, () => this.#sendManifest(sync, message));
+        return true;
+      case 'ws.want':
+        void this.#guard(sync, () => this.#sendPacks(sync, message));
+        return true;
+      case 'ws.progress':
+        this.#progress(sync, message);
+        return true;
+      case 'ws.ready':
+        void this.#guard(sync, () => this.#ready(sync, message));
+        return true;
+      case 'ws.failed':
+        this.#fail(sync, message.code, message.message);
+        return true;
+      default:
+        return unreachable(message);
+    }
+  }
+
+  async #open(sync: Sync): Promise<void> {
+    const { job, attempt, lease, spec, link } = sync;
+    const looked = await this.#options.projects.fresh(job, spec);
+    if (!this.#isLive(sync)) return;
+    if (looked === null) return this.#failHere(sync, 'its project is not known any more');
+    if (!looked.ok) return this.#failHere(sync, looked.error.message);
+    const jobProject = looked.value;
+    sync.job_project = jobProject;
+    const { project, scan, folder, prepare, outputs } = jobProject;
+    await this.#options.files.pinManifest(scan.manifest, job);
+    if (!this.#isLive(sync)) return;
+    const sender = new PackSender(link.mux);
+    sync.sender = sender;
+    const open: WsOpen = {
+      t: 'ws.open',
+      job,
+      attempt,
+      lease,
+      project: project.key,
+      label: basename(project.root).slice(0, LABEL_CHARS_MAX),
+      root: project.root,
+      folder,
+      manifest: scan.manifest,
+      files: scan.files,
+      bytes: scan.bytes,
+      rules: [...scan.rules],
+      is_git: project.kind === 'git',
+      prepare: [...prepare],
+      env: spec.env,
+      umask: spec.umask,
+      outputs: [...outputs],
+      returns: jobProject.sync.returns,
+      clean: jobProject.sync.clean,
+      up: sender.id,
+    };
+    link.send(open);
+  }
+
+  async #sendManifest(sync: Sync, { base }: WorkspaceMessageOf<'ws.base'>): Promise<void> {
+    const { sender, job_project: jobProject } = sync;
+    if (sender === null || jobProject === null) return;
+    const { manifest } = jobProject.scan;
+    if (base === manifest) return;
+    const encoded = await this.#options.files.encodeManifest(manifest, base);
+    if (this.#isLive(sync)) sender.send('manifest', encoded);
+  }
+
+  async #sendPacks(sync: Sync, message: WorkspaceMessageOf<'ws.want'>): Promise<void> {
+    const { sender, job_project: jobProject } = sync;
+    if (sender === null || jobProject === null) return;
+    const { objects, bytes } = message;
+    sync.want = { objects, bytes, atMs: nowMs() };
+    if (objects === 0) return sender.end();
+    const { files } = this.#options;
+    const { project, scan } = jobProject;
+    const source = await files.openPacks(project, scan.manifest, new Uint8Array(Buffer.from(message.want, 'base64')));
+    if (source === null) return this.#fail(sync, 'refused', 'wants objects that were not offered');
+    try {
+      while (this.#isLive(sync)) {
+        const pack = await files.nextPack(source);
+        if (!this.#isLive(sync)) return;
+        if (!pack.ok) return this.#failHere(sync, pack.error.message);
+        if (pack.value === null) {
+          sender.send('end', null);
+          return sender.end();
+        }
+        sender.send('pack', pack.value);
+        await sender.drained();
+      }
+    } finally {
+      await files.closePacks(source);
+    }
+  }
+
+  #progress(sync: Sync, message: WorkspaceMessageOf<'ws.progress'>): void {
+    const { job, attempt, lease } = sync;
+    const phase = message.phase === 'preparing' ? 'preparing' : 'syncing';
+    const detail = syncProgress(message, sync.want, nowMs());
+    this.#options.post({ kind: 'sync_progress', job, attempt, lease, phase, detail });
+  }
+
+  async #ready(sync: Sync, { cwd, notices }: WorkspaceMessageOf<'ws.ready'>): Promise<void> {
+    const { job, attempt, lease, node, name, job_project: jobProject, spec } = sync;
+    if (jobProject === null) return;
+    this.#end(sync);
+    const { project, scan, sync: options } = jobProject;
+    const { root, key, kind } = project;
+    const withheld = scan.withheld.slice(0, WITHHELD_MAX);
+    const shipped: ShippedJob = {
+      job,
+      attempt,
+      node,
+      node_name: name,
+      project: { root, key, kind },
+      manifest: scan.manifest,
+      withheld,
+      returns: options.returns,
+      held: null,
+      at_ms: Date.now(),
+    };
+    try {
+      this.#options.shipped.note(shipped, spec.durable);
+    } catch (error) {
+      const why = `this node's disk does not take what is needed to bring changes back (${messageOf(error)})`;
+      sync.link.send({ t: 'ws.close', job, attempt });
+      return this.#options.post({
+        kind: 'sync_failed',
+        job,
+        attempt,
+        lease,
+        reason: reasonOf('sync', why),
+        final: true,
+      });
+    }
+    this.#options.book.sentTo(project, node, scan.manifest);
+    const more = scan.withheld.length - withheld.length;
+    const told =
+      withheld.length === 0
+        ? []
+        : [`not sent: ${withheld.join(', ')}${more > 0 ? ` and ${more} more` : ''} (untracked secrets)`];
+    this.#options.notify(job, [...told, ...scan.notices, ...notices]);
+    this.#options.post({ kind: 'synced', job, attempt, lease, cwd });
+  }
+
+  /** What this side can't do; the executor waits for it. */
+  #failHere(sync: Sync, why: string): void {
+    const { job, attempt } = sync;
+    sync.link.send({ t: 'ws.close', job, attempt });
+    // A file that changed while it was read: another try sees it as it is then.
+    this.#fail(sync, 'busy', why);
+  }
+
+  #fail(sync: Sync, code: WsFailure, why: string): void {
+    if (!this.#isLive(sync)) return;
+    const { job, attempt, lease } = sync;
+    this.#end(sync);
+    this.#options.log.info('files were not sent', { job, node: sync.node, code, why });
+    const reason = reasonOf(code === 'needs_prepare' ? 'needs_prepare' : 'sync', why);
+    this.#options.post({ kind: 'sync_failed', job, attempt, lease, reason, final: !PASSING.has(code) });
+  }
+
+  #end(sync: Sync): void {
+    if (this.#isLive(sync)) this.#syncs.delete(sync.job);
+    sync.sender?.close();
+  }
+
+  #isLive(sync: Sync): boolean {
+    return this.#syncs.get(sync.job) === sync;
+  }
+
+  async #guard(sync: Sync, step: () => Promise<void>): Promise<void> {
+    try {
+      await step();
+    } catch (error) {
+      if (!this.#isLive(sync)) return;
+      if (!(error instanceof MeshError)) this.#options.log.error('files cannot be sent', { error: messageOf(error) });
+      this.#failHere(sync, messageOf(error));
+    }
+  }
+}
+
+/** What may be otherwise at another try. */
+const PASSING: ReadonlySet<WsFailure> = new Set(['busy', 'io', 'expired', 'unknown']);
