@@ -41,7 +41,7 @@ export class SentManifests implements ManifestStore {
     const encoded = encodeManifest(manifest);
     // 64 such digits.
     const hash = digest('sha256', encoded, 'hex') as ManifestHash;
-    if (!this.#touch(hash)) {
+    if (!this.touch(hash)) {
       replacePrivateFile(this.#pathOf(hash), compressManifest(encoded));
       this.#evict(hash);
     }
@@ -56,8 +56,8 @@ export class SentManifests implements ManifestStore {
     return manifest;
   }
 
-  /** Whether the file is there; it counts as used now. */
-  #touch(hash: ManifestHash): boolean {
+  /** Whether it is kept; it counts as used now. */
+  touch(hash: ManifestHash): boolean {
     try {
       const now = Date.now() / 1000;
       utimesSync(this.#pathOf(hash), now, now);
@@ -82,7 +82,7 @@ export class SentManifests implements ManifestStore {
   }
 
   #read(hash: ManifestHash): Manifest | null {
-    if (!this.#touch(hash)) return null;
+    if (!this.touch(hash)) return null;
     const encoded = expandManifest(readFileSync(this.#pathOf(hash)));
     if (encoded.ok && digest('sha256', encoded.value, 'hex') === hash) {
       const manifest = decodeManifest(encoded.value);

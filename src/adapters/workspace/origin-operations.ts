@@ -1,21 +1,125 @@
+import { bytesOfText } from '../../base/byte-text.ts';
 import { MeshError } from '../../base/errors.ts';
-import type { ProjectFiles } from '../../ports/workspace.ts';
+import type { JobId } from '../../base/ids.ts';
+import type { Result } from '../../base/result.ts';
+import type {
+  Applied,
+  ApplyRequest,
+  Project,
+  ProjectFiles,
+  Scan,
+  ScanRefusal,
+  ScanRequest,
+} from '../../ports/workspace.ts';
+import { encodeManifest } from '../../wire/manifest-codec.ts';
+import { compareManifests, encodeDifference } from '../../wire/manifest-difference.ts';
+import type { Manifest, ManifestHash } from '../../wire/manifest.ts';
+import { SentManifests } from './manifest-store.ts';
+import { compressManifest } from './manifest-transport.ts';
 import type { ThreadSettings } from './operations.ts';
+import { PackSource } from './pack-source.ts';
+import { findProject, homeFolders } from './project-root.ts';
+import { ProjectScanner, type Select } from './project-scanner.ts';
+import { TransferCosts } from './transfer-cost.ts';
+import { ContentPlaces } from './virtual-files.ts';
+
+/** Transfers at a time; each has a pack and an open file. */
+const SOURCES_MAX = 256;
+
+export interface OriginParts {
+  readonly select: Select;
+  readonly apply: (request: ApplyRequest, manifests: SentManifests) => Promise<Result<Applied, ScanRefusal>>;
+}
+
+/** The origin's side of the thread. */
+export class OriginOperations implements ProjectFiles {
+  readonly #settings: ThreadSettings;
+  readonly #parts: OriginParts;
+  readonly #manifests: SentManifests;
+  readonly #places: ContentPlaces;
+  readonly #scanner: ProjectScanner;
+  readonly #costs: TransferCosts;
+  readonly #sources = new Map<number, PackSource>();
+  #lastSource = 0;
+
+  constructor(settings: ThreadSettings, parts: OriginParts) {
+    this.#settings = settings;
+    this.#parts = parts;
+    this.#manifests = new SentManifests(`${settings.folder}/sent`);
+    this.#places = new ContentPlaces(`${settings.folder}/sent-content`);
+    this.#scanner = new ProjectScanner(`${settings.folder}/scan`, parts.select, this.#manifests, this.#places);
+    this.#costs = new TransferCosts(this.#manifests);
+  }
+
+  async findProject(cwd: string, named: string | null): Promise<Result<Project | null, ScanRefusal>> {
+    return findProject(cwd, named, homeFolders([this.#settings.home]));
+  }
+
+  async scan(request: ScanRequest): Promise<Result<Scan, ScanRefusal>> {
+    return this.#scanner.scan(request);
+  }
+
+  async cost(manifest: ManifestHash, base: ManifestHash | null): Promise<{ files: number; bytes: number }> {
+    return this.#costs.of(manifest, base);
+  }
+
+  async encodeManifest(hash: ManifestHash, base: ManifestHash | null): Promise<Uint8Array> {
+    const manifest = this.#manifestOf(hash);
+    const from = base === null ? null : this.#manifests.load(base);
+    const encoded =
+      base === null || from === null
+        ? encodeManifest(manifest)
+        : encodeDifference(base, compareManifests(from, manifest));
+    return compressManifest(encoded);
+  }
+
+  async openPacks(project: Project, hash: ManifestHash, want: Uint8Array): Promise<number | null> {
+    if (this.#sources.size >= SOURCES_MAX) {
+      throw new MeshError('limit', `${SOURCES_MAX} transfers are under way here; this one was not begun.`);
+    }
+    const places = {
+      elsewhere: this.#places.elsewhere(hash),
+      virtual: (object: Parameters<ContentPlaces['virtual']>[0]) => this.#places.virtual(object),
+    };
+    const source = PackSource.of(bytesOfText(project.root), places, this.#manifestOf(hash), want);
+    if (source === null) return null;
+    this.#lastSource += 1;
+    this.#sources.set(this.#lastSource, source);
+    return this.#lastSource;
+  }
+
+  async nextPack(source: number): Promise<Result<Uint8Array | null, ScanRefusal>> {
+    const packs = this.#sources.get(source);
+    if (packs === undefined) throw new MeshError('internal', `there is no source ${source} of packs`);
+    return packs.next();
+  }
+
+  async closePacks(source: number): Promise<void> {
+    this.#sources.get(source)?.close();
+    this.#sources.delete(source);
+  }
+
+  async pinManifest(manifest: ManifestHash, job: JobId): Promise<void> {
+    this.#manifests.pin(manifest, job);
+  }
+
+  async unpinManifest(job: JobId): Promise<void> {
+    this.#manifests.unpin(job);
+  }
+
+  async apply(request: ApplyRequest): Promise<Result<Applied, ScanRefusal>> {
+    return this.#parts.apply(request, this.#manifests);
+  }
+
+  #manifestOf(hash: ManifestHash): Manifest {
+    const manifest = this.#manifests.load(hash);
+    if (manifest === null) throw new MeshError('io', `the manifest ${hash} is not kept here any more; scan again`);
+    return manifest;
+  }
+}
 
 const later = (): Promise<never> => Promise.reject(new MeshError('later_stage', 'not built yet; nothing was done'));
 
-/** The origin's side of the thread. */
-export function createOriginOperations(_settings: ThreadSettings): ProjectFiles {
-  return {
-    findProject: later,
-    scan: later,
-    cost: later,
-    encodeManifest: later,
-    openPacks: later,
-    nextPack: later,
-    closePacks: later,
-    pinManifest: later,
-    unpinManifest: later,
-    apply: later,
-  };
+export function createOriginOperations(settings: ThreadSettings): ProjectFiles {
+  return new OriginOperations(settings, { select: later, apply: later });
 }

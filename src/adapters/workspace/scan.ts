@@ -37,6 +37,8 @@ export interface Scanned {
   readonly files: number;
   readonly bytes: number;
   readonly notices: readonly string[];
+  /** Selected files in the place of which there are folders now, which one must select anew with. */
+  readonly replaced: readonly TreePath[];
 }
 
 /**
@@ -74,6 +76,7 @@ class TreeScanner {
   /** Of folders: true where neither it nor what lies above it, up to the root, is a link. */
   readonly #real = new Map<string, boolean>([['', true]]);
   readonly #notices: string[];
+  readonly #replaced: TreePath[] = [];
   readonly #found: (Seen | ManifestEntry)[] = [];
   readonly #entries: ManifestEntry[] = [];
   #columns = new StatColumns(0);
@@ -157,7 +160,16 @@ class TreeScanner {
     const isSame = this.#same === entries.length && entries.length === this.#memory.manifest.entries.length;
     const manifest = isSame ? this.#memory.manifest : { entries };
     const notices = this.#notices.slice(0, NOTICES_MAX);
-    return { manifest, columns: this.#columns, isSame, hashed: this.#hashed, files, bytes, notices };
+    return {
+      manifest,
+      columns: this.#columns,
+      isSame,
+      hashed: this.#hashed,
+      files,
+      bytes,
+      notices,
+      replaced: this.#replaced,
+    };
   }
 
   #take(found: Seen | ManifestEntry): void {
@@ -188,7 +200,7 @@ class TreeScanner {
       else if (stat.isFile()) {
         const { size, mode, ino, mtimeMs, ctimeMs } = stat;
         this.#take({ kind: 'seen', path, size, mode, ino, mtimeMs, ctimeMs });
-      }
+      } else if (stat.isDirectory()) this.#replaced.push(path);
       return null;
     } catch (error) {
       const code = systemCodeOf(error);
