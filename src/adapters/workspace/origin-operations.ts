@@ -14,12 +14,14 @@ import type {
 import { encodeManifest } from '../../wire/manifest-codec.ts';
 import { compareManifests, encodeDifference } from '../../wire/manifest-difference.ts';
 import type { Manifest, ManifestHash } from '../../wire/manifest.ts';
+import { applyChanges } from './apply.ts';
 import { SentManifests } from './manifest-store.ts';
 import { compressManifest } from './manifest-transport.ts';
 import type { ThreadSettings } from './operations.ts';
 import { PackSource } from './pack-source.ts';
 import { findProject, homeFolders } from './project-root.ts';
 import { ProjectScanner, type Select } from './project-scanner.ts';
+import { selectFiles } from './select-files.ts';
 import { TransferCosts } from './transfer-cost.ts';
 import { ContentPlaces } from './virtual-files.ts';
 
@@ -118,8 +120,9 @@ export class OriginOperations implements ProjectFiles {
   }
 }
 
-const later = (): Promise<never> => Promise.reject(new MeshError('later_stage', 'not built yet; nothing was done'));
-
 export function createOriginOperations(settings: ThreadSettings): ProjectFiles {
-  return new OriginOperations(settings, { select: later, apply: later });
+  return new OriginOperations(settings, {
+    select: async (request, replaced) => selectFiles(request, settings.env, replaced),
+    apply: async (request, manifests) => applyChanges(request, { manifests }),
+  });
 }

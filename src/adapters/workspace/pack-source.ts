@@ -20,10 +20,14 @@ const GIT_OBJECT = /(?:^|\/)\.git\/objects\//;
 const SAMPLED_BYTES_MIN = 64 * 1024;
 const SAMPLE_BYTES = 8 * 1024;
 /**
- * A link that takes a pack in less time than this is faster than compressing and decompressing: bytes go as they are.
- * Measured: brotli's quickest does 350 MB/s here, and a mebibyte at 1 Gbit/s takes 9 ms.
+ * Compressing pays where the link is the slowest part: while packs lie ready for so long before they are asked for, and until they
+ * are asked for before they are ready, twice. Measured: brotli's quickest takes 3 ms for a mebibyte, 1 Gbit/s takes 9 ms.
  */
-const SLOW_LINK_MS = 8;
+const READY_MS_MIN = 3;
+const LATE_MS_MAX = 0.5;
+const LATE_PACKS_MAX = 2;
+/** So many packs go as they are before it is tried again. */
+const PLAIN_PACKS = 16;
 
 /** Where the bytes of a tree's files are that aren't at their path below the root. */
 export interface Places {
@@ -54,6 +58,8 @@ export class PackSource {
   #ahead: Result<Uint8Array | null, ScanRefusal> | null = null;
   #readyMs = 0;
   #compress = false;
+  #latePacks = 0;
+  #plainPacks = PLAIN_PACKS;
   #isClosed = false;
 
   private constructor(root: string, places: Places, wanted: readonly Wanted[]) {
@@ -84,7 +90,7 @@ export class PackSource {
   next(): Result<Uint8Array | null, ScanRefusal> {
     const ahead = this.#ahead;
     this.#ahead = null;
-    if (ahead !== null) this.#compress = performance.now() - this.#readyMs >= SLOW_LINK_MS;
+    this.#judgeLink(ahead === null ? 0 : performance.now() - this.#readyMs);
     const pack = ahead ?? this.#make();
     if (pack.ok && pack.value !== null) setImmediate(() => this.#makeAhead());
     return pack;
@@ -94,6 +100,20 @@ export class PackSource {
     this.#isClosed = true;
     this.#ahead = null;
     this.#closeFile();
+  }
+
+  /** @param readyMs how long the pack that is asked for has been ready */
+  #judgeLink(readyMs: number): void {
+    if (!this.#compress) {
+      this.#plainPacks += 1;
+      this.#compress = readyMs >= READY_MS_MIN && this.#plainPacks > PLAIN_PACKS;
+      this.#latePacks = 0;
+      return;
+    }
+    this.#latePacks = readyMs < LATE_MS_MAX ? this.#latePacks + 1 : 0;
+    if (this.#latePacks < LATE_PACKS_MAX) return;
+    this.#compress = false;
+    this.#plainPacks = 0;
   }
 
   #makeAhead(): void {
