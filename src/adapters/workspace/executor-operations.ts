@@ -1,25 +1,275 @@
-import { MeshError } from '../../base/errors.ts';
-import type { WorkspaceFiles } from '../../ports/workspace.ts';
+import { existsSync } from 'node:fs';
+import { MeshError, messageOf } from '../../base/errors.ts';
+import type { JobId, NodeId } from '../../base/ids.ts';
+import { ok, type Result } from '../../base/result.ts';
+import type {
+  CollectRequest,
+  KeptWorkspace,
+  OpenedWorkspace,
+  OpenRequest,
+  Wanted,
+  WorkspaceFiles,
+  WorkspaceRefusal,
+} from '../../ports/workspace.ts';
+import type { ChangePack } from '../../wire/changes.ts';
+import { collectTree } from './collect.ts';
+import { KeptBytes } from './kept-bytes.ts';
+import { collisionIn, foldsNames } from './name-folding.ts';
 import type { ThreadSettings } from './operations.ts';
+import { receivedManifest } from './received-manifest.ts';
+import { SlotFolders, SLOTS_PER_PROJECT_MAX, type Slot } from './slot-folders.ts';
+import { dropNotes, readNote, writeNote } from './slot-notes.ts';
+import { readManifest, SlotSession, writeManifest } from './slot-session.ts';
+import { cloneSlot, placeSlot, refused, type SlotSurroundings, wantedOf, warmest } from './slot-work.ts';
+import { digestsOf } from './tree-digest.ts';
+import { TreeState } from './tree-state.ts';
+import { Turn } from './turn.ts';
 
-const later = (): Promise<never> => Promise.reject(new MeshError('later_stage', 'not built yet; nothing was done'));
+type Refused<T> = Result<T, WorkspaceRefusal>;
 
 /** The executor's side of the thread. */
-export function createExecutorOperations(_settings: ThreadSettings): WorkspaceFiles {
-  return {
-    open: later,
-    takeManifest: later,
-    takePack: later,
-    place: later,
-    digest: later,
-    readNote: later,
-    writeNote: later,
-    collect: later,
-    close: later,
-    reopen: later,
-    releaseAllBut: later,
-    list: later,
-    remove: later,
-    sweep: later,
-  };
+export function createExecutorOperations(settings: ThreadSettings): WorkspaceFiles {
+  return new ExecutorOperations(settings);
 }
+
+/**
+ * Slots' folders for jobs of other nodes. An id stays valid from `open` to `close`, also in another life of the thread:
+ * what isn't in memory is read from the slot's folder.
+ */
+class ExecutorOperations implements WorkspaceFiles {
+  readonly #around: SlotSurroundings;
+  readonly #folders: SlotFolders;
+  readonly #kept: KeptBytes;
+  readonly #sessions = new Map<string, SlotSession>();
+  /** By project folder: whether names fold there. */
+  readonly #folding = new Map<string, boolean>();
+
+  constructor(settings: ThreadSettings) {
+    this.#folders = new SlotFolders(settings.folder);
+    this.#kept = new KeptBytes(settings.folder, this.#folders);
+    this.#around = { folders: this.#folders, kept: this.#kept, owner: settings.user };
+  }
+
+  open = async (request: OpenRequest): Promise<Refused<OpenedWorkspace>> => {
+    const taken = this.#folders.take(request, Date.now());
+    if (taken === null) return refused('busy', `there are ${SLOTS_PER_PROJECT_MAX} workspaces of this project there`);
+    const session = this.#sessionOf(taken.slot);
+    return session.inTurn(async () => {
+      // Of the same attempt, asked again, there may have been a close meanwhile.
+      this.#sessions.set(taken.slot.id, session);
+      session.isClosed = false;
+      session.slot = this.#folders.update(taken.slot, {});
+      const blocked = this.#folders.blockedAt(treeOf(session.slot), this.#around.owner);
+      if (blocked !== null) {
+        this.#release(session);
+        return refused(
+          'refused',
+          `the user that jobs run as there cannot pass through ${blocked}: it needs chmod o+x, or another MESHWORK_HOME`,
+        );
+      }
+      if (request.clean) dropNotes(session.slot.paths);
+      else if (taken.isNew) await this.#clone(session);
+      return ok(opened(session.slot));
+    });
+  };
+
+  takeManifest = (id: string, encoded: Uint8Array | null): Promise<Refused<Wanted>> =>
+    this.#with(id, async (session) => {
+      const { slot } = session;
+      const wanted = slot.record.wanted;
+      if (wanted === null) return refused('unknown', 'no manifest is expected; nothing was changed');
+      const base = slot.record.manifest;
+      if (encoded === null) {
+        if (base !== wanted.manifest) return refused('refused', 'a manifest is missing; nothing was changed');
+        return wantedOf(session, session.indexOf(base), this.#around);
+      }
+      const known = base === null ? null : readManifest(slot.paths, base);
+      const received = receivedManifest(
+        encoded,
+        wanted.manifest,
+        base === null || known === null ? null : { hash: base, manifest: known },
+      );
+      if (!received.ok) return refused('refused', `${received.error}; nothing was changed`);
+      const collision = this.#foldsNames(slot) ? collisionIn(received.value.manifest.entries) : null;
+      if (collision !== null) {
+        return refused('collision', `${collision.join(' and ')} are one file where the workspace is: its file system does not tell them apart. Nothing was changed; rename one, or choose another node`);
+      }
+      writeManifest(slot.paths, wanted.manifest, received.value.encoded);
+      return wantedOf(session, session.hold(wanted.manifest, received.value.manifest), this.#around);
+    });
+
+  takePack = (id: string, pack: Uint8Array): Promise<Refused<{ readonly objects: number; readonly bytes: number }>> =>
+    this.#with(id, (session) => this.#kept.store(session.slot.origin).add(pack));
+
+  place = (
+    id: string,
+    onProgress: (files: number) => void,
+  ): Promise<Refused<{ readonly written: number; readonly removed: number; readonly notices: readonly string[] }>> =>
+    this.#with(id, async (session) => {
+      const placed = await placeSlot(session, onProgress, this.#around);
+      return placed.ok ? ok({ ...placed.value, notices: [] }) : placed;
+    });
+
+  digest = (id: string, paths: readonly string[]): Promise<readonly (string | null)[]> =>
+    this.#with(id, ({ slot }) => digestsOf(slot.paths.tree(slot.record), paths));
+
+  readNote = (id: string, name: string): Promise<string | null> =>
+    this.#with(id, ({ slot }) => readNote(slot.paths, name));
+
+  writeNote = (id: string, name: string, text: string): Promise<void> =>
+    this.#with(id, ({ slot }) => writeNote(slot.paths, name, text));
+
+  collect = (request: CollectRequest): Promise<ChangePack> =>
+    this.#with(request.id, (session) => this.#collect(session, request)).catch((error: unknown) =>
+      nothingCollected(`the changes could not be collected there: ${messageOf(error)}`),
+    );
+
+  close = async (id: string): Promise<void> => {
+    const slot = this.#folders.find(id);
+    if (slot === null || slot.record.lease === null) return;
+    const session = this.#sessionOf(slot);
+    // A placing that goes on ends where it is.
+    session.isClosed = true;
+    await session.inTurn(() => this.#release(session));
+  };
+
+  reopen = async (job: JobId, attempt: number): Promise<OpenedWorkspace | null> => {
+    const slot = this.#folders.findLease(job, attempt);
+    return slot === null ? null : opened(slot);
+  };
+
+  releaseAllBut = async (attempts: readonly { readonly job: JobId; readonly attempt: number }[]): Promise<void> => {
+    const kept = new Set(attempts.map(({ job, attempt }) => `${job}/${attempt}`));
+    for (const slot of this.#folders.all()) {
+      const lease = slot.record.lease;
+      if (lease !== null && !kept.has(`${lease.job}/${lease.attempt}`)) await this.close(slot.id);
+    }
+  };
+
+  list = async (): Promise<{ readonly workspaces: readonly KeptWorkspace[]; readonly storeBytes: number }> => {
+    const workspaces: KeptWorkspace[] = [];
+    for (const origin of this.#folders.origins()) {
+      for (const project of this.#folders.projects(origin)) {
+        const slots = this.#folders.slots(origin, project);
+        if (slots.length === 0) continue;
+        let bytes = 0;
+        for (const slot of slots) {
+          const { record } = slot;
+          const isKnown = record.measuredMs >= record.usedMs && record.lease === null;
+          bytes += isKnown ? record.bytes : await this.#kept.measure(slot, Date.now());
+        }
+        workspaces.push({
+          name: this.#nameOf(origin, project),
+          origin,
+          root: this.#folders.label(origin, project).root,
+          slots: slots.length,
+          inUse: slots.filter((slot) => slot.record.lease !== null).length,
+          bytes,
+          usedMs: Math.max(...slots.map((slot) => slot.record.usedMs)),
+        });
+      }
+    }
+    return { workspaces, storeBytes: this.#kept.storeBytes() };
+  };
+
+  remove = async (names: readonly string[] | null): Promise<{ readonly removed: readonly string[]; readonly bytes: number }> => {
+    const turn = new Turn();
+    const removed: string[] = [];
+    let bytes = 0;
+    for (const origin of this.#folders.origins()) {
+      for (const project of this.#folders.projects(origin)) {
+        const name = this.#nameOf(origin, project);
+        if (names !== null && !names.includes(name)) continue;
+        const slots = this.#folders.slots(origin, project);
+        if (slots.some((slot) => slot.record.lease !== null)) continue;
+        for (const slot of slots) bytes += await this.#kept.remove(slot, turn);
+        removed.push(name);
+      }
+    }
+    return { removed, bytes };
+  };
+
+  sweep = (limits: { readonly quotaBytes: number; readonly keepDays: number }): Promise<void> =>
+    this.#kept.sweep(limits, Date.now());
+
+  async #collect(session: SlotSession, request: CollectRequest): Promise<ChangePack> {
+    const { slot } = session;
+    const hash = slot.record.manifest;
+    const state = TreeState.read(slot.paths.state);
+    if (hash === null || state?.manifest !== hash || slot.record.wanted !== null) {
+      return nothingCollected('what was placed there is not known any more');
+    }
+    const index = session.indexOf(hash);
+    const matcher = session.matcherFor(index);
+    const collected = await collectTree({ ...request, tree: treeOf(slot), index, state, matcher });
+    collected.state.write(slot.paths.state, Date.now());
+    return collected.changes;
+  }
+
+  async #clone(session: SlotSession): Promise<void> {
+    const { slot } = session;
+    const others = this.#folders.slots(slot.origin, slot.project).filter((other) => other.id !== slot.id);
+    const source = warmest(others, slot.record.wanted?.manifest ?? null);
+    if (source !== null) await cloneSlot(session, new SlotSession(source, this.#kept.store(source.origin)), this.#around);
+  }
+
+  async #with<T>(id: string, act: (session: SlotSession) => Promise<T> | T): Promise<T> {
+    const slot = this.#folders.find(id);
+    if (slot === null || slot.record.lease === null) {
+      throw new MeshError('io', 'the workspace is not open any more; run the command again');
+    }
+    const session = this.#sessionOf(slot);
+    return session.inTurn(() => {
+      if (session.isClosed) throw new MeshError('io', 'the workspace was closed meanwhile');
+      return act(session);
+    });
+  }
+
+  #sessionOf(slot: Slot): SlotSession {
+    const known = this.#sessions.get(slot.id);
+    if (known !== undefined) return known;
+    const session = new SlotSession(slot, this.#kept.store(slot.origin));
+    this.#sessions.set(slot.id, session);
+    return session;
+  }
+
+  #release(session: SlotSession): void {
+    this.#sessions.delete(session.slot.id);
+    session.slot = this.#folders.update(session.slot, { lease: null, wanted: null, usedMs: Date.now() });
+  }
+
+  #foldsNames(slot: Slot): boolean {
+    const known = this.#folding.get(slot.paths.meta);
+    if (known !== undefined) return known;
+    const folds = foldsNames(slot.paths.meta);
+    this.#folding.set(slot.paths.meta, folds);
+    return folds;
+  }
+
+  /** For people: the project's own name, and enough of its key that two of one name differ. */
+  #nameOf(origin: NodeId, project: string): string {
+    return `${this.#folders.label(origin, project).label}-${project.slice(0, KEY_CHARS_SHOWN)}`;
+  }
+}
+
+const KEY_CHARS_SHOWN = 8;
+
+const treeOf = (slot: Slot): string => slot.paths.tree(slot.record);
+
+function opened(slot: Slot): OpenedWorkspace {
+  const { manifest } = slot.record;
+  const base = manifest !== null && existsSync(slot.paths.manifest(manifest)) ? manifest : null;
+  return { id: slot.id, tree: treeOf(slot), base };
+}
+
+const nothingCollected = (problem: string): ChangePack => ({
+  changed: 0,
+  deleted: 0,
+  pack_bytes: 0,
+  pack_sha256: '',
+  left_there: [],
+  problem: problem.slice(0, PROBLEM_CHARS_MAX),
+});
+
+/** Of `ChangePack.problem`. */
+const PROBLEM_CHARS_MAX = 1000;

@@ -63,6 +63,8 @@ export interface Placing {
   readonly objects: ObjectSource;
   readonly remover: Remover;
   readonly owner: TreeOwner;
+  /** Asked now and then: true ends the placing. */
+  readonly isUnwanted: () => boolean;
   readonly onProgress: (files: number) => void;
 }
 
@@ -132,7 +134,7 @@ class Placer {
     const waiting = [''];
     const extraFolders: string[] = [];
     for (let folder = waiting.pop(); folder !== undefined; folder = waiting.pop()) {
-      if (this.#turn.isOver()) await this.#turn.pass();
+      if (this.#turn.isOver()) await this.#passTurn();
       const prefix = this.#folders.enter(folder);
       if (prefix === null) continue;
       for (const entry of namesIn(prefix)) {
@@ -163,7 +165,7 @@ class Placer {
           saidMs = performance.now();
           this.#placing.onProgress(index);
         }
-        await this.#turn.pass();
+        await this.#passTurn();
       }
       const parent = entry.kind === 'folder' ? entry.path : folderOf(entry.path);
       try {
@@ -177,6 +179,11 @@ class Placer {
       }
     }
     this.#placing.onProgress(entries.length);
+  }
+
+  async #passTurn(): Promise<void> {
+    await this.#turn.pass();
+    if (this.#placing.isUnwanted()) throw new PlacingFailed('io', 'the workspace was closed meanwhile');
   }
 
   #placeEntry(index: number, entry: ManifestEntry, prefix: string): void {

@@ -1,4 +1,4 @@
-import { chmodSync, chownSync, existsSync, mkdirSync, readdirSync, statSync } from 'node:fs';
+import { chmodSync, chownSync, existsSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { bytesOfText } from '../../base/byte-text.ts';
 import { isNodeId, type JobId, type NodeId } from '../../base/ids.ts';
@@ -15,7 +15,8 @@ import {
   type SlotRecord,
 } from './slot-record.ts';
 import type { OpenRequest } from '../../ports/workspace.ts';
-import { Remover, type TreeOwner } from './tree-folders.ts';
+import { namesIn, Remover, type TreeOwner } from './tree-folders.ts';
+import { Turn } from './turn.ts';
 
 /** Above what any machine has job slots for; each is a folder. */
 export const SLOTS_PER_PROJECT_MAX = 1024;
@@ -37,6 +38,7 @@ export interface Slot {
 /** The folders `for/<origin>/<project>/<slot>/<label>` and what is known of them, all of it on the disk. */
 export class SlotFolders {
   readonly #top: string;
+  readonly #removers = new Map<string, Remover>();
 
   /** @param workspaces MESHWORK_HOME/workspaces */
   constructor(workspaces: string) {
@@ -84,7 +86,7 @@ export class SlotFolders {
     return this.all().find((slot) => slot.record.lease?.job === job && slot.record.lease.attempt === attempt) ?? null;
   }
 
-  /** Takes the warmest free slot, or a new one where all are in use: then null is its manifest. Null: too many. */
+  /** Takes the warmest free slot, or makes another where all are in use. Null: there are too many. */
   take(request: OpenRequest, nowMs: number): { readonly slot: Slot; readonly isNew: boolean } | null {
     const project = this.projectFolder(request.origin, request.project);
     this.#makeFolders(project, request.user);
@@ -98,7 +100,7 @@ export class SlotFolders {
     const name = free?.paths.name ?? unusedName(project);
     if (name === null) return null;
     const paths = free?.paths ?? new SlotPaths(project, name);
-    if (free === undefined) this.discard(paths);
+    if (free === undefined) this.#clear(paths);
     const record: SlotRecord = {
       folder: free?.record.folder ?? folderNameOf(request.label),
       manifest: free?.record.manifest ?? null,
@@ -106,7 +108,9 @@ export class SlotFolders {
       usedMs: nowMs,
       rules: request.rules,
       isGit: request.isGit,
-      bytes: free?.record.bytes ?? null,
+      wanted: { manifest: request.manifest, clean: request.clean, quotaBytes: request.quotaBytes },
+      bytes: free?.record.bytes ?? 0,
+      measuredMs: free?.record.measuredMs ?? 0,
     };
     this.#makeTree(paths, record, request.user);
     writeSlotRecord(paths, record);
@@ -124,16 +128,27 @@ export class SlotFolders {
     return { ...slot, record };
   }
 
-  /** Removes a slot's folders. @returns how many files that were */
-  discard(paths: SlotPaths): number {
-    if (!existsSync(paths.holder) && !existsSync(paths.meta)) return 0;
+  /** Removes a slot: at once as far as anybody can see, its files bit by bit. */
+  async discard(paths: SlotPaths, turn: Turn): Promise<number> {
     const project = dirname(paths.holder);
-    const remover = new Remover(join(project, 'trash'));
-    // The record last: what has none is removed before its number is taken again.
-    return [paths.holder, paths.meta].reduce(
-      (sum, folder) => sum + remover.remove(bytesOfText(`${project}/`), basename(folder)),
-      0,
-    );
+    const names = [basename(paths.meta), basename(paths.holder)];
+    return this.#remover(project).removeInTurns(bytesOfText(`${project}/`), names, turn);
+  }
+
+  /** Removes what is in a slot's tree; the tree stays. */
+  async emptyTree(slot: Slot, remover: Remover): Promise<void> {
+    const prefix = bytesOfText(`${slot.paths.tree(slot.record)}/`);
+    await remover.removeInTurns(prefix, namesIn(prefix).map((entry) => entry.name.toString('latin1')), new Turn());
+  }
+
+  /** Removes the folders of a project, and of an origin, that have no slots any more. */
+  prune(origin: NodeId, project: string): void {
+    const folder = this.projectFolder(origin, project);
+    // What is in the trash is being removed.
+    if (namesOf(folder).some((name) => SLOT_NAME.test(name)) || namesOf(join(folder, 'trash')).length > 0) return;
+    this.#removers.delete(folder);
+    rmSync(folder, { recursive: true, force: true });
+    if (this.projects(origin).length === 0) rmSync(join(this.#top, origin), { recursive: true, force: true });
   }
 
   label(origin: NodeId, project: string): { readonly label: string; readonly root: string } {
@@ -156,6 +171,22 @@ export class SlotFolders {
     // MESHWORK_HOME, workspaces, for, origin, project.
     const above = [dirname(dirname(this.#top)), dirname(this.#top), this.#top, dirname(project), project];
     if (owner !== null) for (const folder of above) chmodSync(folder, TRAVERSABLE_FOLDER_MODE);
+  }
+
+  /** What a crash left of a slot that was not made, or removed, to its end. */
+  #clear(paths: SlotPaths): void {
+    const project = dirname(paths.holder);
+    for (const folder of [paths.holder, paths.meta]) {
+      if (existsSync(folder)) this.#remover(project).remove(bytesOfText(`${project}/`), basename(folder));
+    }
+  }
+
+  #remover(project: string): Remover {
+    const known = this.#removers.get(project);
+    if (known !== undefined) return known;
+    const remover = new Remover(join(project, 'trash'));
+    this.#removers.set(project, remover);
+    return remover;
   }
 
   #makeTree(paths: SlotPaths, record: SlotRecord, owner: TreeOwner): void {

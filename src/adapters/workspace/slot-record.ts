@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { systemCodeOf } from '../../base/errors.ts';
 import { ATTEMPTS_MAX, jobIdSchema } from '../../wire/jobs.ts';
-import { manifestHashSchema } from '../../wire/manifest.ts';
+import { type ManifestHash, manifestHashSchema } from '../../wire/manifest.ts';
 import { ignoreRulesSchema } from '../../wire/workspace.ts';
 
 /** What is kept of a project beside its slots. */
@@ -21,8 +21,11 @@ export const slotRecordSchema = z.object({
   /** How the tree's ignored files are told from others. */
   rules: ignoreRulesSchema,
   isGit: z.boolean(),
-  /** Of tree and slot, when that was last measured; null: not since it was used. */
-  bytes: z.number().nullable(),
+  /** What the job that has it asked for; null: it is free, or all is placed. */
+  wanted: z.object({ manifest: manifestHashSchema, clean: z.boolean(), quotaBytes: z.number() }).nullable(),
+  /** On the disk, when that was last measured. */
+  bytes: z.number(),
+  measuredMs: z.number(),
 });
 export type SlotRecord = z.infer<typeof slotRecordSchema>;
 
@@ -44,9 +47,9 @@ export class SlotPaths {
   get record(): string {
     return join(this.meta, 'slot.json');
   }
-  /** The encoded manifest that `SlotRecord.manifest` names. */
-  get manifest(): string {
-    return join(this.meta, 'manifest');
+  /** An encoded manifest: the one that is placed, or the one that comes. */
+  manifest(hash: ManifestHash): string {
+    return join(this.meta, `manifest-${hash}`);
   }
   get state(): string {
     return join(this.meta, 'state');

@@ -16,6 +16,7 @@ import {
   type Dirent,
 } from 'node:fs';
 import { systemCodeOf } from '../../base/errors.ts';
+import type { Turn } from './turn.ts';
 
 /** Whom trees belong to, where that is not this process's user. */
 export type TreeOwner = { readonly uid: number; readonly gid: number } | null;
@@ -185,34 +186,51 @@ export class Remover {
   constructor(trash: string) {
     mkdirSync(trash, { recursive: true, mode: OWNER_ALL });
     this.#trash = `${Buffer.from(trash).toString('latin1')}/`;
-    for (const entry of namesIn(this.#trash))
-      this.#removeIn(this.#trash, entry.name.toString('latin1'), entry.isDirectory());
+    for (const entry of namesIn(this.#trash)) this.remove(this.#trash, entry.name.toString('latin1'));
   }
 
   /** @returns how many files, links and folders that were */
   remove(prefix: string, name: string): number {
-    const stat = lstatSync(at(prefix, name), { throwIfNoEntry: false });
-    return stat === undefined ? 0 : this.#removeIn(prefix, name, stat.isDirectory());
+    let removed = 0;
+    for (const count of this.#steps(prefix, name)) removed += count;
+    return removed;
   }
 
-  #removeIn(prefix: string, name: string, isFolder: boolean): number {
-    if (!isFolder) {
-      unlinkSync(at(prefix, name));
-      return 1;
-    }
+  /** Moves what may be large out of the way at once, and removes it while others of the thread get on. */
+  async removeInTurns(prefix: string, names: readonly string[], turn: Turn): Promise<number> {
+    const moved = names.flatMap((name) => (existsSync(at(prefix, name)) ? [this.#move(prefix, name)] : []));
     let removed = 0;
+    for (const name of moved) {
+      for (const count of this.#steps(this.#trash, name)) {
+        removed += count;
+        if (turn.isOver()) await turn.pass();
+      }
+    }
+    return removed;
+  }
+
+  *#steps(prefix: string, name: string): Generator<number> {
+    const stat = lstatSync(at(prefix, name), { throwIfNoEntry: false });
+    if (stat === undefined) return;
+    if (!stat.isDirectory()) {
+      unlinkSync(at(prefix, name));
+      yield 1;
+      return;
+    }
     const waiting = [this.#move(prefix, name)];
     for (let folder = waiting.pop(); folder !== undefined; folder = waiting.pop()) {
+      let removed = 1;
       for (const entry of this.#entriesOf(folder)) {
         const child = entry.name.toString('latin1');
         if (entry.isDirectory()) waiting.push(this.#move(`${this.#trash}${folder}/`, child));
-        else unlinkSync(at(`${this.#trash}${folder}/`, child));
-        removed += entry.isDirectory() ? 0 : 1;
+        else {
+          unlinkSync(at(`${this.#trash}${folder}/`, child));
+          removed++;
+        }
       }
       rmdirSync(at(this.#trash, folder));
-      removed += 1;
+      yield removed;
     }
-    return removed;
   }
 
   #entriesOf(folder: string): Dirent<Buffer>[] {

@@ -1,0 +1,33 @@
+import { err, type Result } from '../../base/result.ts';
+import { decodeManifest, encodeManifest } from '../../wire/manifest-codec.ts';
+import { applyDifference, isDifference } from '../../wire/manifest-difference.ts';
+import type { Manifest, ManifestHash } from '../../wire/manifest.ts';
+import { expandManifest } from './manifest-transport.ts';
+import { hashOfManifest } from './slot-session.ts';
+
+export interface ReceivedManifest {
+  readonly manifest: Manifest;
+  readonly encoded: Uint8Array;
+}
+
+/**
+ * Decodes what an origin sent, and checks all of it.
+ *
+ * @param base what a difference is one from; null: there is nothing
+ * @returns the refusal says what is wrong, and with which path
+ */
+export function receivedManifest(
+  frame: Uint8Array,
+  wanted: ManifestHash,
+  base: { readonly hash: ManifestHash; readonly manifest: Manifest } | null,
+): Result<ReceivedManifest, string> {
+  const expanded = expandManifest(frame);
+  if (!expanded.ok) return expanded;
+  const isPart = isDifference(expanded.value);
+  if (isPart && base === null) return err('a difference from a manifest that is not here');
+  const manifest = isPart && base !== null ? applyDifference(base.manifest, base.hash, expanded.value) : decodeManifest(expanded.value);
+  if (!manifest.ok) return manifest;
+  const encoded = isPart ? encodeManifest(manifest.value) : expanded.value;
+  if (hashOfManifest(encoded) !== wanted) return err('a manifest that is not the one that was announced');
+  return { ok: true, value: { manifest: manifest.value, encoded } };
+}

@@ -1,0 +1,20 @@
+import { shownPath } from '../../wire/tree-path.ts';
+import { GIT_CONFIG_BYTES_MAX, sanitiseGitConfig } from '../../core/workspace/git-config.ts';
+import type { ObjectSource } from './place.ts';
+import { isGitConfig, type TreeIndex } from './tree-index.ts';
+
+/**
+ * A repository's config may name programs that git runs. Only one that is as origins make them is placed: then it names
+ * none.
+ *
+ * @returns what is wrong with the config of a manifest, null where nothing is
+ */
+export function wrongGitConfig(index: TreeIndex, objects: ObjectSource): string | null {
+  for (const entry of index.manifest.entries) {
+    if (entry.kind !== 'file' || !isGitConfig(entry.path)) continue;
+    const content = entry.size > GIT_CONFIG_BYTES_MAX ? null : entry.size === 0 ? new Uint8Array() : objects.read(entry.hash);
+    const text = content === null ? null : Buffer.from(content).toString('utf8');
+    if (text === null || sanitiseGitConfig(text) !== text) return `${shownPath(entry.path)} has settings that do not travel`;
+  }
+  return null;
+}

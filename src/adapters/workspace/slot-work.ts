@@ -1,0 +1,139 @@
+import { err, ok, type Result } from '../../base/result.ts';
+import { formatSize } from '../../base/units.ts';
+import type { Wanted, WorkspaceRefusal } from '../../ports/workspace.ts';
+import { objectsOf } from '../../wire/manifest-codec.ts';
+import { encodeWant } from '../../wire/want-list.ts';
+import type { KeptBytes } from './kept-bytes.ts';
+import { placeTree, PlacingFailed, type Placed } from './place.ts';
+import { wrongGitConfig } from './sent-git-config.ts';
+import { cloneTree } from './slot-clone.ts';
+import type { Slot, SlotFolders } from './slot-folders.ts';
+import { copyNotes, dropNotes } from './slot-notes.ts';
+import type { SlotRecord } from './slot-record.ts';
+import { forgetManifests, readManifest, SlotSession, writeManifest } from './slot-session.ts';
+import { Remover, type TreeOwner } from './tree-folders.ts';
+import { TreeIndex } from './tree-index.ts';
+import { TreeState } from './tree-state.ts';
+import { encodeManifest } from '../../wire/manifest-codec.ts';
+
+type Refused<T> = Result<T, WorkspaceRefusal>;
+
+/** What works on a slot's folder needs of the whole. */
+export interface SlotSurroundings {
+  readonly folders: SlotFolders;
+  readonly kept: KeptBytes;
+  readonly owner: TreeOwner;
+}
+
+/** Which objects are lacking, and whether there is room for them. */
+export async function wantedOf(session: SlotSession, index: TreeIndex, around: SlotSurroundings): Promise<Refused<Wanted>> {
+  const { slot } = session;
+  const { kept, folders } = around;
+  const store = kept.store(slot.origin);
+  const objects = objectsOf(index.manifest.entries);
+  const lacking = objects.map((object) => !store.has(object.hash));
+  const bytes = objects.reduce((sum, object, at) => sum + (lacking[at] === true ? object.size : 0), 0);
+  const treeBytes = index.manifest.entries.reduce((sum, entry) => sum + (entry.kind === 'file' ? entry.size : 0), 0);
+  session.slot = folders.update(slot, { bytes: Math.max(treeBytes, slot.record.bytes) });
+  const quotaBytes = slot.record.wanted?.quotaBytes ?? Number.POSITIVE_INFINITY;
+  if (!(await kept.fit(slot.origin, quotaBytes - bytes))) {
+    const most = formatSize(quotaBytes);
+    return refused('quota', `the project needs ${formatSize(treeBytes + bytes)} there, where your workspaces may have ${most} in all and others of them are in use`);
+  }
+  // A tree that is there needs room for what changes, once in the store and once in the tree.
+  const needed = bytes + (slot.record.manifest === null ? treeBytes : bytes);
+  const lackingBytes = needed - kept.freeBytes();
+  if (lackingBytes > 0) await kept.fit(slot.origin, Math.max(0, kept.of(slot.origin) - lackingBytes));
+  if (needed > kept.freeBytes()) {
+    return refused('no_space', `the disk there has ${formatSize(kept.freeBytes())} free, the project needs ${formatSize(needed)}`);
+  }
+  const want = encodeWant(objects.length, (object) => lacking[object] === true);
+  return ok({ want, objects: lacking.filter(Boolean).length, bytes });
+}
+
+/** Makes the slot's tree what its job asked for, and notes down what lies there then. */
+export async function placeSlot(
+  session: SlotSession,
+  onProgress: (files: number) => void,
+  around: SlotSurroundings,
+): Promise<Refused<Pick<Placed, 'written' | 'removed'>>> {
+  const { paths, record, origin } = session.slot;
+  const { wanted } = record;
+  if (wanted === null) return refused('unknown', 'no manifest is expected; nothing was changed');
+  const objects = around.kept.store(origin);
+  const before = placedBefore(session);
+  const index = session.indexOf(wanted.manifest);
+  const wrong = wrongGitConfig(index, objects);
+  if (wrong !== null) return refused('refused', `${wrong}; nothing was changed`);
+  try {
+    const placed = await placeTree({
+      tree: paths.tree(record),
+      scratch: paths.scratch,
+      hash: wanted.manifest,
+      index,
+      before,
+      matcher: session.matcherFor(index),
+      clean: wanted.clean,
+      objects,
+      remover: new Remover(paths.trash),
+      owner: around.owner,
+      isUnwanted: () => session.isClosed,
+      onProgress,
+    });
+    placed.state.write(paths.state, Date.now());
+    session.slot = around.folders.update(session.slot, { manifest: wanted.manifest, wanted: null });
+    forgetManifests(paths, [wanted.manifest]);
+    return ok({ written: placed.written, removed: placed.removed });
+  } catch (error) {
+    if (error instanceof PlacingFailed) return refused(error.code, error.message);
+    throw error;
+  }
+}
+
+function placedBefore(session: SlotSession): { readonly index: TreeIndex; readonly state: TreeState | null } | null {
+  const { paths, record } = session.slot;
+  if (record.manifest === null) return null;
+  const manifest = readManifest(paths, record.manifest);
+  // Something was placed, so that times of the origin mean nothing any more.
+  if (manifest === null) return { index: new TreeIndex({ entries: [] }), state: null };
+  const state = TreeState.read(paths.state);
+  const isOfIt = state?.manifest === record.manifest && state.entries === manifest.entries.length;
+  return { index: new TreeIndex(manifest), state: isOfIt ? state : null };
+}
+
+/** Gives a new slot what another of the project has; without one that can be copied it starts empty. */
+export async function cloneSlot(session: SlotSession, source: SlotSession, around: SlotSurroundings): Promise<void> {
+  const { slot } = session;
+  const from = source.slot;
+  const hash = from.record.manifest;
+  const manifest = hash === null ? null : readManifest(from.paths, hash);
+  const state = TreeState.read(from.paths.state);
+  // While it is being placed, nothing there is sure.
+  if (hash === null || manifest === null || state?.manifest !== hash || from.record.wanted !== null) return;
+  const remover = new Remover(slot.paths.trash);
+  const index = new TreeIndex(manifest);
+  copyNotes(from.paths, slot.paths);
+  try {
+    const cloned = await cloneTree(
+      { tree: from.paths.tree(from.record), index, state, matcher: source.matcherFor(index) },
+      { tree: slot.paths.tree(slot.record), remover, owner: around.owner },
+    );
+    writeManifest(slot.paths, hash, encodeManifest(manifest));
+    cloned.write(slot.paths.state, Date.now());
+    session.slot = around.folders.update(slot, { manifest: hash, bytes: from.record.bytes });
+  } catch (error) {
+    // A copy saves time and nothing else: the slot is cold, whatever kept it from being copied.
+    if (!(error instanceof Error)) throw error;
+    await around.folders.emptyTree(slot, remover);
+    dropNotes(slot.paths);
+  }
+}
+
+export const refused = (code: WorkspaceRefusal['code'], message: string): { readonly ok: false; readonly error: WorkspaceRefusal } =>
+  err({ code, message });
+
+/** Of those, the slot that a new one is best made from. */
+export function warmest(slots: readonly Slot[], manifest: SlotRecord['manifest']): Slot | null {
+  const rank = (slot: Slot): number => (slot.record.manifest === manifest ? 1 : 0);
+  return slots.toSorted((a, b) => rank(b) - rank(a) || b.record.usedMs - a.record.usedMs)[0] ?? null;
+}
