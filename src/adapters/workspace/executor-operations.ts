@@ -92,7 +92,10 @@ class ExecutorOperations implements WorkspaceFiles {
       if (!received.ok) return refused('refused', `${received.error}; nothing was changed`);
       const collision = this.#foldsNames(slot) ? collisionIn(received.value.manifest.entries) : null;
       if (collision !== null) {
-        return refused('collision', `${collision.join(' and ')} are one file where the workspace is: its file system does not tell them apart. Nothing was changed; rename one, or choose another node`);
+        return refused(
+          'collision',
+          `${collision.join(' and ')} are one file where the workspace is: its file system does not tell them apart. Nothing was changed; rename one, or choose another node`,
+        );
       }
       writeManifest(slot.paths, wanted.manifest, received.value.encoded);
       return wantedOf(session, session.hold(wanted.manifest, received.value.manifest), this.#around);
@@ -172,7 +175,9 @@ class ExecutorOperations implements WorkspaceFiles {
     return { workspaces, storeBytes: this.#kept.storeBytes() };
   };
 
-  remove = async (names: readonly string[] | null): Promise<{ readonly removed: readonly string[]; readonly bytes: number }> => {
+  remove = async (
+    names: readonly string[] | null,
+  ): Promise<{ readonly removed: readonly string[]; readonly bytes: number }> => {
     const turn = new Turn();
     const removed: string[] = [];
     let bytes = 0;
@@ -210,7 +215,8 @@ class ExecutorOperations implements WorkspaceFiles {
     const { slot } = session;
     const others = this.#folders.slots(slot.origin, slot.project).filter((other) => other.id !== slot.id);
     const source = warmest(others, slot.record.wanted?.manifest ?? null);
-    if (source !== null) await cloneSlot(session, new SlotSession(source, this.#kept.store(source.origin)), this.#around);
+    if (source !== null)
+      await cloneSlot(session, new SlotSession(source, this.#kept.store(source.origin)), this.#around);
   }
 
   async #with<T>(id: string, act: (session: SlotSession) => Promise<T> | T): Promise<T> {

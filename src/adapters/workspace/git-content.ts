@@ -1,5 +1,5 @@
 import { GIT_CONFIG_BYTES_MAX, sanitiseGitConfig } from '../../core/workspace/git-config.ts';
-import { normaliseGitIndex, type IndexTools } from '../../core/workspace/git-index.ts';
+import { carryIndexStat, normaliseGitIndex, type IndexTools } from '../../core/workspace/git-index.ts';
 import { SHA1_TOOLS, SHA256_TOOLS } from './git-index-file.ts';
 
 /** Of a repository with a million files; a larger index is treated as any file. */
@@ -11,6 +11,12 @@ export function normalisedIndex(content: Uint8Array): Uint8Array | null {
   if (tools === null) return null;
   const read = normaliseGitIndex(content, tools);
   return read.ok ? read.value.bytes : null;
+}
+
+/** @returns `sent` with what the index that lies there knows of files that are staged alike */
+export function withStatOf(sent: Uint8Array, there: Uint8Array): Uint8Array {
+  const tools = toolsOf(sent);
+  return tools === null ? sent : carryIndexStat(sent, there, tools);
 }
 
 /** The repository's object format shows in the trailer: a hash of all before it, or zeros (index.skipHash). */

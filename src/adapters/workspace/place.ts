@@ -25,7 +25,7 @@ import { systemCodeOf } from '../../base/errors.ts';
 import type { FileEntry, LinkEntry, ManifestEntry, ManifestHash, ObjectHash } from '../../wire/manifest.ts';
 import { folderOf, shownPath } from '../../wire/tree-path.ts';
 import { hashFile, readRegular, secondsOf, withReadable } from './file-content.ts';
-import { GIT_INDEX_BYTES_MAX, normalisedIndex } from './git-content.ts';
+import { GIT_INDEX_BYTES_MAX, normalisedIndex, withStatOf } from './git-content.ts';
 import type { IgnoreMatcher } from './ignore-matcher.ts';
 import { at, namesIn, type Remover, TreeFolders, type TreeOwner } from './tree-folders.ts';
 import { isGitIndex, isProduct, type TreeIndex } from './tree-index.ts';
@@ -224,7 +224,8 @@ class Placer {
     }
     // Another name of one file may be anywhere: what has several is not changed but replaced.
     if (!isSame || stat.nlink > 1) {
-      this.#state.note(index, this.#create(entry, this.#scratch, 'file', this.#nowMs));
+      const content = isSame ? undefined : this.#indexWithStat(entry, where, stat);
+      this.#create(entry, this.#scratch, 'file', this.#nowMs, content);
       this.#moveIn('file', prefix, name);
       this.#state.note(index, lstatSync(where));
       return;
@@ -265,6 +266,13 @@ class Placer {
     return createHash('sha256').update(normalised).digest('hex') === entry.hash;
   }
 
+  /** A new index with what git learnt of files that are staged as before; undefined for all other files. */
+  #indexWithStat(entry: FileEntry, where: Buffer, stat: Stats): Uint8Array | undefined {
+    if (!isGitIndex(entry.path) || entry.chunks !== null) return undefined;
+    const there = withReadable(where, stat.mode, () => readRegular(where, GIT_INDEX_BYTES_MAX));
+    return there === null ? undefined : withStatOf(this.#object(entry, entry.hash, entry.size), there);
+  }
+
   #placeLink(index: number, entry: LinkEntry, prefix: string, name: string, stat: Stats | undefined): void {
     const where = at(prefix, name);
     if (stat?.isSymbolicLink() === true) {
@@ -288,12 +296,13 @@ class Placer {
   }
 
   /** Makes a file that isn't there. */
-  #create(entry: FileEntry, prefix: string, name: string, mtimeMs: number): Stats {
+  #create(entry: FileEntry, prefix: string, name: string, mtimeMs: number, content?: Uint8Array): Stats {
     if (prefix === this.#scratch) this.#placing.remover.remove(prefix, name);
     const where = at(prefix, name);
     const fd = this.#unlocked(() => openSync(where, CREATE_FLAGS, entry.mode));
     try {
-      this.#writeContent(entry, fd);
+      if (content === undefined) this.#writeContent(entry, fd);
+      else writeWhole(fd, content);
       const { owner } = this.#placing;
       if (owner !== null) fchownSync(fd, owner.uid, owner.gid);
       futimesSync(fd, secondsOf(mtimeMs), secondsOf(mtimeMs));

@@ -25,7 +25,10 @@ export function receivedManifest(
   if (!expanded.ok) return expanded;
   const isPart = isDifference(expanded.value);
   if (isPart && base === null) return err('a difference from a manifest that is not here');
-  const manifest = isPart && base !== null ? applyDifference(base.manifest, base.hash, expanded.value) : decodeManifest(expanded.value);
+  const manifest =
+    isPart && base !== null
+      ? applyDifference(base.manifest, base.hash, expanded.value)
+      : decodeManifest(expanded.value);
   if (!manifest.ok) return manifest;
   const encoded = isPart ? encodeManifest(manifest.value) : expanded.value;
   if (hashOfManifest(encoded) !== wanted) return err('a manifest that is not the one that was announced');

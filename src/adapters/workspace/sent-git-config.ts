@@ -1,5 +1,6 @@
+import { GIT_CONFIG_BYTES_MAX } from '../../core/workspace/git-config.ts';
 import { shownPath } from '../../wire/tree-path.ts';
-import { GIT_CONFIG_BYTES_MAX, sanitiseGitConfig } from '../../core/workspace/git-config.ts';
+import { isPlainGitConfig } from './git-content.ts';
 import type { ObjectSource } from './place.ts';
 import { isGitConfig, type TreeIndex } from './tree-index.ts';
 
@@ -11,10 +12,11 @@ import { isGitConfig, type TreeIndex } from './tree-index.ts';
  */
 export function wrongGitConfig(index: TreeIndex, objects: ObjectSource): string | null {
   for (const entry of index.manifest.entries) {
-    if (entry.kind !== 'file' || !isGitConfig(entry.path)) continue;
-    const content = entry.size > GIT_CONFIG_BYTES_MAX ? null : entry.size === 0 ? new Uint8Array() : objects.read(entry.hash);
-    const text = content === null ? null : Buffer.from(content).toString('utf8');
-    if (text === null || sanitiseGitConfig(text) !== text) return `${shownPath(entry.path)} has settings that do not travel`;
+    if (entry.kind !== 'file' || !isGitConfig(entry.path) || entry.size === 0) continue;
+    const content = entry.size > GIT_CONFIG_BYTES_MAX ? null : objects.read(entry.hash);
+    if (content === null || !isPlainGitConfig(content)) {
+      return `${shownPath(entry.path)} has settings that do not travel`;
+    }
   }
   return null;
 }

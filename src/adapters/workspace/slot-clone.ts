@@ -119,7 +119,8 @@ class Cloner {
       for (const entry of namesIn(prefix)) {
         const path = under(folder, entry.name.toString('latin1'));
         const isFolder = entry.isDirectory();
-        if (!this.#source.index.isFolder(path) && isProduct(this.#source.matcher, path, isFolder)) await this.#copyProduct(path);
+        if (!this.#source.index.isFolder(path) && isProduct(this.#source.matcher, path, isFolder))
+          await this.#copyProduct(path);
         else if (isFolder && this.#source.index.isFolder(path)) waiting.push(path);
       }
     }
@@ -144,7 +145,11 @@ class Cloner {
     }
   }
 
-  async #copyTree(top: string, rules: ProductRules, copied: { readonly path: string; readonly stat: Stats }[]): Promise<void> {
+  async #copyTree(
+    top: string,
+    rules: ProductRules,
+    copied: { readonly path: string; readonly stat: Stats }[],
+  ): Promise<void> {
     const waiting = [top];
     const folders: { readonly path: string; readonly stat: Stats }[] = [];
     for (let path = waiting.pop(); path !== undefined; path = waiting.pop()) {
@@ -185,7 +190,10 @@ class Cloner {
     const target = readlinkSync(from, 'buffer').toString('latin1');
     const source = bytesOfText(this.#source.tree);
     const isOwn = target === source || target.startsWith(`${source}/`);
-    symlinkSync(Buffer.from(isOwn ? bytesOfText(this.#target.tree) + target.slice(source.length) : target, 'latin1'), into);
+    symlinkSync(
+      Buffer.from(isOwn ? bytesOfText(this.#target.tree) + target.slice(source.length) : target, 'latin1'),
+      into,
+    );
     if (this.#target.owner !== null) lchownSync(into, this.#target.owner.uid, this.#target.owner.gid);
   }
 
@@ -194,7 +202,8 @@ class Cloner {
     const open = openRegular(from);
     if (open === null) return false;
     try {
-      if (rules !== null && !rules.mayNameSource && this.#namesSource(open.fd, open.stat)) throw new NotTaken('it names its folder');
+      if (rules !== null && !rules.mayNameSource && this.#namesSource(open.fd, open.stat))
+        throw new NotTaken('it names its folder');
       copyFileSync(pathOf(open.fd, from), into, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE);
       if (this.#target.owner !== null) lchownSync(into, this.#target.owner.uid, this.#target.owner.gid);
       chmodSync(into, open.stat.mode & 0o777);
@@ -207,14 +216,19 @@ class Cloner {
   }
 
   #namesSource(fd: number, stat: Stats): boolean {
-    return stat.size > this.#sourceText.length && stat.size <= LOOKED_INTO_BYTES_MAX && readFileSync(fd).includes(this.#sourceText);
+    return (
+      stat.size > this.#sourceText.length &&
+      stat.size <= LOOKED_INTO_BYTES_MAX &&
+      readFileSync(fd).includes(this.#sourceText)
+    );
   }
 
   async #checkStill(copied: readonly { readonly path: string; readonly stat: Stats }[]): Promise<void> {
     for (const { path, stat } of copied) {
       if (this.#turn.isOver()) await this.#turn.pass();
       const now = this.#statOf(path);
-      if (now.ctimeMs !== stat.ctimeMs || now.mtimeMs !== stat.mtimeMs || now.ino !== stat.ino) throw new NotTaken('it changes');
+      if (now.ctimeMs !== stat.ctimeMs || now.mtimeMs !== stat.mtimeMs || now.ino !== stat.ino)
+        throw new NotTaken('it changes');
     }
   }
 

@@ -138,7 +138,11 @@ export class SlotFolders {
   /** Removes what is in a slot's tree; the tree stays. */
   async emptyTree(slot: Slot, remover: Remover): Promise<void> {
     const prefix = bytesOfText(`${slot.paths.tree(slot.record)}/`);
-    await remover.removeInTurns(prefix, namesIn(prefix).map((entry) => entry.name.toString('latin1')), new Turn());
+    await remover.removeInTurns(
+      prefix,
+      namesIn(prefix).map((entry) => entry.name.toString('latin1')),
+      new Turn(),
+    );
   }
 
   /** Removes the folders of a project, and of an origin, that have no slots any more. */

@@ -41,7 +41,8 @@ export class SlotSession {
   indexOf(hash: ManifestHash): TreeIndex {
     if (this.#index?.hash === hash) return this.#index.index;
     const manifest = readManifest(this.slot.paths, hash);
-    if (manifest === null) throw new MeshError('io', 'what the workspace should hold is not known here any more; run the command again');
+    if (manifest === null)
+      throw new MeshError('io', 'what the workspace should hold is not known here any more; run the command again');
     return this.hold(hash, manifest);
   }
 

@@ -10,7 +10,7 @@ import { cloneTree } from './slot-clone.ts';
 import type { Slot, SlotFolders } from './slot-folders.ts';
 import { copyNotes, dropNotes } from './slot-notes.ts';
 import type { SlotRecord } from './slot-record.ts';
-import { forgetManifests, readManifest, SlotSession, writeManifest } from './slot-session.ts';
+import { forgetManifests, readManifest, type SlotSession, writeManifest } from './slot-session.ts';
 import { Remover, type TreeOwner } from './tree-folders.ts';
 import { TreeIndex } from './tree-index.ts';
 import { TreeState } from './tree-state.ts';
@@ -26,7 +26,11 @@ export interface SlotSurroundings {
 }
 
 /** Which objects are lacking, and whether there is room for them. */
-export async function wantedOf(session: SlotSession, index: TreeIndex, around: SlotSurroundings): Promise<Refused<Wanted>> {
+export async function wantedOf(
+  session: SlotSession,
+  index: TreeIndex,
+  around: SlotSurroundings,
+): Promise<Refused<Wanted>> {
   const { slot } = session;
   const { kept, folders } = around;
   const store = kept.store(slot.origin);
@@ -38,14 +42,20 @@ export async function wantedOf(session: SlotSession, index: TreeIndex, around: S
   const quotaBytes = slot.record.wanted?.quotaBytes ?? Number.POSITIVE_INFINITY;
   if (!(await kept.fit(slot.origin, quotaBytes - bytes))) {
     const most = formatSize(quotaBytes);
-    return refused('quota', `the project needs ${formatSize(treeBytes + bytes)} there, where your workspaces may have ${most} in all and others of them are in use`);
+    return refused(
+      'quota',
+      `the project needs ${formatSize(treeBytes + bytes)} there, where your workspaces may have ${most} in all and others of them are in use`,
+    );
   }
   // A tree that is there needs room for what changes, once in the store and once in the tree.
   const needed = bytes + (slot.record.manifest === null ? treeBytes : bytes);
   const lackingBytes = needed - kept.freeBytes();
   if (lackingBytes > 0) await kept.fit(slot.origin, Math.max(0, kept.of(slot.origin) - lackingBytes));
   if (needed > kept.freeBytes()) {
-    return refused('no_space', `the disk there has ${formatSize(kept.freeBytes())} free, the project needs ${formatSize(needed)}`);
+    return refused(
+      'no_space',
+      `the disk there has ${formatSize(kept.freeBytes())} free, the project needs ${formatSize(needed)}`,
+    );
   }
   const want = encodeWant(objects.length, (object) => lacking[object] === true);
   return ok({ want, objects: lacking.filter(Boolean).length, bytes });
@@ -129,8 +139,10 @@ export async function cloneSlot(session: SlotSession, source: SlotSession, aroun
   }
 }
 
-export const refused = (code: WorkspaceRefusal['code'], message: string): { readonly ok: false; readonly error: WorkspaceRefusal } =>
-  err({ code, message });
+export const refused = (
+  code: WorkspaceRefusal['code'],
+  message: string,
+): { readonly ok: false; readonly error: WorkspaceRefusal } => err({ code, message });
 
 /** Of those, the slot that a new one is best made from. */
 export function warmest(slots: readonly Slot[], manifest: SlotRecord['manifest']): Slot | null {
