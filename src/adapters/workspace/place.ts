@@ -388,7 +388,7 @@ function writeWhole(fd: number, bytes: Uint8Array): void {
 }
 
 function placingFailed(error: unknown, entry: ManifestEntry): unknown {
-  const code = systemCodeOf(error);
+  const code = error instanceof PlacingFailed ? '' : systemCodeOf(error);
   if (code === '') return error;
   const isFull = code === 'ENOSPC' || code === 'EDQUOT';
   return new PlacingFailed(isFull ? 'no_space' : 'io', `${shownPath(entry.path)} cannot be written there: ${code}`);

@@ -1,0 +1,269 @@
+import { spawnSync } from 'node:child_process';
+import {
+  chmodSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { ChangePackFile } from '../../../../src/adapters/workspace/change-pack-file.ts';
+import type { ChangePack } from '../../../../src/wire/changes.ts';
+import type { ChangeList } from '../../../../src/wire/change-pack.ts';
+import { TestExecutor, type SentFiles } from '../../../fixtures/sent-project.ts';
+
+let executor: TestExecutor;
+beforeEach(() => {
+  executor = new TestExecutor();
+});
+afterEach(() => executor.remove());
+
+interface Outcome {
+  readonly changes: ChangePack;
+  readonly list: ChangeList;
+  /** Of changed files, by path. */
+  readonly texts: Readonly<Record<string, string>>;
+}
+
+async function outcomeOf(
+  files: SentFiles,
+  job: (tree: string) => void,
+  more: { outputs?: string[]; prepared?: string[]; returns?: boolean } = {},
+): Promise<Outcome> {
+  const { id, tree } = await executor.sync(files);
+  job(tree);
+  const changes = await executor.collect(id, more);
+  await executor.files.close(id);
+  return { changes, ...(await opened(changes)) };
+}
+
+async function opened(changes: ChangePack): Promise<Pick<Outcome, 'list' | 'texts'>> {
+  if (changes.pack_bytes === 0) return { list: { changed: [], deleted: [] }, texts: {} };
+  const pack = await ChangePackFile.open(join(executor.home, 'changes.pack'), changes.pack_sha256);
+  if (!pack.ok) throw new Error(pack.error);
+  const texts: Record<string, string> = {};
+  for (const entry of pack.value.list.changed) {
+    if (entry.kind !== 'file') continue;
+    const parts = (entry.chunks ?? [entry]).map(({ hash }) => Buffer.from(pack.value.read(hash)));
+    texts[entry.path] = Buffer.concat(parts).toString('latin1');
+  }
+  const { list } = pack.value;
+  pack.value.close();
+  return { list, texts };
+}
+
+const pathsOf = (outcome: Outcome): string[] => outcome.list.changed.map((entry) => entry.path);
+
+describe('collecting what a job changed', () => {
+  it('finds nothing where nothing changed', async () => {
+    const { changes } = await outcomeOf({ a: '1', 'b/c': '2', link: { link: 'a' }, 'empty/x': null }, () => undefined);
+    expect(changes).toEqual({ changed: 0, deleted: 0, pack_bytes: 0, pack_sha256: '', left_there: [], problem: null });
+  });
+
+  it('finds new, changed, deleted, renamed, chmod-ed and linked files with odd names', async () => {
+    const files = { a: '1', b: '2', c: '3', d: '4', e: { link: 'a' }, 'f/g': '5', 'h/i': '6', touched: '7' };
+    const outcome = await outcomeOf(files, (tree) => {
+      writeFileSync(join(tree, 'a'), 'one');
+      rmSync(join(tree, 'b'));
+      chmodSync(join(tree, 'c'), 0o755);
+      renameSync(join(tree, 'd'), join(tree, 'new\nline'));
+      rmSync(join(tree, 'e'));
+      symlinkSync('b', join(tree, 'e'));
+      rmSync(join(tree, 'f/g'));
+      mkdirSync(join(tree, 'h/new'));
+      writeFileSync(Buffer.from(`${tree}/caf\xe9`, 'latin1'), 'latin');
+      utimesSync(join(tree, 'touched'), 5, 5);
+      spawnSync('mkfifo', [join(tree, 'fifo')]);
+    });
+    expect(pathsOf(outcome)).toEqual(['a', 'c', 'caf\xe9', 'e', 'f', 'h/new', 'new\nline']);
+    expect(outcome.list.deleted).toEqual(['b', 'd', 'f/g']);
+    expect(outcome.texts).toEqual({ a: 'one', c: '3', 'caf\xe9': 'latin', 'new\nline': '4' });
+    expect(outcome.list.changed[1]).toMatchObject({ mode: 0o755 });
+    expect(outcome.list.changed[3]).toMatchObject({ kind: 'link', target: 'b' });
+    expect(outcome.changes).toMatchObject({ changed: 7, deleted: 3, problem: null });
+  });
+
+  it('sees a change of the same length and time', async () => {
+    const outcome = await outcomeOf({ a: '1' }, (tree) => {
+      writeFileSync(join(tree, 'a'), '2');
+      utimesSync(join(tree, 'a'), 1_600_000_000.123, 1_600_000_000.123);
+    });
+    expect(outcome.texts).toEqual({ a: '2' });
+  });
+
+  it('turns folders and files into each other', async () => {
+    const outcome = await outcomeOf({ 'a/b': '1', c: '2' }, (tree) => {
+      rmSync(join(tree, 'a'), { recursive: true });
+      writeFileSync(join(tree, 'a'), 'file');
+      rmSync(join(tree, 'c'));
+      mkdirSync(join(tree, 'c'));
+      writeFileSync(join(tree, 'c/d'), 'deep');
+    });
+    expect(outcome.texts).toEqual({ a: 'file', 'c/d': 'deep' });
+    expect(outcome.list.deleted).toEqual(['a/b', 'c']);
+  });
+
+  it('sends large files, in chunks', async () => {
+    const large = 'large file '.repeat(300_000);
+    const outcome = await outcomeOf({ a: '1' }, (tree) => writeFileSync(join(tree, 'large'), large));
+    expect(outcome.texts['large']).toBe(large);
+  });
+
+  it('leaves products there and names the highest; outputs come back; tracked files always do', async () => {
+    const files = { '.gitignore': 'dist/\n*.o\n*.tgz\nnode_modules/\n__pycache__/\n', 'dist/tracked': '1', a: '1' };
+    const outcome = await outcomeOf(
+      files,
+      (tree) => {
+        mkdirSync(join(tree, 'dist/js'));
+        mkdirSync(join(tree, 'build-x'));
+        mkdirSync(join(tree, 'node_modules/x'), { recursive: true });
+        mkdirSync(join(tree, '__pycache__'));
+        writeFileSync(join(tree, 'dist/tracked'), '2');
+        writeFileSync(join(tree, 'dist/js/a.js'), 'js');
+        writeFileSync(join(tree, 'dist/b.map'), 'map');
+        writeFileSync(join(tree, 'x.o'), 'object');
+        writeFileSync(join(tree, 'p.tgz'), 'tgz');
+        writeFileSync(join(tree, 'node_modules/x/p.tgz'), 'not this');
+        writeFileSync(join(tree, '__pycache__/p.pyc'), 'cache');
+      },
+      { outputs: ['dist/js/**', '*.tgz'], prepared: ['node_modules'] },
+    );
+    expect(outcome.texts).toEqual({ 'dist/tracked': '2', 'dist/js/a.js': 'js', 'p.tgz': 'tgz' });
+    expect(pathsOf(outcome)).toContain('build-x');
+    expect(outcome.changes.left_there).toEqual([
+      { path: 'x.o', files: 1, bytes: 6 },
+      { path: 'dist/b.map', files: 1, bytes: 3 },
+    ]);
+  });
+
+  it('names what earlier jobs left no more', async () => {
+    const files = { '.gitignore': 'out/\n' };
+    const make = (tree: string): void => {
+      mkdirSync(join(tree, 'out'));
+      writeFileSync(join(tree, 'out/p'), 'p');
+    };
+    expect((await outcomeOf(files, make)).changes.left_there).toEqual([{ path: 'out', files: 1, bytes: 1 }]);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    expect((await outcomeOf(files, () => undefined)).changes.left_there).toEqual([]);
+  });
+
+  it('reads what a job made unreadable', async () => {
+    const outcome = await outcomeOf({ 'a/b': '1', c: '2' }, (tree) => {
+      writeFileSync(join(tree, 'a/b'), '2');
+      chmodSync(join(tree, 'a/b'), 0o000);
+      chmodSync(join(tree, 'a'), 0o000);
+    });
+    expect(outcome.texts).toEqual({ 'a/b': '2' });
+    expect(outcome.changes.problem).toBeNull();
+  });
+
+  it('notes the state alone where nothing comes back', async () => {
+    const { changes } = await outcomeOf({ a: '1' }, (tree) => writeFileSync(join(tree, 'a'), '2'), { returns: false });
+    expect(changes).toMatchObject({ changed: 0, pack_bytes: 0, problem: null });
+    const again = await outcomeOf({ a: '1' }, () => undefined);
+    expect(again.changes.changed).toBe(0);
+  });
+
+  it('tells a special file in the place of one that was sent, and says what else changed', async () => {
+    const outcome = await outcomeOf({ a: '1', b: '1' }, (tree) => {
+      rmSync(join(tree, 'a'));
+      spawnSync('mkfifo', [join(tree, 'a')]);
+      writeFileSync(join(tree, 'b'), '2');
+    });
+    expect(outcome.texts).toEqual({ b: '2' });
+    expect(outcome.list.deleted).toEqual([]);
+    expect(outcome.changes.problem).toBe('a is a FIFO now');
+  });
+
+  it('does not throw where the pack cannot be written', async () => {
+    const { id, tree } = await executor.sync({ a: '1' });
+    writeFileSync(join(tree, 'a'), '2');
+    writeFileSync(join(executor.home, 'file'), '');
+    const changes = await executor.files.collect({
+      id,
+      pack: join(executor.home, 'file/pack'),
+      returns: true,
+      outputs: [],
+      prepared: [],
+    });
+    expect(changes).toMatchObject({
+      changed: 0,
+      pack_bytes: 0,
+      problem: expect.stringContaining('could not be written'),
+    });
+  });
+
+  it('goes on after a restart of the daemon', async () => {
+    const { id, tree } = await executor.sync({ a: '1', b: '1' });
+    writeFileSync(join(tree, 'a'), '2');
+    executor.restart();
+    expect((await opened(await executor.collect(id))).texts).toEqual({ a: '2' });
+  });
+});
+
+describe('what a job does in .git', () => {
+  const git = (tree: string, ...args: string[]): string => {
+    const env = {
+      ...process.env,
+      GIT_AUTHOR_DATE: '2024-01-01T00:00:00Z',
+      GIT_COMMITTER_DATE: '2024-01-01T00:00:00Z',
+      GIT_CONFIG_NOSYSTEM: '1',
+      HOME: executor.home,
+    };
+    return spawnSync('git', ['-c', 'user.name=a', '-c', 'user.email=a@b', ...args], {
+      cwd: tree,
+      env,
+      encoding: 'utf8',
+    }).stdout;
+  };
+
+  /** A repository as files: everything that travels. */
+  function repository(): SentFiles {
+    const folder = join(executor.home, 'repository');
+    mkdirSync(folder);
+    writeFileSync(join(folder, 'a'), '1');
+    git(folder, 'init', '-q', '-b', 'main');
+    git(folder, 'add', 'a');
+    git(folder, 'commit', '-q', '-m', 'first');
+    const listed = spawnSync('find', ['.git', '-type', 'f'], { cwd: folder, encoding: 'utf8' })
+      .stdout.trim()
+      .split('\n');
+    const travels = listed.filter((path) => /^\.git\/(?:HEAD|index|objects\/..\/|refs\/)/.test(path));
+    const config = '[core]\n\tbare = "false"\n\trepositoryformatversion = "0"\n';
+    return {
+      a: '1',
+      '.git/config': config,
+      '.git/refs/tags': null,
+      ...Object.fromEntries(travels.map((path) => [path, { text: readFileSync(join(folder, path)) }])),
+    };
+  }
+
+  it('does not report what git status, gc and logs leave', async () => {
+    const files = repository();
+    // As it travels: without stat data.
+    const outcome = await outcomeOf(files, (tree) => {
+      expect(git(tree, 'status', '--porcelain')).toBe('');
+      git(tree, 'gc', '-q');
+    });
+    expect(
+      pathsOf(outcome).filter((path) => !/packed-refs|info\/refs/.test(path) && !path.startsWith('.git/objects')),
+    ).toEqual(['.git/index'].filter((path) => pathsOf(outcome).includes(path)));
+  });
+
+  it('reports hooks and commits', async () => {
+    const outcome = await outcomeOf(repository(), (tree) => {
+      mkdirSync(join(tree, '.git/hooks'));
+      writeFileSync(join(tree, '.git/hooks/pre-commit'), 'bad');
+      writeFileSync(join(tree, 'a'), '2');
+      git(tree, 'commit', '-qam', 'second');
+    });
+    const paths = pathsOf(outcome);
+    expect(paths).toEqual(expect.arrayContaining(['.git/hooks/pre-commit', '.git/refs/heads/main', 'a']));
+    expect(paths.some((path) => path.startsWith('.git/objects/'))).toBe(true);
+    expect(paths.some((path) => path.startsWith('.git/logs'))).toBe(false);
+  });
+});
