@@ -48,7 +48,7 @@ async function opened(changes: ChangePack): Promise<Pick<Outcome, 'list' | 'text
   const texts: Record<string, string> = {};
   for (const entry of pack.value.list.changed) {
     if (entry.kind !== 'file') continue;
-    const parts = (entry.chunks ?? [entry]).map(({ hash }) => Buffer.from(pack.value.read(hash)));
+    const parts = [...pack.value.partsOf(entry)].map((part) => Buffer.from(part));
     texts[entry.path] = Buffer.concat(parts).toString('latin1');
   }
   const { list } = pack.value;
