@@ -1,0 +1,225 @@
+import { execFileSync } from 'node:child_process';
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { fullMesh, NodeSet, until, type RunOptions, type TestNode } from '../fixtures/mesh-nodes.ts';
+import { SHIPPED } from '../fixtures/plain-spec.ts';
+
+const END_MS_MAX = 60_000;
+
+const set = new NodeSet();
+let nodes: readonly TestNode[] = [];
+let projects = 0;
+let gates = 0;
+
+beforeAll(async () => {
+  nodes = await set.mesh(['a', 'b']);
+});
+afterAll(() => set.close());
+
+const node = (name: string): TestNode => {
+  const found = nodes.find((one) => one.name === name);
+  if (found === undefined) throw new Error(`no node ${name}`);
+  return found;
+};
+
+/** A git work tree with these files, committed. */
+function project(files: Readonly<Record<string, string>>): string {
+  projects += 1;
+  const root = join(set.folder, `project-${projects}`);
+  mkdirSync(root);
+  write(root, files);
+  const git = (...words: string[]) =>
+    execFileSync('git', ['-c', 'user.name=t', '-c', 'user.email=t@example.org', ...words], {
+      cwd: root,
+      stdio: 'pipe',
+    });
+  git('init', '-q', '-b', 'main');
+  git('add', '-A');
+  git('commit', '-q', '-m', 'first');
+  return root;
+}
+
+function write(root: string, files: Readonly<Record<string, string>>): void {
+  for (const [path, text] of Object.entries(files)) {
+    mkdirSync(join(root, path, '..'), { recursive: true });
+    writeFileSync(join(root, path), text);
+  }
+}
+
+const read = (...path: string[]): string => readFileSync(join(...path), 'utf8');
+
+const onB = (cwd: string, more: RunOptions = {}): RunOptions => ({ on: 'b', cwd, sync: SHIPPED, ...more });
+
+/** `wait` in a shell line holds until the test opens it. */
+function gate() {
+  gates += 1;
+  const path = join(set.folder, `gate-${gates}`);
+  return {
+    wait: `touch ${path}.reached; while [ ! -e ${path} ]; do sleep 0.05; done`,
+    reached: () => until('the command waits', END_MS_MAX, () => existsSync(`${path}.reached`)),
+    open: () => writeFileSync(path, ''),
+  };
+}
+
+describe('a project goes along', () => {
+  it('as it is, uncommitted edits included, and what changed comes back', async () => {
+    const root = project({ 'a.txt': 'one\n', 'sub/b.txt': 'two\n', 'gone.txt': 'x\n', '.gitignore': 'out/\n' });
+    write(root, { 'a.txt': 'edited\n', 'new.txt': 'untracked\n' });
+    chmodSync(join(root, 'sub/b.txt'), 0o755);
+    const line =
+      'pwd; cat a.txt new.txt sub/b.txt; git status --porcelain; echo changed >> a.txt; echo made > made.txt; rm gone.txt; mkdir out; echo o > out/o';
+    const end = await node('a').run(line, onB(root));
+    expect(end).toMatchObject({ reason: 'exited', return_code: 0, executed_on: 'b' });
+    expect(end.out.split('\n').slice(1, 4)).toEqual(['edited', 'untracked', 'two']);
+    expect(end.out.split('\n')[0]).toBe(end.cwd);
+    expect(end.cwd).toContain(node('b').home);
+    expect(end.out).toContain(' M a.txt');
+    expect(end.changes).toMatchObject({ deleted: ['gone.txt'], conflicts: [], held_back: [] });
+    expect(end.changes.returned.toSorted()).toEqual(['a.txt', 'made.txt']);
+    expect(end.changes.left_there).toMatchObject([{ path: 'out', files: 1 }]);
+    expect([read(root, 'a.txt'), read(root, 'made.txt')]).toEqual(['edited\nchanged\n', 'made\n']);
+    expect(existsSync(join(root, 'gone.txt'))).toBe(false);
+    expect(existsSync(join(root, 'out'))).toBe(false);
+    expect(statSync(join(root, 'sub/b.txt')).mode & 0o777).toBe(0o755);
+  });
+
+  it('to the same folder again, where ignored products and times stay', async () => {
+    const root = project({ 'a.c': 'a', 'b.c': 'b', '.gitignore': '*.o\n' });
+    const build = 'for f in a b; do if [ ! -e $f.o ] || [ $f.c -nt $f.o ]; then cp $f.c $f.o; echo built $f; fi; done';
+    const first = await node('a').run(build, onB(root));
+    expect(first.out).toBe('built a\nbuilt b\n');
+    const second = await node('a').run(build, onB(root));
+    expect([second.out, second.cwd]).toEqual(['', first.cwd]);
+    write(root, { 'b.c': 'other' });
+    expect((await node('a').run(build, onB(root))).out).toBe('built b\n');
+  });
+
+  it('in the directory of the command, also one without files', async () => {
+    const root = project({ 'deep/er/x.txt': 'x' });
+    mkdirSync(join(root, 'deep/empty'));
+    const end = await node('a').run('pwd; ls ..', onB(join(root, 'deep/empty')));
+    expect(end.out).toMatch(/\/deep\/empty\n/);
+    expect(end.out).toContain('er\n');
+  });
+});
+
+describe('changes', () => {
+  it('of a file that changed here meanwhile are a copy in conflicts/', async () => {
+    const root = project({ 'a.txt': 'one\n' });
+    const held = gate();
+    const job = await node('a').submit(`echo there > a.txt; ${held.wait}`, onB(root));
+    await held.reached();
+    write(root, { 'a.txt': 'here\n' });
+    held.open();
+    const end = await job.ended;
+    expect(end.changes).toMatchObject({ returned: [], conflicts: ['a.txt'] });
+    expect(read(root, 'a.txt')).toBe('here\n');
+    expect(read(node('a').home, 'conflicts', end.job_id, 'a.txt')).toBe('there\n');
+  });
+
+  it('of what tools trust wait for apply', async () => {
+    const root = project({ 'a.txt': 'one\n' });
+    const end = await node('a').run('echo evil > .envrc; echo fine > b.txt', onB(root));
+    expect(end.changes).toMatchObject({ returned: ['b.txt'], held_back: ['.envrc'] });
+    expect(existsSync(join(root, '.envrc'))).toBe(false);
+    const applied = await (await node('a').api()).call('apply', { job: end.job_id });
+    expect(applied.changes.returned).toContain('.envrc');
+    expect(read(root, '.envrc')).toBe('evil\n');
+    await expect((await node('a').api()).call('apply', { job: end.job_id })).rejects.toMatchObject({
+      code: 'nothing_to_apply',
+    });
+  });
+
+  it('of a cancelled job wait for apply', async () => {
+    const root = project({ 'a.txt': 'one\n' });
+    const held = gate();
+    const job = await node('a').submit(`echo half > a.txt; ${held.wait}`, onB(root));
+    await held.reached();
+    job.cancel();
+    const end = await job.ended;
+    expect(end).toMatchObject({ reason: 'cancelled' });
+    expect(end.notices.join()).toContain(`meshwork apply ${end.job_id}`);
+    expect(read(root, 'a.txt')).toBe('one\n');
+    await (await node('a').api()).call('apply', { job: end.job_id });
+    expect(read(root, 'a.txt')).toBe('half\n');
+  });
+
+  it('of a job that failed come back, and its exit code', async () => {
+    const root = project({ 'a.txt': 'one\n' });
+    const end = await node('a').run('echo two > a.txt; exit 3', onB(root));
+    expect([end.return_code, read(root, 'a.txt')]).toEqual([3, 'two\n']);
+  });
+
+  it('of two jobs at once in one project are apart', async () => {
+    const root = project({ 'a.txt': 'one\n' });
+    const [first, second] = [gate(), gate()];
+    const jobs = await Promise.all([
+      node('a').submit(`echo first > mine; ${first.wait}; cat mine`, onB(root)),
+      node('a').submit(`echo second > mine; ${second.wait}; cat mine`, onB(root)),
+    ]);
+    await Promise.all([first.reached(), second.reached()]);
+    first.open();
+    second.open();
+    const [one, two] = await Promise.all(jobs.map(({ ended }) => ended));
+    expect([one?.out, two?.out]).toEqual(['first\n', 'second\n']);
+    expect(one?.cwd).not.toBe(two?.cwd);
+    const conflicts = [...(one?.changes.conflicts ?? []), ...(two?.changes.conflicts ?? [])];
+    expect(conflicts).toEqual(['mine']);
+  });
+});
+
+describe('daemons that are restarted while a job runs', () => {
+  it('both: its changes come back', async () => {
+    const root = project({ 'a.txt': 'one\n' });
+    const held = gate();
+    const job = await node('a').submit(`echo later > a.txt; ${held.wait}`, { ...onB(root), durable: true });
+    const { job_id: id } = await job.ended;
+    await held.reached();
+    await Promise.all([node('a').kill(), node('b').kill()]);
+    await Promise.all([node('a').up(), node('b').up()]);
+    await fullMesh(nodes);
+    held.open();
+    const record = await (await node('a').api()).call('wait', { job: id, wait_ms: END_MS_MAX });
+    expect(record).toMatchObject({ state: 'finished', reason: 'exited', return_code: 0 });
+    expect(record.changes).toMatchObject({ returned: ['a.txt'] });
+    expect(read(root, 'a.txt')).toBe('later\n');
+  });
+
+  it('the one that it runs at is away at its end: its changes come back all the same', async () => {
+    const root = project({ 'a.txt': 'one\n' });
+    const held = gate();
+    const job = await node('a').submit(`echo away > a.txt; ${held.wait}; echo done`, { ...onB(root), durable: true });
+    const { job_id: id } = await job.ended;
+    await held.reached();
+    await node('b').kill();
+    held.open();
+    await until('it has ended', END_MS_MAX, () => readdirSync(join(node('b').home, 'jobs')).length > 0);
+    await node('b').up();
+    await fullMesh(nodes);
+    const record = await (await node('a').api()).call('wait', { job: id, wait_ms: END_MS_MAX });
+    expect(record).toMatchObject({ reason: 'exited', return_code: 0, changes: { returned: ['a.txt'] } });
+    expect(read(root, 'a.txt')).toBe('away\n');
+  });
+});
+
+describe('a daemon that is killed while files are sent', () => {
+  it("the executor's: the job waits, and starts when it is back", async () => {
+    const root = project({ 'a.txt': 'one\n' });
+    const big = Buffer.alloc(48 * 1024 * 1024);
+    for (let at = 0; at < big.length; at += 4) big.writeUInt32LE((at * 2654435761) >>> 0, at);
+    writeFileSync(join(root, 'big.bin'), big);
+    const states: string[] = [];
+    const job = await node('a').submit(
+      'wc -c < big.bin',
+      onB(root, { onEvent: (event) => void (event.kind === 'state' && states.push(event.state)) }),
+    );
+    await until('files are on their way', END_MS_MAX, () => states.includes('syncing'));
+    await node('b').kill();
+    await node('b').up();
+    await fullMesh(nodes);
+    const end = await job.ended;
+    expect(end).toMatchObject({ reason: 'exited', return_code: 0, executed_on: 'b' });
+    expect(end.out.trim()).toBe(String(big.length));
+  });
+});
