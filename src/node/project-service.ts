@@ -65,7 +65,9 @@ export class ProjectService {
   async terms(job: JobId, spec: JobSpec, jobClass: JobClass): Promise<WorkspaceTerms | null> {
     const { sync } = spec;
     if (sync === null || !this.#mayLeave(spec, jobClass)) return null;
-    const project = await this.#find(spec.cwd, sync.root);
+    const found = await this.#options.files.findProject(spec.cwd, sync.root);
+    if (!found.ok) throw new MeshError('no_project', found.error.message);
+    const project = found.value;
     if (project === null) return null;
     const folder = await folderBelow(project, spec.cwd);
     const settings = readProjectSettings(project.root);
@@ -113,17 +115,6 @@ export class ProjectService {
       filesMax,
       bytesMax,
     };
-  }
-
-  async #find(cwd: string, named: string | null): Promise<Project | null> {
-    try {
-      const found = await this.#options.files.findProject(cwd, named);
-      if (!found.ok) throw new MeshError('no_project', found.error.message);
-      return found.value;
-    } catch (error) {
-      if (error instanceof MeshError && error.code === 'later_stage') return null;
-      throw error;
-    }
   }
 
   async #look(
