@@ -21,7 +21,6 @@ export type ObjectHash = string & { readonly [brand]: 'ObjectHash' };
 export type ManifestHash = string & { readonly [brand]: 'ManifestHash' };
 
 const HASH = /^[0-9a-f]{64}$/;
-export const isObjectHash = (text: string): text is ObjectHash => HASH.test(text);
 export const isManifestHash = (text: string): text is ManifestHash => HASH.test(text);
 export const manifestHashSchema = z.string().refine(isManifestHash, { message: 'is not a SHA-256 in hexadecimal' });
 
