@@ -72,6 +72,8 @@ export interface Placed {
   readonly state: TreeState;
   readonly written: number;
   readonly removed: number;
+  /** Which entries are indexes of git that were written: they say nothing of the files beside them yet. */
+  readonly indexes: readonly number[];
 }
 
 /** Says what could not be placed; the tree is partly placed, and the next placing goes on from there. */
@@ -115,6 +117,7 @@ class Placer {
   readonly #turn = new Turn();
   #written = 0;
   #removed = 0;
+  readonly #indexes: number[] = [];
 
   constructor(placing: Placing, folders: TreeFolders) {
     this.#placing = placing;
@@ -126,7 +129,7 @@ class Placer {
   }
 
   result(): Placed {
-    return { state: this.#state, written: this.#written, removed: this.#removed };
+    return { state: this.#state, written: this.#written, removed: this.#removed, indexes: this.#indexes };
   }
 
   async removeExtras(): Promise<void> {
@@ -173,7 +176,9 @@ class Placer {
           prefix = this.#folders.make(parent, (above, name) => this.#discard(above, name));
           folder = parent;
         }
+        const written = this.#written;
         this.#placeEntry(index, entry, prefix);
+        if (this.#written > written && isGitIndex(entry.path)) this.#indexes.push(index);
       } catch (error) {
         throw placingFailed(error, entry);
       }

@@ -1,9 +1,13 @@
+import { lstatSync } from 'node:fs';
+import { bytesOfText } from '../../base/byte-text.ts';
 import { err, ok, type Result } from '../../base/result.ts';
 import { formatSize } from '../../base/units.ts';
 import type { Wanted, WorkspaceRefusal } from '../../ports/workspace.ts';
 import { objectsOf } from '../../wire/manifest-codec.ts';
 import { encodeWant } from '../../wire/want-list.ts';
 import type { KeptBytes } from './kept-bytes.ts';
+import { refreshIndexes } from './git-refresh.ts';
+import { nativePath } from './native-path.ts';
 import { placeTree, PlacingFailed, type Placed } from './place.ts';
 import { wrongGitConfig } from './sent-git-config.ts';
 import { cloneTree } from './slot-clone.ts';
@@ -12,7 +16,7 @@ import { copyNotes, dropNotes } from './slot-notes.ts';
 import type { SlotRecord } from './slot-record.ts';
 import { forgetManifests, readManifest, type SlotSession, writeManifest } from './slot-session.ts';
 import { Remover, type TreeOwner } from './tree-folders.ts';
-import { TreeIndex } from './tree-index.ts';
+import { isGitIndex, TreeIndex } from './tree-index.ts';
 import { TreeState } from './tree-state.ts';
 import { encodeManifest } from '../../wire/manifest-codec.ts';
 
@@ -90,6 +94,7 @@ export async function placeSlot(
       isUnwanted: () => session.isClosed,
       onProgress,
     });
+    await refreshGit(paths.tree(record), index, placed.state, placed.indexes);
     placed.state.write(paths.state, Date.now());
     session.slot = around.folders.update(session.slot, { manifest: wanted.manifest, wanted: null });
     forgetManifests(paths, [wanted.manifest]);
@@ -97,6 +102,21 @@ export async function placeSlot(
   } catch (error) {
     if (error instanceof PlacingFailed) return refused(error.code, error.message);
     throw error;
+  }
+}
+
+/** Git's indexes get to know the files beside them, and the state of the tree what git wrote. */
+async function refreshGit(tree: string, index: TreeIndex, state: TreeState, which: readonly number[]): Promise<void> {
+  const paths = which.flatMap((at) => index.manifest.entries[at]?.path ?? []);
+  const root = bytesOfText(tree);
+  await refreshIndexes(
+    paths.map((path) => `${root}/${path}`.replace(/\/\.git\/index$/, '')),
+    process.env,
+  );
+  for (const at of which) {
+    const path = index.manifest.entries[at]?.path;
+    const stat = path === undefined ? undefined : lstatSync(nativePath(`${root}/${path}`), { throwIfNoEntry: false });
+    if (stat !== undefined) state.note(at, stat);
   }
 }
 
@@ -128,6 +148,10 @@ export async function cloneSlot(session: SlotSession, source: SlotSession, aroun
       { tree: from.paths.tree(from.record), index, state, matcher: source.matcherFor(index) },
       { tree: slot.paths.tree(slot.record), remover, owner: around.owner },
     );
+    const indexes = index.manifest.entries.flatMap((entry, at) =>
+      isGitIndex(entry.path) && cloned.isKnown(at) ? [at] : [],
+    );
+    await refreshGit(slot.paths.tree(slot.record), index, cloned, indexes);
     writeManifest(slot.paths, hash, encodeManifest(manifest));
     cloned.write(slot.paths.state, Date.now());
     session.slot = around.folders.update(slot, { manifest: hash, bytes: from.record.bytes });

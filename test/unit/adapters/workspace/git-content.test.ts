@@ -1,9 +1,9 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { isPlainGitConfig, normalisedIndex, toolsOf } from '../../../../src/adapters/workspace/git-content.ts';
+import { normalisedIndex, withStatOf } from '../../../../src/adapters/workspace/git-content.ts';
 import { SHA1_TOOLS } from '../../../../src/adapters/workspace/git-index-file.ts';
-import { carryIndexStat, normaliseGitIndex } from '../../../../src/core/workspace/git-index.ts';
+import { normaliseGitIndex } from '../../../../src/core/workspace/git-index.ts';
 import { gitEnvironment, gitRunner } from '../../../fixtures/git-repositories.ts';
 import { temporaryFolders, writeTree } from '../../../fixtures/temporary-folder.ts';
 
@@ -53,7 +53,8 @@ test('stat data is carried over for what stages the same', () => {
   git(root, 'add', '-A');
   const sent = normalisedIndex(index());
   if (sent === null) throw new Error('not understood');
-  writeFileSync(join(root, '.git/index'), carryIndexStat(sent, there, SHA1_TOOLS));
+  expect(withStatOf(sent, Buffer.from('no index'))).toEqual(sent);
+  writeFileSync(join(root, '.git/index'), withStatOf(sent, there));
   const stale = git(root, 'diff-files', '--name-only').trim();
   expect(stale).toBe('d1/nx');
 });
@@ -70,14 +71,4 @@ test('damaged, cut and foreign bytes are no index', () => {
     expect(normalisedIndex(damaged)).toBeNull();
     normaliseGitIndex(damaged, SHA1_TOOLS);
   }
-  expect(toolsOf(whole)).toBe(SHA1_TOOLS);
-});
-
-test('only a config that was made for travelling is taken', () => {
-  const { root } = repository();
-  expect(isPlainGitConfig(Buffer.from('[core]\n\tbare = "false"\n\trepositoryformatversion = "0"\n'))).toBe(true);
-  expect(isPlainGitConfig(readFileSync(join(root, '.git/config')))).toBe(false);
-  expect(
-    isPlainGitConfig(Buffer.from('[core]\n\tbare = "false"\n\tfsmonitor = "x"\n\trepositoryformatversion = "0"\n')),
-  ).toBe(false);
 });
