@@ -128,7 +128,7 @@ export class ChangeReturn {
     | { readonly ok: true; readonly value: Applied }
     | { readonly ok: false; readonly code: 'job_unreachable' | 'nothing_to_apply' | 'io'; readonly why: string }
   > {
-    const { job, attempt, node, node_name: name, project, manifest } = shipped;
+    const { job, attempt, node, node_name: name, project, manifest, outputs, scanned_ms: scannedMs } = shipped;
     const pack = shipped.held;
     if (pack === null) return { ok: false, code: 'nothing_to_apply', why: 'there is nothing to apply' };
     const path = this.#options.shipped.packOf(shipped);
@@ -140,7 +140,7 @@ export class ChangeReturn {
       if (!fetched.ok) return { ok: false, ...refusedFetch(fetched.error, name) };
       // From here on it is on this node's disk, whatever becomes of the executor.
       this.#drop(shipped);
-      const request2 = { project, manifest, pack: path, packSha256: pack.pack_sha256, held };
+      const request2 = { project, manifest, pack: path, packSha256: pack.pack_sha256, outputs, scannedMs, held };
       const conflicts = join(this.#options.conflicts, job);
       const applied = await this.#turns.take(project.root, () => this.#options.files.apply({ ...request2, conflicts }));
       if (!applied.ok) return { ok: false, code: 'io', why: applied.error.message };

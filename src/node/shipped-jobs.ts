@@ -18,7 +18,7 @@ import { ATTEMPTS_MAX, jobIdSchema } from '../wire/jobs.ts';
 import { PATH_CHARS_MAX } from '../wire/job-spec.ts';
 import { manifestHashSchema } from '../wire/manifest.ts';
 import { nodeIdSchema } from '../wire/trust.ts';
-import { projectKeySchema } from '../wire/workspace.ts';
+import { GLOB_CHARS_MAX, OUTPUT_GLOBS_MAX, projectKeySchema } from '../wire/workspace.ts';
 
 const WITHHELD_MAX = 64;
 const NAME_CHARS_MAX = 8192;
@@ -41,6 +41,10 @@ const shippedJobSchema = z.strictObject({
   /** Untracked secrets that were not, for people. */
   withheld: z.array(z.string().max(NAME_CHARS_MAX)).max(WITHHELD_MAX),
   returns: z.boolean(),
+  /** Globs of ignored products that come back, relative to the root. */
+  outputs: z.array(z.string().max(GLOB_CHARS_MAX)).max(OUTPUT_GLOBS_MAX),
+  /** When the project was scanned. */
+  scanned_ms: z.number(),
   /** What waits for `meshwork apply`; null: the job has not ended, as far as is known, or all came back. */
   held: z
     .strictObject({ pack_bytes: z.int().nonnegative(), pack_sha256: z.string().regex(/^[0-9a-f]{64}$/) })

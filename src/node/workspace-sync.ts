@@ -185,7 +185,7 @@ export class WorkspaceSync {
     const { job, attempt, lease, node, name, job_project: jobProject, spec } = sync;
     if (jobProject === null) return;
     this.#end(sync);
-    const { project, scan, sync: options } = jobProject;
+    const { project, scan, sync: options, outputs, scannedAtMs } = jobProject;
     const { root, key, kind } = project;
     const withheld = scan.withheld.slice(0, WITHHELD_MAX);
     const shipped: ShippedJob = {
@@ -197,6 +197,9 @@ export class WorkspaceSync {
       manifest: scan.manifest,
       withheld,
       returns: options.returns,
+      outputs: [...outputs],
+      // That clock has another beginning.
+      scanned_ms: Date.now() - (nowMs() - scannedAtMs),
       held: null,
       at_ms: Date.now(),
     };

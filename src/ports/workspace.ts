@@ -73,6 +73,13 @@ export interface ApplyRequest {
   /** The fetched change pack, whole; its hash is checked. */
   readonly pack: string;
   readonly packSha256: string;
+  /**
+   * Globs, relative to the root: ignored products that were asked for. They take the place of what lay there when the
+   * project was scanned, as if the command had run here.
+   */
+  readonly outputs: readonly string[];
+  /** Since 1970. */
+  readonly scannedMs: number;
   /** MESHWORK_HOME/conflicts/JOB, made where it is needed. */
   readonly conflicts: string;
   /** True for `meshwork apply`: what is held back is applied too; conflicts never are. */

@@ -15,6 +15,7 @@ import { ChangeTally } from './change-tally.ts';
 import { ChangePackFile } from './change-pack-file.ts';
 import { ConflictCopies } from './conflict-copies.ts';
 import { ChangedMeanwhile, LocalFiles, Obstructed, type Sighting } from './local-files.ts';
+import { OutputGlobs } from './output-globs.ts';
 import { Turn } from './turn.ts';
 
 /** After these nothing more can be written. */
@@ -62,6 +63,8 @@ class Applying {
   readonly #copies: ConflictCopies;
   readonly #sent: ReadonlyMap<TreePath, ManifestEntry>;
   readonly #rules: ApplyRules;
+  readonly #outputs: OutputGlobs;
+  readonly #scannedMs: number;
   readonly #turn = new Turn();
   readonly #heldDeletions = new Set<string>();
   /** What a folder or a file is in the way of, until deletions have made room. */
@@ -78,6 +81,8 @@ class Applying {
     this.#local = local;
     this.#copies = copies;
     this.#sent = new Map((sent ?? NO_MANIFEST).entries.map((entry) => [entry.path, entry]));
+    this.#outputs = new OutputGlobs(request.outputs);
+    this.#scannedMs = request.scannedMs;
     this.#rules = applyRules(sent ?? NO_MANIFEST, pack.list, request.held);
     if (sent === null) {
       this.tally.notice(
@@ -123,7 +128,7 @@ class Applying {
       this.#waiting.push(entry);
       return;
     }
-    const sent = this.#sent.get(entry.path) ?? null;
+    const sent = this.#sent.get(entry.path) ?? this.#product(entry.path, seen);
     const decision = decideWrite(entry, sent, seen.state, this.#rules);
     switch (decision.kind) {
       case 'there':
@@ -142,6 +147,13 @@ class Applying {
       default:
         unreachable(decision);
     }
+  }
+
+  /** What lay in the place of a product that was asked for, which a command that runs here would have replaced, too. */
+  #product(path: TreePath, { state, changedMs }: Sighting): ManifestEntry | null {
+    if (changedMs > this.#scannedMs || !this.#outputs.matches(path)) return null;
+    if (state.kind === 'link') return { ...state, path };
+    return state.kind === 'file' ? { ...state, path, size: 0, mtimeMs: 0, chunks: null } : null;
   }
 
   #put(entry: ManifestEntry, mode: number, seen: Sighting): void {

@@ -1,9 +1,11 @@
-import { createHash, randomBytes } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import {
   closeSync,
   constants,
   fchmodSync,
+  fchownSync,
   futimesSync,
+  lchownSync,
   lstatSync,
   openSync,
   readFileSync,
@@ -11,6 +13,7 @@ import {
   renameSync,
   rmdirSync,
   type Stats,
+  statSync,
   symlinkSync,
   unlinkSync,
   writeSync,
@@ -24,10 +27,9 @@ import { hashOpen, openRegular, secondsOf } from './file-content.ts';
 import { isOwnOfWorkTree, splitAtGit } from './git-layout.ts';
 import { type GitPlaces, gitPlacesOf } from './git-places.ts';
 import { normalisedIndex } from './git-content.ts';
-import { at, TreeFolders } from './tree-folders.ts';
+import { temporaryName } from './temporary-name.ts';
+import { at, ownerFor, TreeFolders, type TreeOwner } from './tree-folders.ts';
 
-/** Files being written carry this name and twelve hexadecimal digits; a crash may leave one. Scans pass them over. */
-export const TEMPORARY_PREFIX = '.meshwork-tmp-';
 const CREATE_FLAGS = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
 const PRIVATE_MODE = 0o600;
 const UNSEEN = new Set(['EACCES', 'EPERM', 'ENAMETOOLONG', 'EILSEQ', 'EINVAL']);
@@ -36,6 +38,8 @@ const UNSEEN = new Set(['EACCES', 'EPERM', 'ENAMETOOLONG', 'EILSEQ', 'EINVAL']);
 export interface Sighting {
   readonly state: LocalState;
   readonly stamp: string;
+  /** Its last change of any kind, since 1970; 0 where nothing is. */
+  readonly changedMs: number;
 }
 
 /** A file or link whose place was taken by something else since it was looked at. */
@@ -88,17 +92,19 @@ export class LocalFiles {
     } catch (error) {
       // What this user can't look at, and names that can't be here: in the way, or nowhere.
       if (!UNSEEN.has(systemCodeOf(error))) throw error;
-      return { state: { kind: 'other' }, stamp: '' };
+      return { state: { kind: 'other' }, stamp: '', changedMs: 0 };
     }
   }
 
   #look(path: string): Sighting {
     const place = this.#placeOf(path);
     const prefix = place.folders.enter(folderOf(place.path));
-    if (prefix === null) return { state: { kind: isObstructed(place) ? 'blocked' : 'absent' }, stamp: '' };
+    if (prefix === null) {
+      return { state: { kind: isObstructed(place) ? 'blocked' : 'absent' }, stamp: '', changedMs: 0 };
+    }
     const where = at(prefix, nameOf(place.path));
     const stat = lstatSync(where, { throwIfNoEntry: false });
-    return { state: this.#stateOf(path, where, stat), stamp: stampOf(stat) };
+    return { state: this.#stateOf(path, where, stat), stamp: stampOf(stat), changedMs: stat?.ctimeMs ?? 0 };
   }
 
   /** Whether both paths are one file: a file system that folds case. */
@@ -113,7 +119,7 @@ export class LocalFiles {
 
   /** Old or new, never a part: written beside it, then renamed. @throws ChangedMeanwhile, with nothing changed */
   writeFile(path: string, file: NewFile, seen: Sighting): void {
-    this.#replace(path, seen, (temporary) => {
+    this.#replace(path, seen, (temporary, owner) => {
       const fd = openSync(temporary, CREATE_FLAGS, PRIVATE_MODE);
       try {
         const hash = createHash('sha256');
@@ -122,6 +128,7 @@ export class LocalFiles {
           for (let from = 0; from < part.length;) from += writeSync(fd, part, from);
         }
         if (hash.digest('hex') !== file.hash) throw new Error('the parts of a file do not make it');
+        if (owner !== null) fchownSync(fd, owner.uid, owner.gid);
         fchmodSync(fd, file.mode);
         futimesSync(fd, Date.now() / 1000, secondsOf(file.mtimeMs));
       } finally {
@@ -132,7 +139,10 @@ export class LocalFiles {
 
   /** @throws ChangedMeanwhile, with nothing changed */
   writeLink(path: string, target: string, seen: Sighting): void {
-    this.#replace(path, seen, (temporary) => symlinkSync(Buffer.from(target, 'latin1'), temporary));
+    this.#replace(path, seen, (temporary, owner) => {
+      symlinkSync(Buffer.from(target, 'latin1'), temporary);
+      if (owner !== null) lchownSync(temporary, owner.uid, owner.gid);
+    });
   }
 
   makeFolder(path: string): void {
@@ -176,12 +186,14 @@ export class LocalFiles {
     return { prefix, name: nameOf(place.path) };
   }
 
-  #replace(path: string, seen: Sighting, write: (temporary: Buffer) => void): void {
+  #replace(path: string, seen: Sighting, write: (temporary: Buffer, owner: TreeOwner) => void): void {
     const place = this.#placeOf(path);
     const prefix = place.folders.make(folderOf(place.path), obstructed);
-    const temporary = at(prefix, `${TEMPORARY_PREFIX}${randomBytes(6).toString('hex')}`);
+    const temporary = at(prefix, temporaryName());
+    const there = lstatSync(at(prefix, nameOf(place.path)), { throwIfNoEntry: false });
+    const owner = ownerFor(there ?? statSync(Buffer.from(prefix, 'latin1')));
     try {
-      write(temporary);
+      write(temporary, owner);
       check(prefix, nameOf(place.path), seen);
       renameSync(temporary, at(prefix, nameOf(place.path)));
     } catch (error) {

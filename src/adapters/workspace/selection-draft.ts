@@ -10,6 +10,7 @@ import { below, listFolder, lookAt, lookThrough, readByteText } from './byte-fil
 import { literalPattern } from './ignore-matcher.ts';
 import type { PlacedElsewhere, Selection, VirtualFile } from './selection.ts';
 import type { ShipFilter } from './ship-filter.ts';
+import { isTemporary } from './temporary-name.ts';
 
 const DEPTH_MAX = 256;
 const SETTINGS_BYTES_MAX = 256 * 1024;
@@ -53,6 +54,7 @@ export class SelectionDraft {
   }
 
   addUntracked(path: string): void {
+    if (isTemporary(path)) return;
     if (isDependencyFolder(path) && this.#isLinkToFolder(path)) {
       // A work tree that borrows another's dependencies: no file of the project, and it leads out of it.
       this.#addDependency(path);

@@ -128,12 +128,12 @@ export class TreeFolders {
         if (discard === null) return false;
         if (attempt > 1) throw error;
         if (isOther) discard(above.prefix, name);
-        this.#create(where);
+        this.#create(where, above);
       }
     }
   }
 
-  #create(where: Buffer): void {
+  #create(where: Buffer, above: OpenFolder): void {
     try {
       mkdirSync(where, NEW_FOLDER_MODE);
     } catch (error) {
@@ -141,10 +141,11 @@ export class TreeFolders {
       this.unlock();
       mkdirSync(where, NEW_FOLDER_MODE);
     }
-    if (this.#owner === null) return;
+    const owner = this.#isOurs ? this.#owner : ownerFor(fstatSync(above.fd));
+    if (owner === null) return;
     const fd = openSync(where, FOLDER_FLAGS);
     try {
-      fchownSync(fd, this.#owner.uid, this.#owner.gid);
+      fchownSync(fd, owner.uid, owner.gid);
     } finally {
       closeSync(fd);
     }
@@ -160,6 +161,11 @@ export class TreeFolders {
     if (top === undefined) throw new Error('the folders of a tree are closed');
     return top;
   }
+}
+
+/** Whom something new belongs to, by what is there: a daemon of root works on the files of others. */
+export function ownerFor(there: { readonly uid: number; readonly gid: number }): TreeOwner {
+  return process.geteuid?.() === 0 ? { uid: there.uid, gid: there.gid } : null;
 }
 
 function prefixOf(fd: number, where: Buffer): string {

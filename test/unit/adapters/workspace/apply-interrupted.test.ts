@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { applyChanges } from '../../../../src/adapters/workspace/apply.ts';
-import { TEMPORARY_PREFIX } from '../../../../src/adapters/workspace/local-files.ts';
+import { isTemporary } from '../../../../src/adapters/workspace/temporary-name.ts';
 import { PackBuilder } from '../../../../src/adapters/workspace/pack-builder.ts';
 import { encodeChangeList } from '../../../../src/wire/change-pack.ts';
 import type { FileEntry, ManifestHash, ObjectHash, TreePath } from '../../../../src/wire/manifest.ts';
@@ -97,6 +97,8 @@ async function apply(): Promise<unknown> {
       manifest: 'ab'.repeat(32) as ManifestHash,
       pack: join(folder, 'pack'),
       packSha256: sha256(bytes),
+      outputs: [],
+      scannedMs: 0,
       conflicts: join(folder, 'conflicts'),
       held: false,
     },
@@ -108,7 +110,7 @@ const contents = (): Record<string, string> =>
   Object.fromEntries(
     fs
       .readdirSync(root, { recursive: true, withFileTypes: true })
-      .filter((found) => found.isFile() && !found.name.startsWith(TEMPORARY_PREFIX))
+      .filter((found) => found.isFile() && !isTemporary(found.name))
       .map((found) => join(found.parentPath, found.name))
       .map((path) => [path.slice(root.length + 1), fs.readFileSync(path, 'utf8')]),
   );

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import {
   chmodSync,
+  chownSync,
   existsSync,
   lstatSync,
   mkdirSync,
@@ -102,6 +103,8 @@ interface Job {
   readonly held?: boolean;
   readonly objects?: Buffer;
   readonly sha256?: string;
+  readonly outputs?: readonly string[];
+  readonly scannedMs?: number;
 }
 
 async function apply(job: Job): Promise<Applied | string> {
@@ -116,6 +119,8 @@ async function apply(job: Job): Promise<Applied | string> {
       manifest: SENT,
       pack,
       packSha256: job.sha256 ?? sha256(bytes),
+      outputs: job.outputs ?? [],
+      scannedMs: job.scannedMs ?? 0,
       conflicts,
       held: job.held ?? false,
     },
@@ -252,6 +257,16 @@ describe('what a job changed, applied', () => {
     expect([text('was-file/in'), text('was-folder'), text('was-link')]).toEqual(['2', '2', '2']);
   });
 
+  it.runIf(process.geteuid?.() === 0)('belongs to whom the project does, where the daemon is root', async () => {
+    chownSync(root, 1234, 1235);
+    put('a', '1');
+    chownSync(join(root, 'a'), 4321, 4322);
+    await applied({ sent: [file('a', '1')], changed: [file('a', '2'), file('n/x', 'n'), link('n/l', 'x')] });
+    const owner = (path: string): number[] => [lstatSync(join(root, path)).uid, lstatSync(join(root, path)).gid];
+    expect(owner('a')).toEqual([4321, 4322]);
+    for (const path of ['n', 'n/x', 'n/l']) expect(owner(path)).toEqual([1234, 1235]);
+  });
+
   it('leaves a folder that has something of its own here', async () => {
     const sent = [file('d/x', '1'), file('p', ''), file('q', '')];
     put('d/x', '1');
@@ -279,6 +294,29 @@ describe('what a job changed, applied', () => {
     expect(result).toMatchObject({ returned: ['n'], deleted: [], conflicts: ['a'] });
     expect(result.notices).toHaveLength(1);
     expect([text('a'), text('b'), text('n')]).toEqual(['mine', 'mine', 'job']);
+  });
+});
+
+describe('products that were asked for', () => {
+  const changed = (): FileEntry[] => [file('dist/a', 'job'), file('dist/.envrc', 'job'), file('other/a', 'job')];
+
+  it('replace what lay there when the project was scanned, and nothing else that was not sent', async () => {
+    put('dist/a', 'older build');
+    put('dist/.envrc', 'mine');
+    put('other/a', 'mine');
+    const result = await applied({ changed: changed(), outputs: ['dist/**'], scannedMs: Date.now() + 60_000 });
+    expect(result).toMatchObject({ returned: ['dist/a'], held_back: ['dist/.envrc'], conflicts: ['other/a'] });
+    expect([text('dist/a'), text('dist/.envrc'), text('other/a')]).toEqual(['job', 'mine', 'mine']);
+  });
+
+  it('but not what was built here since', async () => {
+    const scannedMs = Date.now() - 60_000;
+    put('dist/a', 'built here meanwhile');
+    expect(await applied({ changed: [file('dist/a', 'job')], outputs: ['dist/**'], scannedMs })).toMatchObject({
+      returned: [],
+      conflicts: ['dist/a'],
+    });
+    expect(kept('dist/a')).toBe('job');
   });
 });
 
