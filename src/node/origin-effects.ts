@@ -5,6 +5,7 @@ import type { AttemptPlace, JobResult, OriginEffect, OriginInput } from '../core
 import type { JobRecord } from '../wire/job-record.ts';
 import type { JobMessage, JobMessageOf } from '../wire/jobs.ts';
 import { STREAM_WINDOW_BYTES } from '../wire/stream-mux.ts';
+import { AckTrail } from './ack-trail.ts';
 import { nowMs } from './core-loop.ts';
 import { lateRecordOf, outcomeText, recordOf, withNotice } from './job-facts.ts';
 import {
@@ -31,6 +32,7 @@ export interface OriginEffectsOptions extends OriginServiceOptions {
 /** Does what the origin's scheduler wants done: the journal first, then messages, streams and answers. */
 export class OriginEffects {
   readonly #options: OriginEffectsOptions;
+  readonly #acked = new AckTrail();
 
   constructor(options: OriginEffectsOptions) {
     this.#options = options;
@@ -83,6 +85,10 @@ export class OriginEffects {
       default:
         unreachable(effect);
     }
+  }
+
+  linkUp(node: NodeId): void {
+    for (const { job, attempt } of this.#acked.take(node)) this.#ack(node, job, attempt);
   }
 
   /** Messages from executors. The result of an attempt waits until its last output byte is here. */
@@ -362,6 +368,7 @@ export class OriginEffects {
   }
 
   #ack(node: NodeId, job: JobId, attempt: number): void {
+    this.#acked.note(node, { job, attempt });
     this.#send(node, { t: 'job.ack', job, attempt });
   }
 

@@ -268,6 +268,7 @@ export class OriginService implements OriginJobs {
   }
 
   linkUp(node: NodeId): void {
+    this.#effects.linkUp(node);
     this.#post({ kind: 'link_up', node });
   }
 

@@ -44,6 +44,24 @@ describe('a foreground job', () => {
     expect(rig.faults).toEqual([]);
   });
 
+  test('is acknowledged again over the next link: the acknowledgement may be lost with this one', async () => {
+    const rig = new OriginRig(new MemoryJournalFile());
+    const { job, result } = submitTo(rig);
+    const { stdout, stderr } = await rig.run(job);
+    stdout?.end();
+    stderr?.end();
+    rig.end(job);
+    await rig.settle();
+    await result;
+    expect(rig.count('job.ack')).toBe(1);
+    for (const count of [2, 3]) {
+      rig.cut();
+      rig.heal();
+      expect(rig.count('job.ack')).toBe(count);
+      expect(rig.last('job.ack')).toMatchObject({ job, attempt: 1 });
+    }
+  });
+
   test('goes on over a new link, byte for byte', async () => {
     const rig = new OriginRig(new MemoryJournalFile());
     const { front, job, result } = submitTo(rig, specOf({ stdin: true }));
