@@ -1,0 +1,125 @@
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { cleanEnv, TestMesh } from '../fixtures/nodes.ts';
+
+/** Dependencies are not sent: they are made there, by the project's package manager, as often as it takes. */
+let mesh: TestMesh;
+
+beforeAll(async () => {
+  mesh = await TestMesh.start(['origin', 'peer']);
+});
+
+afterAll(() => mesh.stop());
+
+function put(root: string, files: Readonly<Record<string, string | object>>): void {
+  for (const [path, content] of Object.entries(files)) {
+    mkdirSync(join(root, path, '..'), { recursive: true });
+    writeFileSync(join(root, path), typeof content === 'string' ? content : `${JSON.stringify(content, null, 2)}\n`);
+  }
+}
+
+const here = (root: string, program: string, ...args: readonly string[]): string =>
+  execFileSync(program, args, { cwd: root, env: cleanEnv(), encoding: 'utf8', stdio: 'pipe' });
+
+/** A project with a dependency that needs no network, installed on this side. */
+function npmProject(name: string): string {
+  const root = mesh.folder(name);
+  put(root, {
+    '.gitignore': 'node_modules\n',
+    '.npmrc': 'offline=true\naudit=false\nfund=false\nupdate-notifier=false\n',
+    'package.json': { name: 'whole', version: '1.0.0', dependencies: { 'word-a': 'file:./a' } },
+    'a/package.json': { name: 'word-a', version: '1.0.0' },
+    'a/index.js': 'module.exports = "a";\n',
+    'b/package.json': { name: 'word-b', version: '1.0.0' },
+    'b/index.js': 'module.exports = "b";\n',
+  });
+  here(root, 'git', 'init', '-q');
+  here(root, 'npm', 'install');
+  expect(existsSync(join(root, 'node_modules/.package-lock.json'))).toBe(true);
+  return root;
+}
+
+interface Answer {
+  readonly notices: readonly string[];
+  readonly return_code: number | null;
+  readonly stdout: string;
+  readonly executed_on: string | null;
+  readonly error?: { readonly code: string; readonly message: string };
+}
+
+async function onPeer(root: string, line: string, ...flags: readonly string[]): Promise<Answer> {
+  const ran = await mesh.node('origin').run(['run', '--json', '--on', 'peer', ...flags, '--', line], { cwd: root });
+  return JSON.parse(ran.stdout.toString()) as Answer;
+}
+
+const prepared = (answer: Answer): readonly string[] => answer.notices.filter((notice) => notice.includes('prepared'));
+
+describe('node_modules', () => {
+  it('appears by preparation, survives, and is made again for another lockfile and by --clean', async () => {
+    const root = npmProject('npm');
+    const words = 'node -p "require(\'word-a\')" && ls -a node_modules';
+    const first = await onPeer(root, `${words} && touch node_modules/marker`);
+    expect(first).toMatchObject({ return_code: 0, executed_on: 'peer', stdout: expect.stringMatching(/^a\n/) });
+    expect(first.stdout).toContain('.package-lock.json');
+    expect(prepared(first)).toEqual([expect.stringMatching(/`npm ci`/)]);
+
+    const second = await onPeer(root, words);
+    expect(second.stdout).toContain('marker');
+    expect(prepared(second)).toEqual([]);
+
+    here(root, 'npm', 'install', './b');
+    const changed = await onPeer(root, `${words} && node -p "require('word-b')" && touch node_modules/marker`);
+    expect(changed.stdout).toMatch(/\nb\n$/);
+    expect(changed.stdout).not.toContain('marker');
+    expect(prepared(changed)).toHaveLength(1);
+
+    const clean = await onPeer(root, words, '--clean');
+    expect(clean.return_code).toBe(0);
+    expect(clean.stdout).not.toContain('marker');
+    expect(prepared(clean)).toHaveLength(1);
+  });
+
+  it('is not made where this side has none, nor before a command that makes it', async () => {
+    const root = npmProject('npm-itself');
+    const itself = await onPeer(root, 'npm ci && ls node_modules');
+    expect(itself).toMatchObject({ return_code: 0, stdout: expect.stringContaining('word-a') });
+    expect(prepared(itself)).toEqual([]);
+    rmSync(join(root, 'node_modules'), { recursive: true });
+    const without = await onPeer(root, 'ls', '--clean');
+    expect(without).toMatchObject({ return_code: 0, stdout: expect.not.stringContaining('node_modules') });
+    expect(prepared(without)).toEqual([]);
+  });
+});
+
+describe('what cannot be prepared', () => {
+  it('is refused, with the output of what failed; nothing of the command has run', async () => {
+    const root = npmProject('broken');
+    put(root, { 'package.json': { name: 'whole', dependencies: { 'word-b': 'file:./b' } } });
+    const answer = await onPeer(root, 'touch ran');
+    expect(answer.return_code).toBeNull();
+    expect(answer.error?.message).toMatch(/`npm ci` failed with exit code 1 after/);
+    expect(answer.error?.message).toMatch(/package-lock\.json/);
+    expect(existsSync(join(root, 'ran'))).toBe(false);
+  });
+
+  it('is refused where no lockfile tells how, until .meshwork.toml does', async () => {
+    const root = npmProject('no-lock');
+    rmSync(join(root, 'package-lock.json'));
+    const answer = await onPeer(root, 'ls');
+    expect(answer.error?.message).toMatch(/node_modules is ignored, so not sent.*\.meshwork\.toml/);
+
+    put(root, { '.meshwork.toml': '[prepare]\nrun = "mkdir -p node_modules/made"\n' });
+    expect(await onPeer(root, 'ls node_modules')).toMatchObject({ return_code: 0, stdout: 'made\n' });
+
+    put(root, { '.meshwork.toml': '[prepare]\nrun = false\n' });
+    expect(await onPeer(root, 'ls', '--clean')).toMatchObject({
+      return_code: 0,
+      stdout: expect.not.stringContaining('node_modules'),
+    });
+
+    put(root, { '.meshwork.toml': '[prepare]\nrnu = false\n' });
+    expect((await onPeer(root, 'ls')).error?.message).toMatch(/prepare\.rnu is not a setting.*did you mean/);
+  });
+});
