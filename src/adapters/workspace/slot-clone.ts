@@ -17,7 +17,7 @@ import { systemCodeOf } from '../../base/errors.ts';
 import { GIB } from '../../base/units.ts';
 import { isDependencyFolder } from '../../core/workspace/dependency-files.ts';
 import { folderOf } from '../../wire/tree-path.ts';
-import { openRegular } from './file-content.ts';
+import { openRegular, secondsOf } from './file-content.ts';
 import type { IgnoreMatcher } from './ignore-matcher.ts';
 import { at, namesIn, type Remover, TreeFolders, type TreeOwner } from './tree-folders.ts';
 import { isProduct, type TreeIndex } from './tree-index.ts';
@@ -207,7 +207,7 @@ class Cloner {
       copyFileSync(pathOf(open.fd, from), into, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE);
       if (this.#target.owner !== null) lchownSync(into, this.#target.owner.uid, this.#target.owner.gid);
       chmodSync(into, open.stat.mode & 0o777);
-      utimesSync(into, open.stat.atimeMs / 1000, open.stat.mtimeMs / 1000);
+      utimesSync(into, secondsOf(open.stat.atimeMs), secondsOf(open.stat.mtimeMs));
       const after = fstatSync(open.fd);
       return after.ctimeMs === open.stat.ctimeMs && after.size === open.stat.size;
     } finally {
@@ -243,7 +243,7 @@ class Cloner {
     const prefix = this.#make(folderOf(path));
     const where = at(prefix, nameOf(path));
     chmodSync(where, (stat.mode & 0o777) | 0o700);
-    utimesSync(where, stat.atimeMs / 1000, stat.mtimeMs / 1000);
+    utimesSync(where, secondsOf(stat.atimeMs), secondsOf(stat.mtimeMs));
   }
 
   #make(folder: string): string {

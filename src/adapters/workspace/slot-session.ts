@@ -33,7 +33,8 @@ export class SlotSession {
   /** Runs when all that was asked before is done, well or not. */
   inTurn<T>(act: () => Promise<T> | T): Promise<T> {
     const result = this.#tail.then(act);
-    this.#tail = result.catch(() => undefined);
+    // Whoever asked is told how it ended; who comes next does not care.
+    this.#tail = Promise.allSettled([result]);
     return result;
   }
 
