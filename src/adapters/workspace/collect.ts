@@ -22,6 +22,7 @@ import { isGitNoise, withoutTidying } from './git-changes.ts';
 import type { IgnoreMatcher } from './ignore-matcher.ts';
 import { OutputGlobs } from './output-globs.ts';
 import { lookThroughProducts, type Product, type ProductFindings } from './products.ts';
+import { isLeftThere } from './tool-folder.ts';
 import { at, namesIn, TreeFolders } from './tree-folders.ts';
 import { isGitIndex, isProduct, type TreeIndex } from './tree-index.ts';
 import { Turn } from './turn.ts';
@@ -183,7 +184,7 @@ class Collector {
       const path = folder === '' ? name : `${folder}/${name}`;
       if (path.length > TREE_PATH_BYTES_MAX) this.say(`${shownPath(path)} has too long a path`);
       else if (isGitNoise(path)) continue;
-      else if (found.isDirectory()) entries += this.#takeFolder(path, waiting);
+      else if (found.isDirectory()) entries += this.#takeFolder(path, prefix, name, waiting);
       else this.#guarded(path, () => (entries += this.#takeOther(found, path, prefix, name)));
     }
     if (folder === '') return;
@@ -194,9 +195,9 @@ class Collector {
   }
 
   /** @returns 1 where it isn't a product */
-  #takeFolder(path: string, waiting: string[]): number {
+  #takeFolder(path: string, prefix: string, name: string, waiting: string[]): number {
     const { index, matcher } = this.#collecting;
-    if (!index.isFolder(path) && isProduct(matcher, path, true)) {
+    if (!index.isFolder(path) && isLeftThere(matcher, path, { prefix, name, isFolder: true })) {
       this.#products.push({ path, isFolder: true });
       return 0;
     }

@@ -27,8 +27,9 @@ import { folderOf, shownPath } from '../../wire/tree-path.ts';
 import { hashFile, readRegular, secondsOf, withReadable } from './file-content.ts';
 import { GIT_INDEX_BYTES_MAX, normalisedIndex, withStatOf } from './git-content.ts';
 import type { IgnoreMatcher } from './ignore-matcher.ts';
+import { isLeftThere } from './tool-folder.ts';
 import { at, namesIn, type Remover, TreeFolders, type TreeOwner } from './tree-folders.ts';
-import { isGitIndex, isProduct, type TreeIndex } from './tree-index.ts';
+import { isGitIndex, type TreeIndex } from './tree-index.ts';
 import { Turn } from './turn.ts';
 import { TreeState } from './tree-state.ts';
 
@@ -72,8 +73,8 @@ export interface Placed {
   readonly state: TreeState;
   readonly written: number;
   readonly removed: number;
-  /** Which entries are indexes of git that were written: they say nothing of the files beside them yet. */
-  readonly indexes: readonly number[];
+  /** Indexes of git that were written: they say nothing of the files beside them yet. */
+  readonly indexes: readonly string[];
 }
 
 /** Says what could not be placed; the tree is partly placed, and the next placing goes on from there. */
@@ -117,7 +118,7 @@ class Placer {
   readonly #turn = new Turn();
   #written = 0;
   #removed = 0;
-  readonly #indexes: number[] = [];
+  readonly #indexes: string[] = [];
 
   constructor(placing: Placing, folders: TreeFolders) {
     this.#placing = placing;
@@ -146,7 +147,7 @@ class Placer {
         const isFolder = entry.isDirectory();
         if (isFolder && index.isFolder(path)) waiting.push(path);
         else if (index.indexOf(path) !== undefined) continue;
-        else if (!this.#placing.clean && isProduct(this.#placing.matcher, path, isFolder)) continue;
+        else if (!this.#placing.clean && isLeftThere(this.#placing.matcher, path, { prefix, name, isFolder })) continue;
         // Within it there may be ignored products, which stay.
         else if (isFolder && !this.#placing.clean) {
           waiting.push(path);
@@ -176,9 +177,7 @@ class Placer {
           prefix = this.#folders.make(parent, (above, name) => this.#discard(above, name));
           folder = parent;
         }
-        const written = this.#written;
         this.#placeEntry(index, entry, prefix);
-        if (this.#written > written && isGitIndex(entry.path)) this.#indexes.push(index);
       } catch (error) {
         throw placingFailed(error, entry);
       }
@@ -302,6 +301,7 @@ class Placer {
 
   /** Makes a file that isn't there. */
   #create(entry: FileEntry, prefix: string, name: string, mtimeMs: number, content?: Uint8Array): Stats {
+    if (isGitIndex(entry.path)) this.#indexes.push(entry.path);
     if (prefix === this.#scratch) this.#placing.remover.remove(prefix, name);
     const where = at(prefix, name);
     const fd = this.#unlocked(() => openSync(where, CREATE_FLAGS, entry.mode));

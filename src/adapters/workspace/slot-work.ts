@@ -106,17 +106,16 @@ export async function placeSlot(
 }
 
 /** Git's indexes get to know the files beside them, and the state of the tree what git wrote. */
-async function refreshGit(tree: string, index: TreeIndex, state: TreeState, which: readonly number[]): Promise<void> {
-  const paths = which.flatMap((at) => index.manifest.entries[at]?.path ?? []);
+async function refreshGit(tree: string, index: TreeIndex, state: TreeState, paths: readonly string[]): Promise<void> {
   const root = bytesOfText(tree);
   await refreshIndexes(
     paths.map((path) => `${root}/${path}`.replace(/\/\.git\/index$/, '')),
     process.env,
   );
-  for (const at of which) {
-    const path = index.manifest.entries[at]?.path;
-    const stat = path === undefined ? undefined : lstatSync(nativePath(`${root}/${path}`), { throwIfNoEntry: false });
-    if (stat !== undefined) state.note(at, stat);
+  for (const path of paths) {
+    const at = index.indexOf(path);
+    const stat = lstatSync(nativePath(`${root}/${path}`), { throwIfNoEntry: false });
+    if (at !== undefined && stat !== undefined) state.note(at, stat);
   }
 }
 
@@ -149,7 +148,7 @@ export async function cloneSlot(session: SlotSession, source: SlotSession, aroun
       { tree: slot.paths.tree(slot.record), remover, owner: around.owner },
     );
     const indexes = index.manifest.entries.flatMap((entry, at) =>
-      isGitIndex(entry.path) && cloned.isKnown(at) ? [at] : [],
+      isGitIndex(entry.path) && cloned.isKnown(at) ? [entry.path] : [],
     );
     await refreshGit(slot.paths.tree(slot.record), index, cloned, indexes);
     writeManifest(slot.paths, hash, encodeManifest(manifest));
