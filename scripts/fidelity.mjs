@@ -1,7 +1,8 @@
 // Runs the same commands of real projects here and on a peer, and compares: exit code, stdout, and the tree afterwards.
 // `node scripts/fidelity.mjs [NAME…]`, after a build. Ends with 0 only if every comparison holds.
 import { createHash } from 'node:crypto';
-import { cpSync, lstatSync, mkdirSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { cpSync, existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { PROJECTS } from './fidelity-projects.mjs';
 import { runOrFail, Sources } from './fidelity-sources.mjs';
@@ -11,6 +12,11 @@ const COMMAND_TIMEOUT_MS = 600_000;
 /** The same commits in both copies. */
 const WHO = { GIT_AUTHOR_NAME: 'a', GIT_AUTHOR_EMAIL: 'a@b', GIT_COMMITTER_NAME: 'a', GIT_COMMITTER_EMAIL: 'a@b' };
 const DATED = { ...WHO, GIT_AUTHOR_DATE: '2026-01-01T00:00:00Z', GIT_COMMITTER_DATE: '2026-01-01T00:00:00Z' };
+
+/** A toolchain that rustup keeps in this user's home is not found from another home. */
+const RUST = existsSync(join(homedir(), '.rustup'))
+  ? { RUSTUP_HOME: join(homedir(), '.rustup'), CARGO_HOME: join(homedir(), '.cargo') }
+  : {};
 
 /** Times and places differ, and nothing else may. */
 function masked(text, roots) {
@@ -81,11 +87,12 @@ async function compare(project, mesh, sources) {
   const problems = [];
   const cwdOf = (side) => join(root(side), project.folder ?? '');
   for (const [index, command] of project.commands.entries()) {
-    const env = { ...mesh.environmentOf('here'), LC_ALL: 'C.UTF-8', NO_COLOR: '1', CI: '1' };
+    const env = { ...mesh.environmentOf('here'), LC_ALL: 'C.UTF-8', NO_COLOR: '1', CI: '1', ...RUST };
     const options = { timeout: COMMAND_TIMEOUT_MS, env };
     delete env.MESHWORK_HOME;
     const here = await runProgram('bash', ['-c', command], { ...options, cwd: cwdOf('here') });
-    const words = [CLI_PATH, '--home', mesh.homes.get('here'), 'run', '--json', '--on', 'there', '--env', 'NO_COLOR'];
+    const passed = ['NO_COLOR', ...Object.keys(RUST)].flatMap((name) => ['--env', name]);
+    const words = [CLI_PATH, '--home', mesh.homes.get('here'), 'run', '--json', '--on', 'there', ...passed];
     const answer = await runProgram(process.execPath, [...words, '--', command], { ...options, cwd: cwdOf('there') });
     const run = JSON.parse(answer.stdout);
     const where = `command ${index + 1}`;
