@@ -1,7 +1,7 @@
 import { textOfBytes } from '../../base/byte-text.ts';
 import { escapeControls } from '../../base/escape.ts';
 import { isDependencyFile, isDependencyFolder } from '../../core/workspace/dependency-files.ts';
-import { holdsToken, judgeSecret } from '../../core/workspace/secret-files.ts';
+import { holdsSecret, judgeSecret } from '../../core/workspace/secret-files.ts';
 import type { FoundDependency, ScanRequest } from '../../ports/workspace.ts';
 import type { TreePath } from '../../wire/manifest.ts';
 import { parseTreePath } from '../../wire/tree-path.ts';
@@ -13,7 +13,7 @@ import type { ShipFilter } from './ship-filter.ts';
 import { isTemporary } from './temporary-name.ts';
 
 const DEPTH_MAX = 256;
-const SETTINGS_BYTES_MAX = 256 * 1024;
+const SECRET_BYTES_MAX = 1024 * 1024;
 const NOTICES_MAX = 16;
 
 /** A selection in the making: each file of the tree is offered to it once, and it decides. */
@@ -53,7 +53,8 @@ export class SelectionDraft {
     if (parsed !== null) this.#keep(parsed, this.#tracked);
   }
 
-  addUntracked(path: string): void {
+  /** @param isIgnored by a rule that an option overrides */
+  addUntracked(path: string, isIgnored = false): void {
     if (isTemporary(path)) return;
     if (isDependencyFolder(path) && this.#isLinkToFolder(path)) {
       // A work tree that borrows another's dependencies: no file of the project, and it leads out of it.
@@ -61,7 +62,7 @@ export class SelectionDraft {
       this.#filter.learn('', literalPattern(path));
       return;
     }
-    if (this.#filter.leavesOut(path, false) || !this.#maySend(path)) return;
+    if (this.#filter.leavesOut(path, false) || !this.#maySend(path, isIgnored)) return;
     const parsed = this.#parse(path);
     if (parsed === null) return;
     this.#keep(parsed, this.#others);
@@ -71,9 +72,9 @@ export class SelectionDraft {
   addIgnoredFile(path: string, isToolsOwn: boolean): void {
     if (isDependencyFolder(path) && this.#isLinkToFolder(path)) this.#addDependency(path);
     else if (this.#filter.leavesOut(path, false)) return;
-    else if (this.#filter.includes(path, false)) this.addUntracked(path);
-    else if (!isToolsOwn && this.#isSecret(path)) {
-      const parsed = this.#maySend(path) ? this.#parse(path) : null;
+    else if (this.#filter.includes(path, false)) this.addUntracked(path, true);
+    else if (!isToolsOwn && this.#isSecret(path, true)) {
+      const parsed = this.#maySend(path, true) ? this.#parse(path) : null;
       if (parsed !== null) this.#keep(parsed, this.#others);
     }
   }
@@ -156,19 +157,19 @@ export class SelectionDraft {
     return lookAt(absolute)?.isSymbolicLink() === true && lookThrough(absolute)?.isDirectory() === true;
   }
 
-  #isSecret(path: string): boolean {
-    const verdict = judgeSecret(path);
+  #isSecret(path: string, isIgnored: boolean): boolean {
+    const verdict = judgeSecret(path, isIgnored);
     if (verdict !== 'content') return verdict === 'secret';
     const absolute = `${this.#root}/${path}`;
     const stats = lookThrough(absolute);
     if (stats === null || !stats.isFile()) return false;
-    // A larger one is no settings file; what can't be judged is taken for a secret.
-    return stats.size > SETTINGS_BYTES_MAX || holdsToken(readByteText(absolute) ?? '');
+    // What can't be judged is taken for a secret.
+    return stats.size > SECRET_BYTES_MAX || holdsSecret(readByteText(absolute) ?? '');
   }
 
   /** Untracked: is it no secret, or did someone decide to send it? */
-  #maySend(path: string): boolean {
-    if (!this.#isSecret(path) || this.#filter.sendsAsIs(path, false)) return true;
+  #maySend(path: string, isIgnored: boolean): boolean {
+    if (!this.#isSecret(path, isIgnored) || this.#filter.sendsAsIs(path, false)) return true;
     const text = textOfBytes(path);
     const decision = Object.hasOwn(this.#decisions, text) ? this.#decisions[text] : undefined;
     if (decision === 'send' || (decision === undefined && this.#filter.names(path))) {
@@ -189,7 +190,11 @@ export class SelectionDraft {
       if (kind === 'folder') {
         const isIncluded = this.#filter.includes(path, true) || this.#filter.mayIncludeBelow(path);
         if (isIncluded && !this.#filter.leavesOut(path, true)) this.#addIncludedBelow(path, depth + 1);
-      } else if (this.#filter.includes(path, false) && !this.#filter.leavesOut(path, false) && this.#maySend(path)) {
+      } else if (
+        this.#filter.includes(path, false) &&
+        !this.#filter.leavesOut(path, false) &&
+        this.#maySend(path, true)
+      ) {
         const parsed = this.#parse(path);
         if (parsed !== null) this.#keep(parsed, this.#others);
       }

@@ -4,7 +4,7 @@
  */
 
 /** Private keys and key stores. */
-const KEY_FILE = /\.(?:pem|key|p12|pfx|pkcs12|p8|ppk|jks|keystore|kdbx|asc\.key|ovpn|mobileprovision)$/;
+const KEY_FILE = /\.(?:key|p12|pfx|pkcs12|p8|ppk|jks|keystore|kdbx|asc\.key|ovpn|mobileprovision)$/;
 /** ssh-keygen(1)'s names; the public half ends in .pub. */
 const SSH_KEY = /^id_(?:rsa|dsa|ecdsa|ed25519)(?:_sk)?(?:[._-](?!pub$)[^/]*)?$/;
 const ENV_FILE = /^\.env(?:rc)?(?:[._-].+)?$|^[^/]+\.env$/;
@@ -35,6 +35,12 @@ const LONG_NAMES = [
   '.cargo/credentials.toml',
   '.cargo/credentials',
 ];
+/** Keys and certificates look alike by name. */
+const MAYBE_KEY = /\.pem$/;
+const PRIVATE_KEY = /-----BEGIN [A-Z0-9 ]*PRIVATE KEY/;
+/** Where keys are made up, unless somebody told git to ignore them. */
+const FIXTURES =
+  /(?:^|\/)(?:__tests__|__fixtures__|tests?|testing|testdata|test[-_]data|specs?|fixtures?|mocks?|examples?|samples?)\//i;
 /** Settings of package managers, secret only where they hold a token or password. */
 const MAYBE_SECRET: ReadonlySet<string> = new Set([
   '.npmrc',
@@ -49,21 +55,26 @@ const TOKEN =
 /** A value that comes from the environment is no secret. */
 const FROM_ENVIRONMENT = /[:=]\s*["']?\$\{?[A-Za-z_]\w*[^}\s]*\}?["']?\s*$/gm;
 
-/** `content`: it depends on what is in it, see `holdsToken`. */
+/** `content`: it depends on what is in it, see `holdsSecret`. */
 export type SecretVerdict = 'secret' | 'content' | 'plain';
 
-export function judgeSecret(path: string): SecretVerdict {
+/** @param isIgnored by git or another rule: then somebody knew why */
+export function judgeSecret(path: string, isIgnored: boolean): SecretVerdict {
   const name = path.slice(path.lastIndexOf('/') + 1).toLowerCase();
   if (MAYBE_SECRET.has(name)) return 'content';
   if (NAMES.has(name) || SSH_KEY.test(name)) return 'secret';
   if (TEMPLATE.test(name)) return 'plain';
-  if (ENV_FILE.test(name) || KEY_FILE.test(name)) return 'secret';
+  if (ENV_FILE.test(name)) return 'secret';
+  if (KEY_FILE.test(name) || MAYBE_KEY.test(name)) {
+    if (!isIgnored && FIXTURES.test(path)) return 'plain';
+    return MAYBE_KEY.test(name) ? 'content' : 'secret';
+  }
   if (ACCOUNT_FILE.test(name) && !TEMPLATE.test(name.replace(/\.\w+$/, ''))) return 'secret';
   const whole = `/${path.toLowerCase()}`;
   return LONG_NAMES.some((long) => whole.endsWith(`/${long}`)) ? 'secret' : 'plain';
 }
 
-/** Does a package manager's settings file hold a token or a password? */
-export function holdsToken(text: string): boolean {
-  return TOKEN.test(text.replaceAll(FROM_ENVIRONMENT, ''));
+/** Is there a private key in it, or, in a package manager's settings, a token or a password? */
+export function holdsSecret(text: string): boolean {
+  return PRIVATE_KEY.test(text) || TOKEN.test(text.replaceAll(FROM_ENVIRONMENT, ''));
 }

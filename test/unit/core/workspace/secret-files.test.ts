@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { holdsToken, judgeSecret } from '../../../../src/core/workspace/secret-files.ts';
+import { holdsSecret, judgeSecret } from '../../../../src/core/workspace/secret-files.ts';
 
 test.each([
   '.env',
@@ -8,7 +8,6 @@ test.each([
   'deep/.ENV',
   '.envrc',
   'prod.env',
-  'server.pem',
   'server.key',
   'a.p12',
   'a.pfx',
@@ -29,7 +28,7 @@ test.each([
   'home/.aws/credentials',
   'terraform.tfvars',
 ])('%s is a secret', (path) => {
-  expect(judgeSecret(path)).toBe('secret');
+  expect(judgeSecret(path, false)).toBe('secret');
 });
 
 test.each([
@@ -51,7 +50,7 @@ test.each([
   'package.json',
   'id_card.png',
 ])('%s is none', (path) => {
-  expect(judgeSecret(path)).toBe('plain');
+  expect(judgeSecret(path, false)).toBe('plain');
 });
 
 test.each([
@@ -63,6 +62,16 @@ test.each([
   ['registry=https://r.example/\nsave-exact=true', false],
   ['always-auth=true', false],
 ])('settings of a package manager: %j', (text, isSecret) => {
-  expect(judgeSecret('.npmrc')).toBe('content');
-  expect(holdsToken(text)).toBe(isSecret);
+  expect(judgeSecret('.npmrc', false)).toBe('content');
+  expect(holdsSecret(text)).toBe(isSecret);
+});
+
+test('of certificates and keys in .pem the content tells, and fixtures are made up unless somebody ignores them', () => {
+  expect(judgeSecret('certs/server.pem', false)).toBe('content');
+  expect(holdsSecret('-----BEGIN CERTIFICATE-----\nMII')).toBe(false);
+  expect(holdsSecret('-----BEGIN RSA PRIVATE KEY-----\nMII')).toBe(true);
+  expect(holdsSecret('-----BEGIN PRIVATE KEY-----\nMII')).toBe(true);
+  expect(judgeSecret('test/fixtures/server.key', false)).toBe('plain');
+  expect(judgeSecret('test/fixtures/server.key', true)).toBe('secret');
+  expect(judgeSecret('tests/.env', false)).toBe('secret');
 });
