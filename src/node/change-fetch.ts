@@ -119,6 +119,7 @@ export class ChangeFetch {
               at += size;
               have += size;
             }
+            if (have === bytes) return finish(() => resolve(null));
             incoming.consumed(data.byteLength);
           } catch (error) {
             finish(() => reject(error));

@@ -73,7 +73,7 @@ export class ChangeReturn {
       const changes = { ...NO_CHANGES, left_there: pack.left_there };
       if (pack.pack_bytes === 0) {
         this.#forget(shipped);
-        return { changes, notices: [...told, ...leftNotices(shipped, pack)] };
+        return { changes, notices: told };
       }
       const held = this.#hold(shipped, pack);
       if (!isAutomatic(outcome))
@@ -85,7 +85,7 @@ export class ChangeReturn {
       const folder = join(this.#options.conflicts, job);
       return {
         changes: all,
-        notices: [...told, ...applied.value.notices, ...changeNotices(all, job, folder), ...leftNotices(shipped, pack)],
+        notices: [...told, ...applied.value.notices, ...changeNotices(all, job, folder)],
       };
     } catch (error) {
       this.#options.log.error('changes could not be brought back', { job, error: messageOf(error) });
@@ -171,11 +171,16 @@ export class ChangeReturn {
     this.#options.executor(node)?.send({ t: 'ws.drop', job, attempt });
   }
 
-  #noteProducts({ project, node, node_name: name }: ShippedJob, { left_there: left }: ChangePack): void {
-    if (left.length === 0) return;
+  /** The newest products are where they were left last, until they are fetched. */
+  #noteProducts({ project, node, node_name: name, outputs }: ShippedJob, { left_there: left }: ChangePack): void {
+    const { book } = this.#options;
+    if (left.length === 0) {
+      if (outputs.length > 0 && book.productsAt(project)?.node === node) book.productsAre(project, null);
+      return;
+    }
     const names = left.slice(0, LEFT_NAMES_MAX).map(({ path }) => path);
     const more = left.length > names.length ? ' and more' : '';
-    this.#options.book.productsAre(project, { node, what: `${names.join(', ')}${more} on ${name}` });
+    book.productsAre(project, { node, what: `${names.join(', ')}${more} on ${name}` });
   }
 }
 
@@ -195,13 +200,6 @@ function heldChanges(changes: Changes, { changed, deleted }: ChangePack): Change
     ...changes,
     more: { returned: 0, deleted: 0, conflicts: 0, held_back: changed + deleted, left_there: 0 },
   };
-}
-
-function leftNotices({ node_name: name }: ShippedJob, { left_there: left }: ChangePack): string[] {
-  if (left.length === 0) return [];
-  const names = left.slice(0, LEFT_NAMES_MAX).map(({ path }) => path);
-  const more = left.length > names.length ? ` and ${left.length - names.length} more` : '';
-  return [`ignored files stayed on ${name}: ${names.join(', ')}${more} (\`--out\` brings such files back)`];
 }
 
 function withheldNotices({ withheld }: ShippedJob, outcome: Outcome): string[] {

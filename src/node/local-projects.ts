@@ -166,8 +166,8 @@ export class LocalProjects implements ProjectCarrier {
     return this.#returns.applyHeld(job);
   }
 
-  finished(job: JobId): void {
-    this.service.forget(job);
+  finished(job: JobId, ranOn: NodeId | null): void {
+    this.service.forget(job, ranOn === this.#options.self().id);
   }
 
   /** What is older than it is kept, or more. */

@@ -186,7 +186,7 @@ export class OriginEffects {
     const { jobs, book, projects } = this.#options;
     const { job, spec, cancelled: cancelAsked, streams } = kept;
     jobs.delete(job);
-    projects?.finished(job);
+    projects?.finished(job, result.kind === 'ended' ? result.place.node : null);
     if (result.kind === 'unknown') {
       const place = placeEntryOf(result.place);
       book.note({ e: 'loose', job, attempt: record.attempt, place, unwanted: cancelAsked || !spec.durable });

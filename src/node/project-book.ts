@@ -23,6 +23,7 @@ const factsSchema = z.strictObject({
   products_at: z.strictObject({ node: nodeIdSchema, what: z.string().max(WHAT_CHARS_MAX) }).nullable(),
 });
 type ProjectFacts = z.infer<typeof factsSchema>;
+type Named = Pick<Project, 'key' | 'root'>;
 const fileSchema = z.array(factsSchema).max(PROJECTS_MAX);
 
 /** What this node remembers of its own projects: `MESHWORK_HOME/workspaces/projects.json`. Of more, the least used goes. */
@@ -45,22 +46,30 @@ export class ProjectBook {
     }
   }
 
-  warm({ key }: Project): readonly { readonly node: NodeId; readonly manifest: ManifestHash }[] {
+  warm({ key }: Named): readonly { readonly node: NodeId; readonly manifest: ManifestHash }[] {
     return this.#projects.get(key)?.warm ?? [];
   }
 
-  productsAt({ key }: Project): { readonly node: NodeId; readonly what: string } | null {
+  productsAt({ key }: Named): { readonly node: NodeId; readonly what: string } | null {
     return this.#projects.get(key)?.products_at ?? null;
   }
 
-  sentTo(project: Project, node: NodeId, manifest: ManifestHash): void {
+  /** The project that a directory here lies in, where its newest products are elsewhere. */
+  awayFrom(cwd: string): Named | null {
+    for (const facts of this.#projects.values()) {
+      if (facts.products_at !== null && (cwd === facts.root || cwd.startsWith(`${facts.root}/`))) return facts;
+    }
+    return null;
+  }
+
+  sentTo(project: Named, node: NodeId, manifest: ManifestHash): void {
     const facts = this.#factsOf(project);
     const others = facts.warm.filter((one) => one.node !== node);
     this.#put({ ...facts, warm: [...others, { node, manifest }].slice(-NODES_MAX) });
   }
 
   /** @param what for people; null: they are here, or nowhere */
-  productsAre(project: Project, at: { readonly node: NodeId; readonly what: string } | null): void {
+  productsAre(project: Named, at: { readonly node: NodeId; readonly what: string } | null): void {
     if (at === null && this.productsAt(project) === null) return;
     this.#put({
       ...this.#factsOf(project),
@@ -68,7 +77,7 @@ export class ProjectBook {
     });
   }
 
-  #factsOf({ key, root }: Project): ProjectFacts {
+  #factsOf({ key, root }: Named): ProjectFacts {
     return this.#projects.get(key) ?? { key, root, warm: [], products_at: null };
   }
 

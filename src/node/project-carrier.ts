@@ -27,6 +27,6 @@ export interface ProjectCarrier {
   hold(job: JobId, ended: Ended): string | null;
   /** What is under way to bring changes back is not waited for any more: they are held. */
   giveUp(job: JobId): void;
-  /** The job has finished. @param ran here or elsewhere: it may have made what is newest here */
-  finished(job: JobId): void;
+  /** The job has finished. @param ranOn null: nowhere */
+  finished(job: JobId, ranOn: NodeId | null): void;
 }

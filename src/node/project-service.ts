@@ -50,6 +50,8 @@ export class ProjectService {
   readonly #scans: ScanQueue;
   /** Of jobs that may be sent: forgotten when they finish. */
   readonly #jobs = new Map<JobId, JobProject>();
+  /** Of them, and of those that stay here: what may make products, in projects whose newest ones are elsewhere. */
+  readonly #makers = new Map<JobId, Pick<Project, 'key' | 'root'>>();
 
   constructor(options: ProjectServiceOptions) {
     this.#options = options;
@@ -64,6 +66,7 @@ export class ProjectService {
    */
   async terms(job: JobId, spec: JobSpec, jobClass: JobClass): Promise<WorkspaceTerms | null> {
     const { sync } = spec;
+    if (jobClass === 'heavy' || jobClass === 'other') this.#noteMaker(job, spec.cwd);
     if (sync === null || !this.#mayLeave(spec, jobClass)) return null;
     const found = await this.#options.files.findProject(spec.cwd, sync.root);
     if (!found.ok) throw new MeshError('no_project', found.error.message);
@@ -95,8 +98,12 @@ export class ProjectService {
     );
   }
 
-  forget(job: JobId): void {
+  /** @param ranHere it may have made the newest products of its project */
+  forget(job: JobId, ranHere = false): void {
     this.#jobs.delete(job);
+    const project = this.#makers.get(job);
+    this.#makers.delete(job);
+    if (project !== undefined && ranHere) this.#options.book.productsAre(project, null);
   }
 
   /** What a scan of that project is asked for, with the options of a job. */
@@ -115,6 +122,11 @@ export class ProjectService {
       filesMax,
       bytesMax,
     };
+  }
+
+  #noteMaker(job: JobId, cwd: string): void {
+    const project = this.#options.book.awayFrom(cwd);
+    if (project !== null) this.#makers.set(job, project);
   }
 
   async #look(
