@@ -254,14 +254,19 @@ describe.skipIf(whyNot !== '')(`other files at the same path${whyNot}`, () => {
   });
 
   it('without a sync, two clean checkouts of one commit are as good as one; a change in either ends that', async () => {
-    expect(await from(['run', '--no-sync', '--', 'make'], checkout)).toMatchObject({ executed_on: 'far', cwd: checkout });
+    expect(await from(['run', '--no-sync', '--', 'make'], checkout)).toMatchObject({
+      executed_on: 'far',
+      cwd: checkout,
+    });
     writeFileSync(join(checkout, 'new.txt'), 'not there');
     const dirty = await from(['run', '--no-sync', '--', 'make'], checkout);
     expect(dirty).toMatchObject({ executed_on: 'near' });
     expect(dirty.route).toMatch(/far refused/);
     rmSync(join(checkout, 'new.txt'));
     expect(await from(['run', '--no-sync', '--', 'make'], checkout)).toMatchObject({ executed_on: 'far' });
-    expect((await from(['run', '--no-sync', '--on', 'far', '--', 'touch dirt-there'], checkout)).executed_on).toBe('far');
+    expect((await from(['run', '--no-sync', '--on', 'far', '--', 'touch dirt-there'], checkout)).executed_on).toBe(
+      'far',
+    );
     expect(await from(['run', '--no-sync', '--', 'make'], checkout)).toMatchObject({ executed_on: 'near' });
   });
 
