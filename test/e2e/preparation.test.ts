@@ -1,8 +1,8 @@
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { cleanEnv, TestMesh } from '../fixtures/nodes.ts';
+import { cleanEnv, TestMesh, TREE_GONE_MS_MAX, until } from '../fixtures/nodes.ts';
 
 /** Dependencies are not sent: they are made there, by the project's package manager, as often as it takes. */
 let mesh: TestMesh;
@@ -121,5 +121,36 @@ describe('what cannot be prepared', () => {
 
     put(root, { '.meshwork.toml': '[prepare]\nrnu = false\n' });
     expect((await onPeer(root, 'ls')).error?.message).toMatch(/prepare\.rnu is not a setting.*did you mean/);
+  });
+});
+
+describe('while it is prepared', () => {
+  const slow = (name: string, line: string): { readonly root: string; readonly trace: string } => {
+    const root = npmProject(name);
+    const trace = join(mesh.folder(`${name}-trace`), 'pids');
+    put(root, { '.meshwork.toml': `[prepare]\nrun = ["echo $$ >> ${trace}", "${line}", "mkdir -p node_modules"]\n` });
+    return { root, trace };
+  };
+  const pids = (trace: string): string[] => (existsSync(trace) ? readFileSync(trace, 'utf8').trim().split('\n') : []);
+  const isGone = (pid: string): boolean => !existsSync(`/proc/${pid}`);
+
+  it('the time limit of the command does not run', async () => {
+    const { root } = slow('limit', 'sleep 2');
+    const answer = await onPeer(root, 'echo done', '--timeout', '1s');
+    expect(answer).toMatchObject({ return_code: 0, stdout: 'done\n' });
+  });
+
+  it('says so, and ends with all it started on Ctrl-C; the next job prepares again', async () => {
+    const { root, trace } = slow('interrupted', 'echo waiting for $HOLD; [ -z \\"$HOLD\\" ] || sleep 1000');
+    const args = ['run', '--on', 'peer', '--env', 'HOLD=it', '--', 'echo never'];
+    const running = mesh.node('origin').start(args, { cwd: root });
+    const [pid = ''] = await until('it is being prepared', () => (pids(trace).length > 0 ? pids(trace) : null));
+    const jobs = async (): Promise<string> => (await mesh.node('origin').run(['jobs', '--json'])).stdout.toString();
+    await until('it is said', async () => /"state": ?"preparing"/.test(await jobs()));
+    running.child.kill('SIGINT');
+    expect(await running.done).toMatchObject({ code: 130 });
+    await until('its tree is gone', () => isGone(pid), TREE_GONE_MS_MAX);
+    expect((await onPeer(root, 'echo done')).stdout).toBe('done\n');
+    expect(pids(trace)).toHaveLength(2);
   });
 });
