@@ -56,7 +56,8 @@ export function judge(node: Candidate, self: Candidate, request: PlacementReques
 function filesReasons(node: Candidate, request: PlacementRequest): Reason[] {
   const { workspace } = request;
   if (workspace === undefined || node.isSelf) return [];
-  const binding = isAutomatic(request) ? [workspace.refused, workspace.staysHere] : [workspace.refused];
+  const { refused, staysHere } = workspace;
+  const binding = isAutomatic(request) && staysHere?.text !== refused?.text ? [refused, staysHere] : [refused];
   return binding.flatMap((reason) => (reason === null ? [] : reasonOf(reason.code, reason.text)));
 }
 

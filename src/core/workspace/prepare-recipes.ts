@@ -160,14 +160,14 @@ function refuse(folders: readonly string[]): Result<never, PrepareRefusal> {
   const example = JSON.stringify(names.slice(0, SHOWN_FOLDERS_MAX));
   return err({
     code: 'needs_prepare',
-    message: `${shown}${more} ${are} ignored, so not sent, and no lockfile beside or above tells how to make ${them} on another node. Nothing was run there. Say it in .meshwork.toml: [prepare] run = "COMMAND" makes ${them}, run = false does without; [ship] ignored = ${example} sends ${them}`,
+    message: `${shown}${more} ${are} ignored, so not sent, and no lockfile beside or above tells how to make ${them} on another node. Say it in .meshwork.toml: [prepare] run = "COMMAND" makes ${them}, run = false does without; [ship] ignored = ${example} sends ${them}`,
   });
 }
 
 function tooMany(count: number): Result<never, PrepareRefusal> {
   return err({
     code: 'needs_prepare',
-    message: `${count} folders have dependencies of their own; at most ${PREPARE_STEPS_MAX} are prepared. Nothing was run there. Say in .meshwork.toml what to run for all of them: [prepare] run = "COMMAND"`,
+    message: `${count} folders have dependencies of their own; at most ${PREPARE_STEPS_MAX} are prepared. Say in .meshwork.toml what to run for all of them: [prepare] run = "COMMAND"`,
   });
 }
 

@@ -146,6 +146,11 @@ describe('what refuses every other node', () => {
     expect(message(placement)).toContain(refused.text);
   });
 
+  test('what keeps it here for the same cause is told once', () => {
+    const placement = decide({ refused, staysHere: refused }, [self(), candidate('beta')]);
+    expect(reasons(placement, 'beta')).toEqual(['too_large']);
+  });
+
   test('this node, asked for or named, needs no files sent', () => {
     for (const target of [{ kind: 'local' }, { kind: 'node', node: 'here' }] as const) {
       expect(names(decide({ refused }, [self(), candidate('beta')], { target }))).toEqual(['here']);
