@@ -1,0 +1,200 @@
+import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import type { RunObject } from '../../src/node/api-types.ts';
+import { TestMesh, startProgram, until, type Ran } from '../fixtures/nodes.ts';
+
+/** A project's files go along and come back, at the command line. */
+let mesh: TestMesh;
+let root: string;
+let projects = 0;
+
+beforeAll(async () => {
+  mesh = await TestMesh.start(['origin', 'peer']);
+});
+
+afterAll(() => mesh.stop());
+
+/** A git project with an edit that is not committed. */
+beforeEach(async () => {
+  projects += 1;
+  root = mesh.folder(`project-${projects}`);
+  write('.gitignore', 'build/\n.env\n');
+  write('src/a.txt', 'a\n');
+  write('src/b.txt', 'b\n');
+  await git('init', '-q');
+  await git('add', '.');
+  await git('-c', 'user.name=n', '-c', 'user.email=e@e', 'commit', '-qm', 'first');
+  write('src/a.txt', 'edited\n');
+  write('new.txt', 'new\n');
+});
+
+const at = (path: string): string => join(root, path);
+const text = (path: string): string => readFileSync(at(path), 'utf8');
+function write(path: string, content: string): void {
+  mkdirSync(join(at(path), '..'), { recursive: true });
+  writeFileSync(at(path), content);
+}
+async function git(...args: readonly string[]): Promise<void> {
+  const ran = await startProgram('git', args, { cwd: root }).done;
+  if (ran.code !== 0) throw new Error(`git ${args.join(' ')}: ${ran.stderr}`);
+}
+
+const cli = (args: readonly string[], cwd = root): Promise<Ran> => mesh.node('origin').run(args, { cwd });
+const onPeer = (line: string, ...flags: readonly string[]): Promise<Ran> =>
+  cli(['run', '--on', 'peer', ...flags, '--', line]);
+/** The run object, whatever its exit code. */
+async function object(line: string, ...flags: readonly string[]): Promise<RunObject> {
+  const ran = await onPeer(line, '--json', ...flags);
+  return JSON.parse(ran.stdout.toString()) as RunObject;
+}
+
+describe('a command on another node', () => {
+  it('works on the files as they are now, in a folder of its own', async () => {
+    const ran = await onPeer('pwd; cat src/a.txt src/b.txt new.txt; git status --short; git log --format=%s');
+    expect(ran.stderr.toString()).toBe('');
+    const [where, ...lines] = ran.stdout.toString().trimEnd().split('\n');
+    expect(where).toContain(join(mesh.node('peer').home, 'workspaces'));
+    expect(lines).toEqual(['edited', 'b', 'new', ' M src/a.txt', '?? new.txt', 'first']);
+    expect(ran.code).toBe(0);
+  });
+
+  it('runs in the same folder of the project', async () => {
+    const ran = await mesh.node('origin').run(['run', '--on', 'peer', '--', 'cat a.txt; basename "$PWD"'], {
+      cwd: at('src'),
+    });
+    expect(ran.stdout.toString()).toBe('edited\nsrc\n');
+  });
+
+  it('brings back what it changes, also where it fails', async () => {
+    chmodSync(at('src/b.txt'), 0o644);
+    symlinkSync('src/b.txt', at('link'));
+    const run = await object(
+      "echo more >> src/a.txt; rm new.txt; chmod +x src/b.txt; printf x > $'odd\\nname'; mkdir -p build; echo o > build/o; exit 3",
+    );
+    expect(run).toMatchObject({ return_code: 3, executed_on: 'peer', reason: 'exited' });
+    expect(text('src/a.txt')).toBe('edited\nmore\n');
+    expect(existsSync(at('new.txt'))).toBe(false);
+    expect(statSync(at('src/b.txt')).mode & 0o111).toBe(0o111);
+    expect(text('odd\nname')).toBe('x');
+    expect(existsSync(at('build'))).toBe(false);
+    expect([...run.changes.returned].sort()).toEqual(['odd\nname', 'src/a.txt', 'src/b.txt']);
+    expect(run.changes).toMatchObject({ deleted: ['new.txt'], conflicts: [], held_back: [] });
+    expect(run.changes.left_there).toEqual([{ path: expect.stringMatching(/^build/), files: 1, bytes: 2 }]);
+    expect(run.sync_ms).toBeGreaterThan(0);
+  });
+
+  it('brings ignored products that --out names, and says what stayed', async () => {
+    const make = 'mkdir -p build/deep; echo o > build/deep/o; echo p > build/p';
+    const stayed = await onPeer(make);
+    expect(stayed.stderr.toString()).toMatch(/build.* stayed on peer: fetch with --out 'build\/\*\*'/);
+    const ran = await onPeer('cat build/p', '--out', 'build/deep/**');
+    expect(ran.stdout.toString()).toBe('p\n');
+    await onPeer('echo again > build/deep/o', '--out', 'build/**');
+    expect(text('build/deep/o')).toBe('again\n');
+  });
+
+  it('keeps products for the next one, unless --clean says otherwise', async () => {
+    await onPeer('mkdir -p build; echo kept > build/p');
+    expect((await onPeer('cat build/p')).stdout.toString()).toBe('kept\n');
+    expect((await onPeer('ls build/p 2>/dev/null; true', '--clean')).stdout.toString()).toBe('');
+  });
+
+  it('leaves all there with --no-return, and sends nothing with --no-sync', async () => {
+    expect(await object('echo x > src/a.txt', '--no-return')).toMatchObject({ changes: { returned: [] } });
+    expect(text('src/a.txt')).toBe('edited\n');
+    const ran = await onPeer('pwd', '--no-sync');
+    expect(ran.stdout.toString()).toBe(`${root}\n`);
+  });
+
+  it('leaves out and takes along what it is told to', async () => {
+    write('build/o', 'o\n');
+    const ran = await onPeer('ls; ls src build', '--exclude', 'src/b.txt', '--include', 'build/o');
+    expect(ran.stdout.toString()).toBe('build\nnew.txt\nsrc\nbuild:\no\n\nsrc:\na.txt\n');
+  });
+
+  it('keeps what changed here meanwhile, and the other version aside', async () => {
+    const gate = join(mesh.root, `gate-${projects}`);
+    const line = `touch begun; until [ -e ${gate} ]; do sleep 0.05; done; echo theirs > src/a.txt`;
+    const job = cli(['run', '--on', 'peer', '--json', '--', line]);
+    await until('it is running', async () => {
+      const { jobs } = JSON.parse((await cli(['jobs', '--json'])).stdout.toString()) as {
+        jobs: { state: string; cwd: string | null }[];
+      };
+      return jobs.some((one) => one.state === 'running' && one.cwd?.includes(`project-${projects}`));
+    });
+    write('src/a.txt', 'mine\n');
+    writeFileSync(gate, '');
+    const run = JSON.parse((await job).stdout.toString()) as RunObject;
+    expect(run).toMatchObject({ return_code: 0, changes: { conflicts: ['src/a.txt'], returned: ['begun'] } });
+    expect(text('src/a.txt')).toBe('mine\n');
+    expect(run.notices.join('\n')).toContain('src/a.txt');
+    const aside = join(mesh.node('origin').home, 'conflicts', run.job_id, 'src/a.txt');
+    expect(readFileSync(aside, 'utf8')).toBe('theirs\n');
+  });
+});
+
+describe('apply', () => {
+  it('brings what other programs obey, which waits for it', async () => {
+    const run = await object('echo "{}" > .mcp.json; mkdir .vscode; echo 1 > .vscode/tasks.json; echo x > src/b.txt');
+    expect([...run.changes.held_back].sort()).toEqual(['.mcp.json', '.vscode/tasks.json']);
+    expect(run.notices.join('\n')).toContain(`meshwork apply ${run.job_id}`);
+    expect(existsSync(at('.mcp.json'))).toBe(false);
+    expect(text('src/b.txt')).toBe('x\n');
+    const ran = await cli(['apply', run.job_id.slice(0, 20), '--json']);
+    expect(JSON.parse(ran.stdout.toString())).toMatchObject({ job: run.job_id, changes: { held_back: [] } });
+    expect(text('.mcp.json')).toBe('{}\n');
+    const again = await cli(['apply', run.job_id]);
+    expect(again.code).toBe(125);
+    expect(again.stderr.toString()).toContain('[nothing_to_apply]');
+  });
+
+  it('brings what a command changed before its time was over', async () => {
+    const ran = await onPeer('echo late > src/b.txt; sleep 30', '--timeout', '500ms', '--json');
+    expect(ran.code).toBe(124);
+    const run = JSON.parse(ran.stdout.toString()) as RunObject;
+    expect(text('src/b.txt')).toBe('b\n');
+    const applied = await cli(['apply', run.job_id]);
+    expect(applied.stdout.toString()).toContain('applied     src/b.txt');
+    expect(text('src/b.txt')).toBe('late\n');
+  });
+
+  it('knows no job of another name', async () => {
+    const ran = await cli(['apply', '01ARZ3NDEKZZZZZZZZZZZZZZZZ']);
+    expect(ran.code).toBe(125);
+    expect(ran.stderr.toString()).toMatch(/\[(job_unknown|nothing_to_apply)\]/);
+  });
+});
+
+describe('secrets', () => {
+  it('that nobody decided about keep a command here, until they are sent or left out', async () => {
+    write('.env', 'TOKEN=1\n');
+    const listed = await cli(['secrets', '--json']);
+    expect(JSON.parse(listed.stdout.toString())).toMatchObject({ root, files: [{ path: '.env', decision: null }] });
+    const explained = await cli(['explain', '--json', '--', 'make']);
+    expect(explained.stdout.toString()).toContain('.env');
+    expect((await cli(['secrets', 'send', '.env'])).stdout.toString()).toMatch(/sent +\.env/);
+    const ran = await onPeer('cat .env; stat -c %a .env');
+    expect(ran.stdout.toString()).toBe('TOKEN=1\n600\n');
+    await cli(['secrets', 'skip', '.env']);
+    expect((await onPeer('ls -A')).stdout.toString()).not.toContain('.env\n');
+  });
+});
+
+describe('workspaces', () => {
+  it('are listed and removed where they are kept', async () => {
+    await onPeer('true');
+    const peer = mesh.node('peer');
+    const listed = (await peer.json(['workspaces'])) as {
+      workspaces: { name: string; root: string; in_use: number }[];
+    };
+    const kept = listed.workspaces.find((one) => one.root === root);
+    expect(kept).toMatchObject({ origin: 'origin', in_use: 0 });
+    expect(await peer.must(['workspaces'])).toContain(kept?.name);
+    expect(await peer.must(['workspaces', 'rm', kept?.name ?? ''])).toContain(`removed ${kept?.name}`);
+    expect((await onPeer('cat src/a.txt')).stdout.toString()).toBe('edited\n');
+    const all = (await peer.json(['workspaces', 'rm'])) as { removed: string[] };
+    expect(all.removed.length).toBeGreaterThan(0);
+    rmSync(root, { recursive: true });
+  });
+});
