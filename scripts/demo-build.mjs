@@ -1,5 +1,5 @@
 // The demo's real build: SQLite from source where a C compiler is found, else this project's own type check.
-import { access, constants, mkdir, writeFile } from 'node:fs/promises';
+import { access, constants, mkdir, rm, writeFile } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
 import { CHECKOUT, plainEnvironment, runProgram } from './loopback-mesh.mjs';
 
@@ -9,12 +9,13 @@ const INTEGRITY = 'sha512-dq9AtApgg5PGFtBzPFSBl3HZQjHok5gaQCM6zh2Yk0aSmDCs1CbnVI
 const SOURCES = 'package/deps/sqlite3';
 const FETCH_TIMEOUT_MS = 120_000;
 
-const MAIN_C = `#include <stdio.h>
+/** @param greeting what an edit changes */
+const mainC = (greeting) => `#include <stdio.h>
 #include "sqlite3.h"
 
 static int print(void *unused, int columns, char **values, char **names) {
   (void)unused; (void)columns; (void)names;
-  return printf("SQLite %s counted %s rows\\n", sqlite3_libversion(), values[0]) < 0;
+  return printf("${greeting}: SQLite %s counted %s rows\\n", sqlite3_libversion(), values[0]) < 0;
 }
 
 int main(void) {
@@ -26,11 +27,18 @@ int main(void) {
   return code;
 }
 `;
+const PROGRAM = 'sqlite-demo';
+const MAKEFILE = `CFLAGS = -O2
+${PROGRAM}: main.o sqlite3.o
+	$(CC) -o $@ main.o sqlite3.o -lpthread -ldl -lm
+main.o: main.c sqlite3.h
+sqlite3.o: sqlite3.c sqlite3.h
+`;
 
-async function hasCompiler() {
+async function hasTool(name) {
   for (const folder of (process.env.PATH ?? '').split(delimiter)) {
     try {
-      await access(join(folder, 'cc'), constants.X_OK);
+      await access(join(folder, name), constants.X_OK);
       return true;
     } catch (error) {
       if (!['ENOENT', 'EACCES', 'ENOTDIR'].includes(error.code)) throw error;
@@ -41,12 +49,13 @@ async function hasCompiler() {
 
 /**
  * @param folder where sources may be put
- * @returns {Promise<{title: string, command: string, cwd: string, product: string | null}>}
+ * @returns {Promise<{title: string, command: string, cwd: string, outputs: string[], edit: (() => Promise<void>) | null, product: string | null}>}
+ *   `edit` changes one source file; `product` runs what was built. Both null where nothing is built
  */
 export async function buildJob(folder) {
-  if (!(await hasCompiler())) {
+  if (!(await hasTool('cc')) || !(await hasTool('make'))) {
     const title = 'type-check of this project (no C compiler found)';
-    return { title, command: 'npx tsc -p tsconfig.json', cwd: CHECKOUT, product: null };
+    return { title, command: 'npx tsc -p tsconfig.json', cwd: CHECKOUT, outputs: [], edit: null, product: null };
   }
   const cwd = join(folder, 'sqlite');
   await mkdir(cwd);
@@ -57,11 +66,17 @@ export async function buildJob(folder) {
   if (tarball.integrity !== INTEGRITY) throw new Error(`${PACKAGE} is not the tarball it was: ${tarball.integrity}`);
   const unpack = await runProgram('tar', ['-xzf', tarball.filename, '--strip-components=3', SOURCES], options);
   if (unpack.code !== 0) throw new Error(`tar: ${unpack.stderr}`);
-  await writeFile(join(cwd, 'main.c'), MAIN_C);
+  await rm(join(cwd, tarball.filename));
+  await writeFile(join(cwd, 'main.c'), mainC('first build'));
+  await writeFile(join(cwd, 'Makefile'), MAKEFILE);
+  // It makes this folder a project, and says what is a product.
+  await writeFile(join(cwd, '.meshworkignore'), `*.o\n${PROGRAM}\n`);
   return {
     title: 'build of SQLite from source',
-    command: 'cc -O2 -o sqlite-demo main.c sqlite3.c -lpthread -ldl -lm',
+    command: 'make',
     cwd,
-    product: './sqlite-demo',
+    outputs: [PROGRAM],
+    edit: () => writeFile(join(cwd, 'main.c'), mainC('after an edit here')),
+    product: `./${PROGRAM}`,
   };
 }

@@ -39,20 +39,40 @@ async function startNodes(mesh) {
 
 async function runBuild(mesh, mcp) {
   const job = await buildJob(mesh.folder);
-  heading(`cluster_bash: ${job.title}`);
-  console.log(`$ ${job.command}`);
-  const build = await mcp.call('cluster_bash', { command: job.command, cwd: job.cwd, timeout_s: 240, wait_s: 270 });
-  ran.push({ tool: 'cluster_bash', label: job.title, run: build });
-  check(build.return_code === 0, `the build ended with ${build.return_code}: ${build.stdout}${build.stderr}`);
-  console.log(`ran on ${build.executed_on} (${build.route}), exit ${build.return_code}, ${seconds(build.duration_ms)}`);
-  check(build.executed_on === LEAST_LOADED, `the build ran on ${build.executed_on}, not on ${LEAST_LOADED}`);
+  const make = async (label) => {
+    console.log(`$ ${job.command}`);
+    const args = { command: job.command, cwd: job.cwd, outputs: job.outputs, timeout_s: 240, wait_s: 270 };
+    const build = await mcp.call('cluster_bash', args);
+    ran.push({ tool: 'cluster_bash', label, run: build });
+    check(build.return_code === 0, `the build ended with ${build.return_code}: ${build.stdout}${build.stderr}`);
+    const synced = `${seconds(build.sync_ms)} for its files`;
+    console.log(`ran on ${build.executed_on} (${build.route}), exit 0, ${seconds(build.duration_ms)}, ${synced}`);
+    check(build.executed_on === LEAST_LOADED, `the build ran on ${build.executed_on}, not on ${LEAST_LOADED}`);
+    return build;
+  };
+  heading(`cluster_bash: ${job.title}; its files go along, the program comes back`);
+  const built = await make(job.title);
   if (job.product === null) return;
-  heading(`offload_to ${LEAST_LOADED}: the program that was built`);
-  const product = await mcp.call('offload_to', { command: job.product, node_id: LEAST_LOADED, cwd: job.cwd });
-  ran.push({ tool: 'offload_to', label: job.product, run: product });
+  console.log(`came back: ${built.changes.returned.join(', ')}; left there: ${leftThere(built)}`);
+  heading('cluster_bash: the same after an edit here, with what is there from the first time');
+  await job.edit();
+  const again = await make(`${job.title}, one file edited`);
+  const compiled = again.stdout.split('\n').filter((line) => line.includes(' -c '));
+  console.log(again.stdout.trim());
+  check(compiled.length === 1, `${compiled.length} files were compiled, not 1:\n${again.stdout}`);
+  heading('cluster_bash, auto_route false: the program that came back, run here');
+  const product = await mcp.call('cluster_bash', { command: job.product, cwd: job.cwd, auto_route: false });
+  ran.push({ tool: 'cluster_bash', label: job.product, run: product });
   check(product.return_code === 0, `${job.product} ended with ${product.return_code}: ${product.stderr}`);
-  process.stdout.write(`${product.stdout.trim()}\n`);
+  check(
+    product.stdout.startsWith('after an edit'),
+    `the program is not the one that was built last: ${product.stdout}`,
+  );
+  process.stdout.write(product.stdout);
 }
+
+const leftThere = ({ changes }) =>
+  changes.left_there.map(({ path, files }) => `${path} (${files})`).join(', ') || 'nothing';
 
 async function runTests(mcp) {
   const files = readdirSync(join(CHECKOUT, TEST_FOLDER), { recursive: true })
