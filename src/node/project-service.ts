@@ -1,5 +1,5 @@
 import { realpath } from 'node:fs/promises';
-import { relative } from 'node:path';
+import { posix, relative } from 'node:path';
 import { bytesOfText, textOfBytes } from '../base/byte-text.ts';
 import { MeshError, messageOf } from '../base/errors.ts';
 import type { JobId, NodeId } from '../base/ids.ts';
@@ -206,11 +206,15 @@ async function folderBelow(project: Project, cwd: string): Promise<string> {
   return bytesOfText(below);
 }
 
-const globBelow = (folder: string, glob: string): string => {
-  if (folder === '') return glob;
+/** @throws MeshError `bad_argument` for what lies outside of the project */
+function globBelow(folder: string, glob: string): string {
   const isNot = glob.startsWith('!');
-  return `${isNot ? '!' : ''}${folder}/${(isNot ? glob.slice(1) : glob).replace(/^\//, '')}`;
-};
+  const path = posix.join(folder, isNot ? glob.slice(1) : glob);
+  if (path === '..' || path.startsWith('../')) {
+    throw new MeshError('bad_argument', `--out ${glob}: lies outside of the project; nothing was run`);
+  }
+  return `${isNot ? '!' : ''}${path}`;
+}
 
 function undecided(files: readonly string[]): string {
   const shown = files.slice(0, NAMES_SHOWN_MAX);

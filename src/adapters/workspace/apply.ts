@@ -9,6 +9,7 @@ import {
 } from '../../core/workspace/apply-plan.ts';
 import type { Applied, ApplyRequest, ScanRefusal } from '../../ports/workspace.ts';
 import type { Manifest, ManifestEntry, ManifestHash, TreePath } from '../../wire/manifest.ts';
+import { judgeSecret } from '../../core/workspace/secret-files.ts';
 import { foldedPath, folderOf, shownPath } from '../../wire/tree-path.ts';
 import { unreachable } from '../../base/assert.ts';
 import { ChangeTally } from './change-tally.ts';
@@ -149,9 +150,9 @@ class Applying {
     }
   }
 
-  /** What lay in the place of a product that was asked for, which a command that runs here would have replaced, too. */
+  /** What lay in the place of a product that was asked for, which a command that runs here would have replaced, too. No secret is one. */
   #product(path: TreePath, { state, changedMs }: Sighting): ManifestEntry | null {
-    if (changedMs > this.#scannedMs || !this.#outputs.matches(path)) return null;
+    if (changedMs > this.#scannedMs || !this.#outputs.matches(path) || judgeSecret(path) !== 'plain') return null;
     if (state.kind === 'link') return { ...state, path };
     return state.kind === 'file' ? { ...state, path, size: 0, mtimeMs: 0, chunks: null } : null;
   }

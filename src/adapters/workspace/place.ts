@@ -27,7 +27,7 @@ import { folderOf, shownPath } from '../../wire/tree-path.ts';
 import { hashFile, readRegular, secondsOf, withReadable } from './file-content.ts';
 import { GIT_INDEX_BYTES_MAX, normalisedIndex, withStatOf } from './git-content.ts';
 import type { IgnoreMatcher } from './ignore-matcher.ts';
-import { isLeftThere } from './tool-folder.ts';
+import { staysThere } from './tool-folder.ts';
 import { at, namesIn, type Remover, TreeFolders, type TreeOwner } from './tree-folders.ts';
 import { isGitIndex, type TreeIndex } from './tree-index.ts';
 import { Turn } from './turn.ts';
@@ -147,7 +147,7 @@ class Placer {
         const isFolder = entry.isDirectory();
         if (isFolder && index.isFolder(path)) waiting.push(path);
         else if (index.indexOf(path) !== undefined) continue;
-        else if (!this.#placing.clean && isLeftThere(this.#placing.matcher, path, { prefix, name, isFolder })) continue;
+        else if (staysThere(this.#placing, path, { prefix, name, isFolder })) continue;
         // Within it there may be ignored products, which stay.
         else if (isFolder && !this.#placing.clean) {
           waiting.push(path);

@@ -2,7 +2,7 @@ import { systemCodeOf } from '../../base/errors.ts';
 import { readRegular } from './file-content.ts';
 import type { IgnoreMatcher } from './ignore-matcher.ts';
 import { at } from './tree-folders.ts';
-import { isProduct } from './tree-index.ts';
+import { isProduct, type TreeIndex } from './tree-index.ts';
 
 const IGNORE_FILE_BYTES_MAX = 64 * 1024;
 
@@ -30,4 +30,22 @@ export function isLeftThere(
   found: { readonly prefix: string; readonly name: string; readonly isFolder: boolean },
 ): boolean {
   return isProduct(matcher, path, found.isFolder) || (found.isFolder && isToolFolder(found.prefix, found.name));
+}
+
+/**
+ * What stays when a tree is placed anew: products of earlier jobs. What was sent and is not any more is none, ignored or
+ * not: a secret that stays at home from now on.
+ */
+export function staysThere(
+  placing: {
+    readonly clean: boolean;
+    readonly before: { readonly index: TreeIndex } | null;
+    readonly matcher: IgnoreMatcher;
+  },
+  path: string,
+  entry: Parameters<typeof isLeftThere>[2],
+): boolean {
+  const sent = placing.before?.index;
+  const wasSent = sent !== undefined && (entry.isFolder ? sent.isFolder(path) : sent.indexOf(path) !== undefined);
+  return !placing.clean && !wasSent && isLeftThere(placing.matcher, path, entry);
 }
