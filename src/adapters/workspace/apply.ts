@@ -10,7 +10,7 @@ import {
 import type { Applied, ApplyRequest, ScanRefusal } from '../../ports/workspace.ts';
 import type { Manifest, ManifestEntry, ManifestHash, TreePath } from '../../wire/manifest.ts';
 import { judgeSecret } from '../../core/workspace/secret-files.ts';
-import { foldedPath, folderOf, shownPath } from '../../wire/tree-path.ts';
+import { foldedPath, folderOf, isProtected, shownPath } from '../../wire/tree-path.ts';
 import { unreachable } from '../../base/assert.ts';
 import { ChangeTally } from './change-tally.ts';
 import { ChangePackFile } from './change-pack-file.ts';
@@ -150,9 +150,11 @@ class Applying {
     }
   }
 
-  /** What lay in the place of a product that was asked for, which a command that runs here would have replaced, too. No secret is one. */
+  /** What lay in the place of a product that was asked for, which a command that runs here would have replaced, too. */
   #product(path: TreePath, { state, changedMs }: Sighting): ManifestEntry | null {
-    if (changedMs > this.#scannedMs || !this.#outputs.matches(path) || judgeSecret(path) !== 'plain') return null;
+    if (changedMs > this.#scannedMs || !this.#outputs.matches(path)) return null;
+    // A secret is no product; those that are protected wait for `meshwork apply` anyway.
+    if (judgeSecret(path, true) !== 'plain' && !isProtected(path)) return null;
     if (state.kind === 'link') return { ...state, path };
     return state.kind === 'file' ? { ...state, path, size: 0, mtimeMs: 0, chunks: null } : null;
   }
