@@ -58,8 +58,11 @@ function foreignOwner(top: string): { readonly uid: number; readonly gid: number
     .split('\n')
     .map((entry) => entry.split(':'))
     .find((fields) => fields[2] === String(stats.uid));
-  return { uid: stats.uid, gid: stats.gid, home: line?.[5] ?? '/nonexistent' };
+  return { uid: stats.uid, gid: stats.gid, home: line?.[5] ?? NO_HOME };
 }
+
+/** Nothing can lie below it. */
+const NO_HOME = '/dev/null';
 
 interface RunOptions {
   readonly env: Readonly<Record<string, string>>;

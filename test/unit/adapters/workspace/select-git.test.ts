@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import {
   chmodSync,
   existsSync,
@@ -373,4 +374,28 @@ test('without git the files are the same, with a notice', async () => {
   expect(without.value.notices.join()).toContain('without git');
   expectSameAnswers(made, without.value);
   expect(readFileSync(join(made.root, '.env'), 'utf8')).toBe('A=1');
+});
+
+test('files marked in the index: to be added, assumed unchanged; `.git` behind a link', async () => {
+  const made = committed();
+  const { git, root, home } = made;
+  writeTree(root, { 'later.c': 'l\n', 'src/a.c': 'unseen\n' });
+  git(root, 'add', '-N', 'later.c');
+  git(root, 'update-index', '--assume-unchanged', 'src/a.c');
+  renameSync(join(root, '.git'), join(home, 'kept.git'));
+  symlinkSync('../kept.git', join(root, '.git'));
+  expectSameAnswers(made, await made.select());
+});
+
+test('a work tree of another owner is read as that owner, whom git trusts with it', async (context) => {
+  // Only root may do that.
+  if (process.getuid?.() !== 0) return context.skip('not run as root');
+  const made = committed();
+  writeTree(made.root, { 'new.c': 'n\n', 'a.o': 'o' });
+  chmodSync(join(made.home, '..'), 0o755);
+  execFileSync('chown', ['-R', '12345:12345', made.root]);
+  const selection = await made.select();
+  expect(selection.notices).toEqual([]);
+  expect(named(selection)).toContain('new.c');
+  expect(named(selection)).not.toContain('a.o');
 });
