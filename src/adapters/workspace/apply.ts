@@ -174,6 +174,8 @@ class Applying {
         this.#local.writeLink(entry.path, entry.target, now);
         return;
       case 'folder':
+        // A file or link as it was sent.
+        if (seen.state.kind !== 'absent') this.#local.deleteFile(entry.path, seen);
         this.#local.makeFolder(entry.path);
         return;
       default:

@@ -123,8 +123,10 @@ class Collector {
   }
 
   list(): ChangeList {
+    // A file that became an empty folder is one change.
+    const changed = new Set(this.#changed.map((entry) => entry.path));
     const deleted = this.#collecting.index.manifest.entries.flatMap((entry, index) =>
-      this.#seen[index] === 1 ? [] : [entry.path],
+      this.#seen[index] === 1 || changed.has(entry.path) ? [] : [entry.path],
     );
     const list = withoutTidying(this.#changed, deleted);
     return { changed: sortEntries(list.changed), deleted: list.deleted };

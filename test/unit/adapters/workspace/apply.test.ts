@@ -267,6 +267,16 @@ describe('what a job changed, applied', () => {
     for (const path of ['n', 'n/x', 'n/l']) expect(owner(path)).toEqual([1234, 1235]);
   });
 
+  it('turns a file into an empty folder', async () => {
+    put('a', '1');
+    put('b', 'mine');
+    const sent = [file('a', '1'), file('b', '1')];
+    const result = await applied({ sent, changed: [emptyFolder('a'), emptyFolder('b')] });
+    expect(result).toMatchObject({ returned: ['a'], conflicts: ['b'] });
+    expect(statSync(join(root, 'a')).isDirectory()).toBe(true);
+    expect(text('b')).toBe('mine');
+  });
+
   it('leaves a folder that has something of its own here', async () => {
     const sent = [file('d/x', '1'), file('p', ''), file('q', '')];
     put('d/x', '1');

@@ -1,174 +1,13 @@
-import { execFileSync, spawnSync } from 'node:child_process';
-import { createHash } from 'node:crypto';
-import {
-  chmodSync,
-  existsSync,
-  lstatSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  readlinkSync,
-  writeFileSync,
-} from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import * as fc from 'fast-check';
 import { dirname, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { createExecutorOperations } from '../../../../src/adapters/workspace/executor-operations.ts';
-import { createOriginOperations } from '../../../../src/adapters/workspace/origin-operations.ts';
-import type { JobId, NodeId } from '../../../../src/base/ids.ts';
-import type { Result } from '../../../../src/base/result.ts';
-import type { Applied, Project, ProjectFiles, WorkspaceFiles } from '../../../../src/ports/workspace.ts';
+import { COMMAND_ENV, RoundTrips, seenIn, sh } from '../../../fixtures/round-trips.ts';
 import { temporaryFolders } from '../../../fixtures/temporary-folder.ts';
 
-/** A project from one folder to another and back, all of it but the network: the same commands here and there. */
+/** A project from one folder to another and back: the same commands here and there. */
 const temporaryFolder = temporaryFolders();
-const ENV = {
-  PATH: process.env['PATH'] ?? '',
-  HOME: '/nonexistent',
-  GIT_CONFIG_NOSYSTEM: '1',
-  GIT_AUTHOR_NAME: 'a',
-  GIT_AUTHOR_EMAIL: 'a@b',
-  GIT_COMMITTER_NAME: 'a',
-  GIT_COMMITTER_EMAIL: 'a@b',
-  GIT_AUTHOR_DATE: '2024-01-01T00:00:00Z',
-  GIT_COMMITTER_DATE: '2024-01-01T00:00:00Z',
-  LC_ALL: 'C',
-};
-
-const sh = (cwd: string, line: string): { readonly status: number | null; readonly stdout: string } => {
-  const { status, stdout } = spawnSync('/bin/sh', ['-c', line], { cwd, env: ENV, encoding: 'latin1' });
-  return { status, stdout };
-};
-
-function value<T>(result: Result<T, { readonly message: string }>): T {
-  if (!result.ok) throw new Error(result.error.message);
-  return result.value;
-}
-
-interface Trip {
-  readonly status: number | null;
-  readonly stdout: string;
-  readonly applied: Applied | null;
-  readonly sentBytes: number;
-}
-
-class Mesh {
-  readonly #folder = temporaryFolder();
-  readonly #origin: ProjectFiles;
-  readonly #executor: WorkspaceFiles;
-  #jobs = 0;
-
-  constructor() {
-    const settings = { home: '/nonexistent', env: ENV, user: null };
-    mkdirSync(join(this.#folder, 'origin'));
-    mkdirSync(join(this.#folder, 'executor'));
-    this.#origin = createOriginOperations({ folder: join(this.#folder, 'origin'), ...settings });
-    this.#executor = createExecutorOperations({ folder: join(this.#folder, 'executor'), ...settings });
-  }
-
-  /** @param meanwhile what happens in the project while the command runs */
-  async run(
-    root: string,
-    line: string,
-    more: { readonly outputs?: readonly string[]; readonly held?: boolean; readonly meanwhile?: () => void } = {},
-  ): Promise<Trip> {
-    const at = await this.#project(root);
-    const scannedMs = Date.now();
-    const scan = value(
-      await this.#origin.scan({
-        project: at,
-        ship: { include: [], exclude: [], ignored: [], git: true },
-        secrets: {},
-        filesMax: 10_000,
-        bytesMax: 1e9,
-      }),
-    );
-    const job = String(++this.#jobs).padStart(26, '0') as JobId;
-    const opened = value(
-      await this.#executor.open({
-        origin: 'o'.repeat(52) as NodeId,
-        project: at.key,
-        label: 'project',
-        root,
-        job,
-        attempt: 1,
-        manifest: scan.manifest,
-        rules: scan.rules,
-        isGit: at.kind === 'git',
-        clean: false,
-        quotaBytes: 1e9,
-        user: null,
-      }),
-    );
-    const sentBytes = await this.#send(at, scan.manifest, opened);
-    value(await this.#executor.place(opened.id, () => {}));
-    const ran = sh(opened.tree, line);
-    more.meanwhile?.();
-    const pack = join(this.#folder, `${job}.pack`);
-    const outputs = more.outputs ?? [];
-    const changes = await this.#executor.collect({ id: opened.id, pack, returns: true, outputs, prepared: [] });
-    expect(changes.problem).toBeNull();
-    await this.#executor.close(opened.id);
-    if (changes.pack_bytes === 0) return { ...ran, applied: null, sentBytes };
-    const applied = await this.#origin.apply({
-      project: at,
-      manifest: scan.manifest,
-      pack,
-      packSha256: changes.pack_sha256,
-      outputs,
-      scannedMs,
-      conflicts: join(this.#folder, 'conflicts'),
-      held: more.held ?? false,
-    });
-    return { ...ran, applied: value(applied), sentBytes };
-  }
-
-  async #project(root: string): Promise<Project> {
-    const found = value(await this.#origin.findProject(root, root));
-    if (found === null) throw new Error('no project');
-    return found;
-  }
-
-  async #send(
-    at: Project,
-    manifest: Parameters<ProjectFiles['openPacks']>[1],
-    opened: { readonly id: string; readonly base: Parameters<ProjectFiles['encodeManifest']>[1] },
-  ): Promise<number> {
-    const { id, base } = opened;
-    const encoded = base === manifest ? null : await this.#origin.encodeManifest(manifest, base);
-    let sentBytes = encoded?.length ?? 0;
-    const wanted = value(await this.#executor.takeManifest(id, encoded));
-    const source = await this.#origin.openPacks(at, manifest, wanted.want);
-    if (source === null) throw new Error('the want list does not fit');
-    for (let pack = value(await this.#origin.nextPack(source)); pack !== null;) {
-      sentBytes += pack.length;
-      value(await this.#executor.takePack(id, pack));
-      pack = value(await this.#origin.nextPack(source));
-    }
-    await this.#origin.closePacks(source);
-    return sentBytes;
-  }
-}
-
-/** Everything that a later command could see, by path; of `.git` what git itself says. */
-function seen(root: string): Record<string, string> {
-  const found: Record<string, string> = {};
-  const visit = (folder: string): void => {
-    for (const name of readdirSync(Buffer.from(join(root, folder)), { encoding: 'buffer' })) {
-      const path = join(folder, name.toString('latin1'));
-      if (path === '.git') continue;
-      const where = Buffer.concat([Buffer.from(`${root}/`), Buffer.from(path, 'latin1')]);
-      const stat = lstatSync(where);
-      const mode = (stat.mode & 0o777).toString(8);
-      if (stat.isDirectory()) {
-        found[`${path}/`] = '';
-        visit(path);
-      } else if (stat.isSymbolicLink()) found[path] = `-> ${readlinkSync(where)}`;
-      else found[path] = `${mode} ${createHash('sha256').update(readFileSync(where)).digest('hex')}`;
-    }
-  };
-  visit('');
-  return found;
-}
 
 function newProject(): string {
   const root = temporaryFolder();
@@ -189,7 +28,7 @@ function newProject(): string {
   execFileSync(
     '/bin/sh',
     ['-c', 'ln -s src/b.txt link && git init -q -b main . && git add -A && git commit -qm first'],
-    { cwd: root, env: ENV },
+    { cwd: root, env: COMMAND_ENV },
   );
   writeFileSync(Buffer.concat([Buffer.from(`${root}/caf`), Buffer.from([0xe9])]), 'latin1\n');
   put('edited.txt', 'uncommitted\n');
@@ -216,13 +55,13 @@ describe('a command that ran there', () => {
     const there = temporaryFolder();
     execFileSync('cp', ['-a', `${here}/.`, there]);
     const local = sh(here, line);
-    const trip = await new Mesh().run(there, line);
+    const trip = await new RoundTrips(temporaryFolder()).run(there, line);
     expect({ status: trip.status, stdout: trip.stdout }).toEqual(local);
     expect(trip.applied?.changes.conflicts ?? []).toEqual([]);
-    const expected = seen(here);
+    const expected = seenIn(here);
     // Ignored products stay there.
     for (const path of ['build/out.bin', 'a.o']) if (!existsSync(join(there, path))) delete expected[path];
-    expect(seen(there)).toEqual(expected);
+    expect(seenIn(there)).toEqual(expected);
     expect(sh(there, 'git status --porcelain -z').stdout).toEqual(
       sh(here, 'git status --porcelain -z -- . :!build').stdout,
     );
@@ -230,7 +69,7 @@ describe('a command that ran there', () => {
 
   it('brings a commit back when that is applied', async () => {
     const root = newProject();
-    const mesh = new Mesh();
+    const mesh = new RoundTrips(temporaryFolder());
     const line = 'git add -A && git commit -qm second && git tag v1';
     const held = await mesh.run(root, line);
     expect(held.applied?.changes.returned).toEqual([]);
@@ -244,7 +83,7 @@ describe('a command that ran there', () => {
 
   it('returns to a project that goes on: no conflicts, little to send, edits are kept', async () => {
     const root = newProject();
-    const mesh = new Mesh();
+    const mesh = new RoundTrips(temporaryFolder());
     const first = await mesh.run(root, 'echo 1 > made; date > stamp');
     expect(first.applied?.changes.returned).toEqual(['made', 'stamp']);
     const second = await mesh.run(root, 'echo 2 > made; cat stamp > stamp2');
@@ -258,7 +97,7 @@ describe('a command that ran there', () => {
 
   it('brings products that were asked for, again and again', async () => {
     const root = newProject();
-    const mesh = new Mesh();
+    const mesh = new RoundTrips(temporaryFolder());
     for (const round of ['1', '2']) {
       const trip = await mesh.run(root, `mkdir -p build; echo ${round} > build/old.bin`, { outputs: ['build/**'] });
       expect(trip.applied?.changes).toMatchObject({ returned: ['build/old.bin'], conflicts: [] });
@@ -272,10 +111,56 @@ describe('a command that ran there', () => {
     writeFileSync(join(root, '.gitignore'), '*.o\n');
     for (const name of ['a.c', 'b.c']) writeFileSync(join(root, name), name);
     sh(root, 'git init -q . && git add -A && git commit -qm x');
-    const mesh = new Mesh();
+    const mesh = new RoundTrips(temporaryFolder());
     expect((await mesh.run(root, 'make')).stdout).toBe('CC a.c\nCC b.c\n');
     expect((await mesh.run(root, 'make')).stdout).toMatch(/Nothing to be done|up to date/);
     sh(root, 'touch a.c');
     expect((await mesh.run(root, 'make')).stdout).toBe('CC a.c\n');
+  });
+});
+
+/** What a job, or somebody at the keyboard, does to a tree; paths are few, so that kinds change into each other. */
+const PATHS = ['a', 'b', 'd/a', 'd/b', 'd/e/f', 'b/x', 'a/y/z', 'l', 'n\nl', 'ü'];
+const anyPath = fc.constantFrom(...PATHS);
+const quoted = (text: string): string => `'${text}'`;
+const above = (path: string): string => (path.includes('/') ? path.slice(0, path.lastIndexOf('/')) : '.');
+const ready = (path: string): string => `mkdir -p ${quoted(above(path))} 2>/dev/null`;
+const anyStep = fc.oneof(
+  fc.tuple(anyPath, fc.nat(3)).map(([path, content]) => `${ready(path)}; echo ${content} > ${quoted(path)}`),
+  fc.tuple(anyPath, fc.nat(3)).map(([path, content]) => `echo ${content} >> ${quoted(path)}`),
+  anyPath.map((path) => `rm -rf ${quoted(path)}`),
+  anyPath.map((path) => `rm -rf ${quoted(path.split('/')[0] ?? path)}`),
+  fc.tuple(anyPath, anyPath).map(([from, to]) => `${ready(to)}; mv ${quoted(from)} ${quoted(to)}`),
+  fc
+    .tuple(anyPath, fc.constantFrom('644', '755', '600'))
+    .map(([path, mode]) => `[ -f ${quoted(path)} ] && chmod ${mode} ${quoted(path)}`),
+  anyPath.map((path) => `rm -rf ${quoted(path)}; mkdir -p ${quoted(path)}`),
+  anyPath.map((path) => `[ -d ${quoted(path)} ] || { ${ready(path)}; ln -sfn ./b ${quoted(path)}; }`),
+  anyPath.map((path) => `[ -f ${quoted(path)} ] && touch ${quoted(path)}`),
+);
+const anyScript = fc.array(anyStep, { maxLength: 6 }).map((steps) => ['exec 2>/dev/null', ...steps, 'true'].join('\n'));
+const anyRound = fc.record({ edits: anyScript, job: anyScript });
+
+describe('any commands, one after the other, with edits in between', () => {
+  it.each(['git', 'plain'])('leave the same trees as here, in a project of kind %s', async (kind) => {
+    await fc.assert(
+      fc.asyncProperty(fc.array(anyRound, { minLength: 1, maxLength: 4 }), async (rounds) => {
+        const [here, there] = [temporaryFolder(), temporaryFolder()];
+        const mesh = new RoundTrips(temporaryFolder());
+        for (const root of [here, there]) {
+          const setUp =
+            kind === 'git' ? 'git init -q .; echo 1 > a; git add a; git commit -qm x' : 'echo > .meshworkignore';
+          sh(root, setUp);
+        }
+        for (const { edits, job } of rounds) {
+          for (const root of [here, there]) sh(root, edits);
+          sh(here, job);
+          const trip = await mesh.run(there, job, { held: true });
+          expect(trip.applied?.changes.conflicts ?? []).toEqual([]);
+          expect(seenIn(there)).toEqual(seenIn(here));
+        }
+      }),
+      { numRuns: 12 },
+    );
   });
 });
