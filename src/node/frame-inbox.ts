@@ -3,6 +3,8 @@ import { STREAM_CREDIT_BYTES_MAX, type IncomingStream, type StreamMux } from '..
 import { WorkspaceFrameDecoder, type WorkspaceFrame } from '../wire/workspace-frame.ts';
 
 const FRAME_HEAD_BYTES = 5;
+/** An origin that sends nothing for so long holds a slot for nothing. */
+const SILENCE_MS_MAX = 60_000;
 
 /**
  * The up stream of a workspace session at its executor: frames, one at a time. The sender has no more under way than its
@@ -14,6 +16,7 @@ export class FrameInbox {
   readonly #frames: WorkspaceFrame[] = [];
   #expectsManifest = true;
   #failure: string | null = null;
+  #bytes = 0;
   #wake: () => void = () => undefined;
 
   /** Opens the stream without credit. */
@@ -32,7 +35,7 @@ export class FrameInbox {
     this.#stream.grant(STREAM_CREDIT_BYTES_MAX);
   }
 
-  /** @throws MeshError `sync_failed` where the stream ended, was cut off or isn't made of frames */
+  /** @throws MeshError `sync_failed` where the stream ended, was cut off, isn't made of frames, or nothing came for long */
   async next(): Promise<WorkspaceFrame> {
     for (;;) {
       const frame = this.#frames.shift();
@@ -41,9 +44,15 @@ export class FrameInbox {
         return frame;
       }
       if (this.#failure !== null) throw new MeshError('sync_failed', this.#failure);
+      const given = this.#bytes;
+      const timer = setTimeout(() => {
+        if (this.#bytes === given) this.close(`nothing came for ${SILENCE_MS_MAX / 1000} s`);
+        else this.#wake();
+      }, SILENCE_MS_MAX);
       await new Promise<void>((resolve) => {
         this.#wake = resolve;
       });
+      clearTimeout(timer);
     }
   }
 
@@ -59,6 +68,7 @@ export class FrameInbox {
 
   #take(bytes: Uint8Array): void {
     if (this.#failure !== null) return;
+    this.#bytes += bytes.byteLength;
     const isManifest = this.#expectsManifest && this.#frames.length === 0;
     const frames = this.#reader.push(bytes.slice());
     if (!frames.ok) return this.close(frames.error);
