@@ -54,8 +54,11 @@ export async function listRepositories(
   depth = 0,
 ): Promise<RepositoryListing[]> {
   const { listing, nested } = await new RepositoryLister(context, prefix).list();
+  if (depth >= NESTING_MAX && nested.length > 0) {
+    const notice = `repositories within ${NESTING_MAX} others are left out`;
+    return [{ ...listing, notices: [...listing.notices, notice] }];
+  }
   const found = [listing];
-  if (depth >= NESTING_MAX) return found;
   for (let at = 0; at < nested.length; at += LISTED_AT_ONCE_MAX) {
     const some = nested.slice(at, at + LISTED_AT_ONCE_MAX);
     const lists = await Promise.all(some.map((inner) => listRepositories(context, inner, depth + 1)));

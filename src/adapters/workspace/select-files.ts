@@ -45,6 +45,7 @@ export async function selectFiles(
   for (const top of tops) listings.push(...(await listRepositories(context, top)));
   for (const listing of listings) learnIgnoreFiles(root, listing, filter);
   for (const listing of listings) addListing(draft, listing, filter, request.ship.git);
+  draft.addDecided();
   const selection = draft.finish(request.project.kind, rulesOf(listings));
   const refusal = tooManyFiles(selection.files, request.filesMax);
   return refusal === null ? ok(selection) : err({ code: 'too_large', message: refusal });

@@ -1,4 +1,4 @@
-import { textOfBytes } from '../../base/byte-text.ts';
+import { bytesOfText, isUtf8, textOfBytes } from '../../base/byte-text.ts';
 import { escapeControls } from '../../base/escape.ts';
 import { isDependencyFile, isDependencyFolder } from '../../core/workspace/dependency-files.ts';
 import { holdsSecret, judgeSecret } from '../../core/workspace/secret-files.ts';
@@ -73,7 +73,7 @@ export class SelectionDraft {
     if (isDependencyFolder(path) && this.#isLinkToFolder(path)) this.#addDependency(path);
     else if (this.#filter.leavesOut(path, false)) return;
     else if (this.#filter.includes(path, false)) this.addUntracked(path, true);
-    else if (!isToolsOwn && this.#isSecret(path, true)) {
+    else if (this.#decisionOn(path) === 'send' || (!isToolsOwn && this.#isSecret(path, true))) {
       const parsed = this.#maySend(path, true) ? this.#parse(path) : null;
       if (parsed !== null) this.#keep(parsed, this.#others);
     }
@@ -101,6 +101,20 @@ export class SelectionDraft {
     ) {
       this.#others.push(path);
     } else this.#elsewhere.push({ path, absolute });
+  }
+
+  /** Files that somebody decided to send, also where no list names them: below a folder that is ignored as a whole. */
+  addDecided(): void {
+    const decided = Object.keys(this.#decisions).filter((name) => this.#decisions[name] === 'send');
+    for (const path of decided) {
+      const parsed = parseTreePath(isUtf8(path) ? path : bytesOfText(path));
+      if (!parsed.ok || this.#secrets.has(parsed.value) || this.#filter.excludes(parsed.value)) continue;
+      const isListed = this.#tracked.includes(parsed.value) || this.#others.includes(parsed.value);
+      if (isListed || !this.#isInRealFolder(parsed.value)) continue;
+      if (lookAt(`${this.#root}/${parsed.value}`)?.isFile() !== true) continue;
+      this.#secrets.add(parsed.value);
+      this.#keep(parsed.value, this.#others);
+    }
   }
 
   finish(kind: Selection['kind'], repositories: IgnoreRules): Selection {
@@ -169,17 +183,24 @@ export class SelectionDraft {
 
   /** Untracked: is it no secret, or did someone decide to send it? */
   #maySend(path: string, isIgnored: boolean): boolean {
-    if (!this.#isSecret(path, isIgnored) || this.#filter.sendsAsIs(path, false)) return true;
-    const text = textOfBytes(path);
-    const decision = Object.hasOwn(this.#decisions, text) ? this.#decisions[text] : undefined;
-    if (decision === 'send' || (decision === undefined && this.#filter.names(path))) {
+    const decision = this.#decisionOn(path);
+    if (decision === null && (!this.#isSecret(path, isIgnored) || this.#filter.sendsAsIs(path, false))) return true;
+    if (decision === 'send' || (decision === null && this.#filter.names(path))) {
       const parsed = this.#parse(path);
       if (parsed !== null) this.#secrets.add(parsed);
       return true;
     }
-    this.#withheld.push(escapeControls(text));
-    if (decision === undefined) this.#undecided.push(escapeControls(text));
+    const text = escapeControls(textOfBytes(path));
+    this.#withheld.push(text);
+    if (decision === null) this.#undecided.push(text);
     return false;
+  }
+
+  #decisionOn(path: string): 'send' | 'skip' | null {
+    for (const name of [path, textOfBytes(path)]) {
+      if (Object.hasOwn(this.#decisions, name)) return this.#decisions[name] ?? null;
+    }
+    return null;
   }
 
   #addIncludedBelow(folder: string, depth: number): void {

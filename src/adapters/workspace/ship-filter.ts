@@ -38,6 +38,11 @@ export class ShipFilter {
     this.#rules.push({ folder, text, source: 'project' });
   }
 
+  /** By an option, which nothing overrules. */
+  excludes(path: string): boolean {
+    return this.#exclude?.ignores(path) === true;
+  }
+
   leavesOut(path: string, isFolder: boolean): boolean {
     if (!this.#hasRules && this.#exclude === null) return false;
     const asked = isFolder ? `${path}/` : path;

@@ -238,3 +238,34 @@ test('a tree above the cap names its largest folders', async () => {
   expect(refused.error.message).toContain('36 files, more than the 20 of workspaces.files_max');
   expect(refused.error.message).toMatch(/data\/raw \(30\).*src \(5\)/);
 });
+
+test('a decision holds for any file that is not tracked, also in a folder that is ignored as a whole', async () => {
+  const files = {
+    '.gitignore': 'conf/\nlocal.yml\n',
+    'conf/deep/app.yml': 'a',
+    'conf/b.yml': 'b',
+    'local.yml': 'l',
+    'big.dat': 'b',
+    'kept.dat': 'k',
+    'caf\u00e9.env': 'c',
+  };
+  const root = projectWith(files, ['kept.dat']);
+  const secrets = {
+    'conf/deep/app.yml': 'send',
+    'local.yml': 'send',
+    'big.dat': 'skip',
+    'kept.dat': 'skip',
+    'caf\u00e9.env': 'send',
+    nowhere: 'send',
+    '../x': 'send',
+  } as const;
+  const selection = await select(root, { secrets });
+  const cafe = Buffer.from('caf\u00e9.env').toString('latin1');
+  expect(named(selection)).toEqual(['.gitignore', cafe, 'conf/deep/app.yml', 'kept.dat', 'local.yml'].toSorted());
+  expect([...selection.secrets].toSorted()).toEqual([cafe, 'conf/deep/app.yml', 'local.yml'].toSorted());
+  expect(selection.withheld).toEqual(['big.dat']);
+  expect(selection.undecided).toEqual([]);
+  const without = await select(root, { secrets, ship: { exclude: ['*.yml'] } });
+  expect(named(without)).not.toContain('local.yml');
+  expect(named(without)).not.toContain('conf/deep/app.yml');
+});
