@@ -3,7 +3,7 @@ import { messageOf, systemCodeOf } from '../../base/errors.ts';
 import { err, ok, type Result } from '../../base/result.ts';
 import type { WorkspaceRefusal } from '../../ports/workspace.ts';
 import type { ObjectHash } from '../../wire/manifest.ts';
-import { HASH_BYTES, parsePack, writeHash } from '../../wire/object-pack.ts';
+import { HASH_BYTES, OBJECT_BYTES_MAX, parsePack, writeHash } from '../../wire/object-pack.ts';
 import { ObjectIndex, type ObjectPlace } from './object-index.ts';
 import { hasHash, readBlock } from './pack-reader.ts';
 import { RECORD_HEAD_BYTES, SEGMENT_BYTES_MAX, StoreSegment } from './store-segment.ts';
@@ -41,6 +41,10 @@ export class ObjectStore {
   /** Segments whose file may be open, the last used at the end. */
   readonly #used = new Set<number>();
   readonly #scratch = new Uint8Array(HASH_BYTES);
+  /** Of one object, made at the first use. */
+  #buffer: Buffer<ArrayBuffer> | null = null;
+  /** Of the records of one pack. */
+  #records = Buffer.alloc(0);
   #last = 0;
 
   private constructor(folder: string, segmentBytesMax: number) {
@@ -106,9 +110,16 @@ export class ObjectStore {
 
   /** Null where it isn't there, or was damaged on the disk: then it isn't there from now on. */
   read(hash: ObjectHash): Uint8Array | null {
+    const bytes = this.view(hash);
+    return bytes === null ? null : Uint8Array.prototype.slice.call(bytes);
+  }
+
+  /** As `read`, but what it returns holds only until the next call: thousands of buffers would be left to the collector. */
+  view(hash: ObjectHash): Uint8Array | null {
     const place = this.#index.find(hash);
     if (place === null) return null;
-    const bytes = this.#segment(place.segment).read(place.offset, place.size);
+    this.#buffer ??= Buffer.allocUnsafeSlow(OBJECT_BYTES_MAX);
+    const bytes = this.#segment(place.segment).read(place.offset, place.size, this.#buffer);
     writeHash(this.#scratch, 0, hash);
     if (bytes.length === place.size && hasHash(bytes, this.#scratch)) return bytes;
     this.#index.delete(hash);
@@ -118,7 +129,7 @@ export class ObjectStore {
 
   /** Writes the object where `fd` is; false as `read` says null, with nothing written. */
   readInto(fd: number, hash: ObjectHash): boolean {
-    const bytes = this.read(hash);
+    const bytes = this.view(hash);
     if (bytes === null) return false;
     for (let at = 0; at < bytes.length;) at += writeSync(fd, bytes, at);
     return true;
@@ -152,7 +163,10 @@ export class ObjectStore {
     return before - this.bytes;
   }
 
+  /** May be used again; what it holds in memory beside its index is given back. */
   close(): void {
+    this.#buffer = null;
+    this.#records = Buffer.alloc(0);
     for (const segment of this.#segments.values()) segment.close();
     this.#used.clear();
   }
@@ -173,7 +187,9 @@ export class ObjectStore {
   ): Result<Added, WorkspaceRefusal> {
     const bytes = fresh.reduce((sum, object) => sum + object.bytes.length, 0);
     if (fresh.length === 0) return ok({ objects: 0, bytes: 0 });
-    const records = Buffer.allocUnsafeSlow(bytes + fresh.length * RECORD_HEAD_BYTES);
+    const recordBytes = bytes + fresh.length * RECORD_HEAD_BYTES;
+    if (this.#records.length < recordBytes) this.#records = Buffer.allocUnsafeSlow(recordBytes);
+    const records = this.#records.subarray(0, recordBytes);
     let at = 0;
     for (const object of fresh) {
       records.set(object.hash, at);
@@ -235,7 +251,7 @@ export class ObjectStore {
   /** Moves what is kept to the end of the store, then removes the file. False where the disk is too full for that. */
   #drop(segment: StoreSegment, keep: readonly Kept[]): boolean {
     for (const { hash } of keep) {
-      const bytes = this.read(hash);
+      const bytes = this.view(hash);
       if (bytes === null) continue;
       const binary = new Uint8Array(HASH_BYTES);
       writeHash(binary, 0, hash);

@@ -14,22 +14,15 @@ import { PACK_BYTES_MAX } from '../../wire/workspace.ts';
 const PACK_AIM_BYTES = 1024 * 1024;
 /** A block is compressed where that leaves at most this share of it. */
 const PAYS_SHARE = 0.9;
-const BLOCKS_MAX = 2;
-
-interface Packed {
-  readonly hash: ObjectHash;
-  readonly bytes: Uint8Array;
-}
+const FIRST_HEADS_BYTES = 256 * OBJECT_HEAD_BYTES;
 
 /** Gathers objects for one pack: what may be compressible in one block, what is not in another. */
 export class PackBuilder {
-  #compressible: Packed[] = [];
-  #other: Packed[] = [];
-  #contentBytes = 0;
-  #bytes = BLOCKS_MAX * BLOCK_HEAD_BYTES;
+  readonly #compressible = new Block();
+  readonly #other = new Block();
 
   get isEmpty(): boolean {
-    return this.#contentBytes === 0 && this.#compressible.length + this.#other.length === 0;
+    return this.#compressible.objects + this.#other.objects === 0;
   }
 
   get isFull(): boolean {
@@ -38,58 +31,90 @@ export class PackBuilder {
 
   /** Any object fits into an empty pack. */
   fits(size: number): boolean {
-    return (
-      this.#bytes + size + OBJECT_HEAD_BYTES <= PACK_BYTES_MAX && this.#contentBytes + size <= PACK_CONTENT_BYTES_MAX
-    );
+    const contentBytes = this.#compressible.contentBytes + this.#other.contentBytes;
+    return this.#bytes + size + OBJECT_HEAD_BYTES <= PACK_BYTES_MAX && contentBytes + size <= PACK_CONTENT_BYTES_MAX;
   }
 
+  /** @param bytes are copied */
   add(hash: ObjectHash, bytes: Uint8Array, mayCompress: boolean): void {
-    (mayCompress ? this.#compressible : this.#other).push({ hash, bytes });
-    this.#contentBytes += bytes.length;
-    this.#bytes += bytes.length + OBJECT_HEAD_BYTES;
+    (mayCompress ? this.#compressible : this.#other).add(hash, bytes);
   }
 
-  /** The pack; the builder is empty again. */
+  /** The pack, in a buffer of its own, so that it can be handed to another thread; the builder is empty again. */
   take(compress: boolean): Uint8Array {
-    const blocks = [blockOf(this.#compressible, compress), blockOf(this.#other, false)].flat();
-    this.#compressible = [];
-    this.#other = [];
-    this.#contentBytes = 0;
-    this.#bytes = BLOCKS_MAX * BLOCK_HEAD_BYTES;
-    return joined(blocks);
+    const parts = [...this.#compressible.parts(compress), ...this.#other.parts(false)];
+    const pack = Buffer.allocUnsafeSlow(parts.reduce((sum, part) => sum + part.length, 0));
+    let at = 0;
+    for (const part of parts) {
+      pack.set(part, at);
+      at += part.length;
+    }
+    this.#compressible.clear();
+    this.#other.clear();
+    return pack;
+  }
+
+  /** At most: as it is without compression. */
+  get #bytes(): number {
+    return this.#compressible.bytes + this.#other.bytes;
   }
 }
 
-/** Head and body of a block. */
-function blockOf(objects: readonly Packed[], compress: boolean): Uint8Array[] {
-  if (objects.length === 0) return [];
-  const content = objects.map((object) => object.bytes);
-  const compressed = compress ? compressedOf(joined(content)) : null;
-  const head = new Uint8Array(BLOCK_HEAD_BYTES + objects.length * OBJECT_HEAD_BYTES);
-  const body = compressed === null ? content : [compressed];
-  const stored = body.reduce((sum, part) => sum + part.length, 0);
-  writeBlockHead(head, compressed === null ? METHODS.stored : METHODS.brotli, objects.length, stored);
-  for (const [index, object] of objects.entries()) {
-    writeObjectHead(head, BLOCK_HEAD_BYTES + index * OBJECT_HEAD_BYTES, object.hash, object.bytes.length);
+/** Its buffers are used again for the next pack, and grow to what was needed. */
+class Block {
+  #heads = Buffer.allocUnsafeSlow(FIRST_HEADS_BYTES);
+  #content = Buffer.alloc(0);
+  objects = 0;
+  contentBytes = 0;
+
+  get bytes(): number {
+    return BLOCK_HEAD_BYTES + this.#headsBytes + this.contentBytes;
   }
-  return [head, ...body];
+
+  add(hash: ObjectHash, bytes: Uint8Array): void {
+    this.#heads = grown(this.#heads, this.#headsBytes, OBJECT_HEAD_BYTES);
+    this.#content = grown(this.#content, this.contentBytes, bytes.length);
+    writeObjectHead(this.#heads, this.#headsBytes, hash, bytes.length);
+    this.#content.set(bytes, this.contentBytes);
+    this.objects += 1;
+    this.contentBytes += bytes.length;
+  }
+
+  /** Head, heads of objects and body; none where it is empty. They hold until something is added. */
+  parts(compress: boolean): Uint8Array[] {
+    if (this.objects === 0) return [];
+    const content = this.#content.subarray(0, this.contentBytes);
+    const compressed = compress ? compressedOf(content) : null;
+    const body = compressed ?? content;
+    const head = new Uint8Array(BLOCK_HEAD_BYTES);
+    writeBlockHead(head, compressed === null ? METHODS.stored : METHODS.brotli, this.objects, body.length);
+    return [head, this.#heads.subarray(0, this.#headsBytes), body];
+  }
+
+  clear(): void {
+    this.objects = 0;
+    this.contentBytes = 0;
+  }
+
+  get #headsBytes(): number {
+    return this.objects * OBJECT_HEAD_BYTES;
+  }
+}
+
+/** With room for so much more; twice as large each time. */
+function grown(buffer: Buffer<ArrayBuffer>, used: number, more: number): Buffer<ArrayBuffer> {
+  if (used + more <= buffer.length) return buffer;
+  const larger = Buffer.allocUnsafeSlow(Math.min(Math.max(used + more, buffer.length * 2), PACK_BYTES_MAX));
+  larger.set(buffer.subarray(0, used));
+  return larger;
 }
 
 /** Null where that does not pay. */
 export function compressedOf(bytes: Uint8Array): Uint8Array | null {
   const compressed = brotliCompressSync(bytes, {
     params: { [constants.BROTLI_PARAM_QUALITY]: 1, [constants.BROTLI_PARAM_SIZE_HINT]: bytes.length },
+    // Pieces of the default 16 KiB would be put together, and left to the collector.
+    chunkSize: Math.max(bytes.length >> 1, 1024),
   });
   return compressed.length <= bytes.length * PAYS_SHARE ? compressed : null;
-}
-
-/** In a buffer of its own, so that it can be handed to another thread. */
-function joined(parts: readonly Uint8Array[]): Uint8Array {
-  const all = Buffer.allocUnsafeSlow(parts.reduce((sum, part) => sum + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    all.set(part, at);
-    at += part.length;
-  }
-  return all;
 }

@@ -15,6 +15,9 @@ import {
 } from '../../wire/object-pack.ts';
 import { PACK_BYTES_MAX } from '../../wire/workspace.ts';
 
+/** The least that zlib takes. */
+const CHUNK_MIN = 64;
+
 /** @param hash 32 bytes, a view of the pack, as are `bytes` where they were not compressed */
 export type OnObject = (hash: Uint8Array, bytes: Uint8Array) => void;
 
@@ -74,7 +77,9 @@ export function hasHash(bytes: Uint8Array, hash: Uint8Array): boolean {
 function contentOf(block: PackBlock): Uint8Array | null {
   if (block.method === METHODS.stored) return block.body;
   try {
-    const content = brotliDecompressSync(block.body, { maxOutputLength: Math.max(block.contentBytes, 1) });
+    const bytesMax = Math.max(block.contentBytes, CHUNK_MIN);
+    // In one piece: else it is put together from many, each left to the collector.
+    const content = brotliDecompressSync(block.body, { maxOutputLength: bytesMax, chunkSize: bytesMax });
     return content.length === block.contentBytes ? content : null;
   } catch (error) {
     // Whatever the decompressor says of bytes from elsewhere: the pack is no good.

@@ -138,7 +138,7 @@ export class PackSource {
     return ok(this.#builder.take(this.#compress));
   }
 
-  /** Null where it isn't there any more as it was. */
+  /** Holds until the next call. Null where it isn't there any more as it was. */
   #read(wanted: Wanted): Uint8Array | null {
     const virtual = this.#places.elsewhere.has(wanted.entry.path) ? null : this.#virtual(wanted);
     if (virtual !== null) return virtual;
@@ -150,9 +150,7 @@ export class PackSource {
     let at = 0;
     for (let got = -1; at < end && got !== 0; at += got) got = readSync(fd, this.#buffer, at, end - at, offset + at);
     const bytes = this.#buffer.subarray(0, at);
-    return at === size && digest('sha256', bytes, 'hex') === wanted.hash
-      ? Uint8Array.prototype.slice.call(bytes)
-      : null;
+    return at === size && digest('sha256', bytes, 'hex') === wanted.hash ? bytes : null;
   }
 
   /** Config and index of git are not sent as they are on the disk. */

@@ -88,7 +88,8 @@ export async function placeSlot(
       before,
       matcher: session.matcherFor(index),
       clean: wanted.clean,
-      objects,
+      // One at a time, and written at once.
+      objects: { read: (object) => objects.view(object) },
       remover: new Remover(paths.trash),
       owner: around.owner,
       isUnwanted: () => session.isClosed,

@@ -88,13 +88,12 @@ export class StoreSegment {
     return start;
   }
 
-  /** Fewer bytes than asked for where the file ends before. */
-  read(offset: number, size: number): Uint8Array {
-    const bytes = Buffer.allocUnsafeSlow(size);
+  /** Fewer bytes than asked for where the file ends before. @param into has room for them; what is returned is a view of it */
+  read(offset: number, size: number, into = Buffer.allocUnsafeSlow(size)): Uint8Array {
     let at = 0;
     for (let got = -1; at < size && got !== 0; at += got)
-      got = readSync(this.#open(), bytes, at, size - at, offset + at);
-    return bytes.subarray(0, at);
+      got = readSync(this.#open(), into, at, size - at, offset + at);
+    return into.subarray(0, at);
   }
 
   /** A record whose content does not fit its hash is not found again: its hash becomes zeros. */
