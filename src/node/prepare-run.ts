@@ -141,10 +141,15 @@ function linesOf(text: string): string[] {
     .filter((line) => line !== '');
 }
 
+/** Warnings say why it failed only where nothing else does. */
+const WARNING = /^(?:npm |\[?)warn(?:ing)?\b/i;
+
 function shownLines(output: HeadTail): string {
   const { head, tail } = output.parts();
   const [first, last] = [head, tail].map((bytes) => linesOf(new TextDecoder().decode(bytes)));
-  const lines = [...(first ?? []), ...(last ?? [])].map((line) => line.slice(0, LINE_CHARS_MAX));
+  const all = [...(first ?? []), ...(last ?? [])].map((line) => line.slice(0, LINE_CHARS_MAX));
+  const telling = all.filter((line) => !WARNING.test(line));
+  const lines = telling.length > 0 ? telling : all;
   if (lines.length <= FIRST_LINES_MAX + LAST_LINES_MAX && output.droppedBytes === 0) return lines.join('\n');
   return [...lines.slice(0, FIRST_LINES_MAX), '…', ...lines.slice(FIRST_LINES_MAX).slice(-LAST_LINES_MAX)].join('\n');
 }

@@ -240,7 +240,11 @@ export class WorkspaceSync {
     const { job, attempt, lease } = sync;
     this.#end(sync);
     this.#options.log.info('files were not sent', { job, node: sync.node, code, why });
-    const reason = reasonOf(code === 'needs_prepare' ? 'needs_prepare' : 'sync', why);
+    // What a package manager said is shown whole: it is bounded by the message that it came in, and goes no further.
+    const reason =
+      code === 'prepare_failed'
+        ? ({ code: 'sync', text: why } as const)
+        : reasonOf(code === 'needs_prepare' ? 'needs_prepare' : 'sync', why);
     this.#options.post({ kind: 'sync_failed', job, attempt, lease, reason, final: !PASSING.has(code) });
   }
 

@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { cleanEnv, TestMesh, TREE_GONE_MS_MAX, until } from '../fixtures/nodes.ts';
+import { cleanEnv, TestMesh, TREE_GONE_MS_MAX, until, type StatusJson } from '../fixtures/nodes.ts';
 
 /** Dependencies are not sent: they are made there, by the project's package manager, as often as it takes. */
 let mesh: TestMesh;
@@ -102,6 +102,30 @@ describe('what cannot be prepared', () => {
     expect(answer.error?.message).toMatch(/`npm ci` failed with exit code 1 after/);
     expect(answer.error?.message).toMatch(/package-lock\.json/);
     expect(existsSync(join(root, 'ran'))).toBe(false);
+  });
+
+  it('is left to another node where the package manager is missing: here, at last', async () => {
+    const root = npmProject('no-npm');
+    const peerTools = (status: StatusJson): string =>
+      JSON.stringify(status.nodes.find(({ name }) => name === 'peer')?.['capabilities']);
+    mesh.node('peer').setFacts({ tools: { make: '4', git: '2' } });
+    try {
+      await mesh.node('origin').sees('the peer has no npm', (status) => !peerTools(status).includes('tool:npm'));
+      const named = await onPeer(root, 'ls');
+      expect(named.error).toMatchObject({ code: 'needs_prepare', message: expect.stringContaining('needs npm') });
+      mesh.node('origin').setFacts({ cpu_percent: 99 });
+      await mesh.node('origin').sees('it is overloaded', (status) => JSON.stringify(status).includes('"overloaded"'));
+      const ran = await mesh.node('origin').run(['run', '--json', '--', 'ls node_modules'], { cwd: root });
+      expect(JSON.parse(ran.stdout.toString())).toMatchObject({
+        executed_on: 'origin',
+        stdout: 'word-a\n',
+        route: expect.stringMatching(/peer refused: `npm ci` needs npm, which this node has not$/),
+      });
+    } finally {
+      mesh.node('peer').setFacts({});
+      mesh.node('origin').setFacts({});
+      await mesh.node('origin').sees('the peer has npm again', (status) => peerTools(status).includes('tool:npm'));
+    }
   });
 
   it('is refused where no lockfile tells how, until .meshwork.toml does', async () => {

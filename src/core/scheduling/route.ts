@@ -24,10 +24,15 @@ export function routeNotes(
 }
 
 function named(nodes: readonly Rejection[], verb: string): string[] {
-  const texts = nodes.slice(0, NODES_NAMED_MAX).map((node) => `${node.name} ${verb}: ${textOf(node.reasons)}`);
+  const texts = nodes
+    .slice(0, NODES_NAMED_MAX)
+    .map((node) => `${node.name} ${verb}: ${textOf(node.reasons.map(firstLineOf))}`);
   const more = nodes.length - texts.length;
   return more > 0 ? [...texts, `${more} more ${verb}`] : texts;
 }
+
+/** Output that a reason quotes comes after its first line. */
+const firstLineOf = ({ code, text }: Reason): Reason => ({ code, text: text.split('\n')[0] ?? '' });
 
 /** Names every node with all its reasons: several lines. */
 export function impossibleMessage(rejected: readonly Rejection[], self: NodeId): string {

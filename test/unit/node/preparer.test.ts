@@ -255,6 +255,12 @@ describe('a failure', () => {
     expect(message.split('\n')).toHaveLength(22);
   });
 
+  it('leaves warnings out, unless there is nothing else', async () => {
+    tool('npm', '#!/bin/sh\necho "npm warn old"; [ "$MORE" ] && echo "npm error E"; exit 1\n');
+    expect((await failure([STEP], { env: { MORE: '1' } })).message).toMatch(/ after [^\n]*\nnpm error E$/);
+    expect((await failure()).message).toMatch(/\nnpm warn old$/);
+  });
+
   it('where the folder is not there', async () => {
     const error = await failure([{ ...STEP, folder: 'gone' }]);
     expect(error).toMatchObject({ code: 'prepare_failed', message: expect.stringContaining('could not be started') });

@@ -208,6 +208,12 @@ describe('the newest products', () => {
     expect(route(placement)).toContain('has no room');
   });
 
+  test('a refusal that quotes output is one line of the route', () => {
+    const refusals = new Map([[idOf('beta'), [{ code: 'sync', text: '`npm ci` failed\nnpm error E' } as const]]]);
+    const shown = route(decide({}, [self(), candidate('beta')], {}, refusals));
+    expect(shown).toMatch(/beta refused: `npm ci` failed$/);
+  });
+
   test('what keeps a command here is stronger', () => {
     const staysHere = { code: 'secrets', text: 'nobody decided about .env' } as const;
     expect(names(decide({ productsAt, staysHere }, nodes))).toEqual(['here']);
