@@ -32,6 +32,8 @@ export class SelectionDraft {
   readonly #dependencies: FoundDependency[] = [];
   readonly #lockfiles: string[] = [];
   readonly #notices: string[] = [];
+  /** Tracked files that .meshworkignore or an option leaves out. */
+  #leftOut = 0;
   /** Folders by whether they are real ones: what lies behind a link is no part of the tree. */
   readonly #realFolders = new Map<string, boolean>([['', true]]);
 
@@ -48,8 +50,11 @@ export class SelectionDraft {
 
   /** In a git index: never withheld. It may be gone, which is left to whoever reads it. */
   addTracked(path: string): void {
-    if (this.#filter.leavesOut(path, false) || !this.#isInRealFolder(path)) return;
-    const parsed = this.#parse(path);
+    if (this.#filter.leavesOut(path, false)) {
+      this.#leftOut += 1;
+      return;
+    }
+    const parsed = this.#isInRealFolder(path) ? this.#parse(path) : null;
     if (parsed !== null) this.#keep(parsed, this.#tracked);
   }
 
@@ -119,6 +124,8 @@ export class SelectionDraft {
 
   finish(kind: Selection['kind'], repositories: IgnoreRules): Selection {
     const { rules, notices } = this.#filter.rules(repositories);
+    if (this.#leftOut > 0)
+      this.notice(`git there misses ${this.#leftOut} tracked files that .meshworkignore or --exclude leaves out`);
     return {
       kind,
       root: this.#root,
