@@ -42,18 +42,32 @@ export async function applyChanges(
 ): Promise<Result<Applied, ScanRefusal>> {
   const opened = await ChangePackFile.open(request.pack, request.packSha256);
   if (!opened.ok) return err({ code: 'bad_pack', message: `what came back is refused: ${opened.error}` });
-  const pack = opened.value;
-  const local = new LocalFiles(request.project.root, 'repositories');
+  try {
+    return ok(await applied(request, context, opened.value));
+  } finally {
+    opened.value.close();
+  }
+}
+
+async function applied(request: ApplyRequest, context: ApplyContext, pack: ChangePackFile): Promise<Applied> {
+  const local = filesOf(request.project.root);
   const copies = new ConflictCopies(request.conflicts, pack);
   try {
-    const sent = context.manifests.load(request.manifest);
-    const applying = new Applying(request, pack, local, copies, sent);
+    const applying = new Applying(request, pack, local, copies, context.manifests.load(request.manifest));
     await applying.run();
-    return ok(applying.tally.applied());
+    return applying.tally.applied();
   } finally {
     copies.close();
     local.close();
-    pack.close();
+  }
+}
+
+function filesOf(root: string): LocalFiles {
+  try {
+    return new LocalFiles(root, 'repositories');
+  } catch (error) {
+    const why = `the project ${root} can't be opened (${systemCodeOf(error)}); nothing was changed`;
+    throw systemCodeOf(error) === '' ? error : new MeshError('io', why, error);
   }
 }
 
@@ -111,7 +125,7 @@ class Applying {
       act();
     } catch (error) {
       const code = systemCodeOf(error);
-      if (code === '' || !DISK_FAILURES.has(code)) throw error;
+      if (code === '') throw error;
       const why = code === 'ENOSPC' || code === 'EDQUOT' ? 'the disk is full' : `the disk refuses (${code})`;
       throw new MeshError(
         'io',

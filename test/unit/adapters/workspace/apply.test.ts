@@ -505,6 +505,16 @@ describe('a malicious change pack', () => {
 });
 
 describe('a place that refuses', () => {
+  it('is a project that is gone: that is said, and the pack can be applied later', async () => {
+    rmSync(root, { recursive: true });
+    await expect(apply({ changed: [file('a', '1')] })).rejects.toMatchObject({
+      code: 'io',
+      message: expect.stringMatching(/can't be opened \(ENOENT\); nothing was changed$/),
+    });
+    mkdirSync(root);
+    expect(await applied({ changed: [file('a', '1')] })).toMatchObject({ returned: ['a'] });
+  });
+
   it('is a name that is too long: it becomes no copy either, and the others are applied', async () => {
     const result = await applied({ changed: [file('x'.repeat(300), '1'), file('y', '2')] });
     expect(result).toMatchObject({ returned: ['y'], conflicts: ['x'.repeat(300)] });
