@@ -4,6 +4,7 @@ import { z } from 'zod';
 import { findExecutable } from '../adapters/os/tool-scan.ts';
 import type { NodeProbe } from '../adapters/os/system-probe.ts';
 import { systemCodeOf } from '../base/errors.ts';
+import { isJobId, type JobId } from '../base/ids.ts';
 import type { Logger } from '../base/log.ts';
 import { isMovable, runtimeOf } from '../core/workspace/package-recipes.ts';
 import type { WorkspaceFiles } from '../ports/workspace.ts';
@@ -24,7 +25,15 @@ const entrySchema = z.strictObject({
   made: z.array(z.string()).max(PREPARE_INPUTS_MAX),
 });
 export type PrepareEntry = z.infer<typeof entrySchema>;
-const noteSchema = z.strictObject({ v: z.literal(1), entries: z.array(entrySchema).max(ENTRIES_MAX) });
+/** A step that has begun, in the folder `tree`, as that job. */
+const begunSchema = z.strictObject({ job: z.string().refine(isJobId), tree: z.string() });
+const noteSchema = z.strictObject({
+  v: z.literal(1),
+  begun: begunSchema.nullable(),
+  entries: z.array(entrySchema).max(ENTRIES_MAX),
+});
+type Note = z.infer<typeof noteSchema>;
+const NO_NOTE: Note = { v: 1, begun: null, entries: [] };
 
 type NoteFiles = Pick<WorkspaceFiles, 'readNote' | 'writeNote'>;
 
@@ -32,42 +41,54 @@ type NoteFiles = Pick<WorkspaceFiles, 'readNote' | 'writeNote'>;
 export class PrepareNotes {
   readonly #files: NoteFiles;
   readonly #workspace: string;
-  #entries: readonly PrepareEntry[];
+  #note: Note;
 
-  private constructor(files: NoteFiles, workspace: string, entries: readonly PrepareEntry[]) {
+  private constructor(files: NoteFiles, workspace: string, note: Note) {
     this.#files = files;
     this.#workspace = workspace;
-    this.#entries = entries;
+    this.#note = note;
   }
 
   /** A note that cannot be read counts as none: then all is prepared again. */
   static async open(files: NoteFiles, workspace: string, log: Logger): Promise<PrepareNotes> {
     const text = await files.readNote(workspace, NOTE);
-    if (text === null) return new PrepareNotes(files, workspace, []);
+    if (text === null) return new PrepareNotes(files, workspace, NO_NOTE);
     const parsed = noteSchema.safeParse(parseJson(text));
     if (!parsed.success) log.warn('a note of what was prepared is damaged: it is prepared again', { workspace });
-    return new PrepareNotes(files, workspace, parsed.success ? parsed.data.entries : []);
+    return new PrepareNotes(files, workspace, parsed.success ? parsed.data : NO_NOTE);
   }
 
   get(step: PrepareStep): PrepareEntry | null {
-    return this.#entries.find(({ key }) => key === keyOf(step)) ?? null;
+    return this.#note.entries.find(({ key }) => key === keyOf(step)) ?? null;
   }
 
-  async remove(step: PrepareStep): Promise<void> {
-    if (this.get(step) !== null) await this.#write(this.#others(step));
+  /** What an earlier daemon began in this very folder and did not see the end of; a copy of a folder has its note too. */
+  begunIn(tree: string): JobId | null {
+    return this.#note.begun?.tree === tree ? this.#note.begun.job : null;
   }
 
-  async put(step: PrepareStep, entry: Omit<PrepareEntry, 'key'>): Promise<void> {
-    await this.#write([...this.#others(step), { key: keyOf(step), ...entry }].slice(-ENTRIES_MAX));
+  /** From here what it makes may be half made: nothing counts until `put`. */
+  begin(step: PrepareStep, job: JobId, tree: string): Promise<void> {
+    return this.#write({ v: 1, begun: { job, tree }, entries: this.#others(step) });
   }
 
-  #others(step: PrepareStep): readonly PrepareEntry[] {
-    return this.#entries.filter(({ key }) => key !== keyOf(step));
+  /** Nothing of it runs any more. */
+  end(): Promise<void> {
+    return this.#write({ ...this.#note, begun: null });
   }
 
-  async #write(entries: readonly PrepareEntry[]): Promise<void> {
-    this.#entries = entries;
-    await this.#files.writeNote(this.#workspace, NOTE, JSON.stringify({ v: 1, entries }));
+  put(step: PrepareStep, entry: Omit<PrepareEntry, 'key'>): Promise<void> {
+    const entries = [...this.#others(step), { key: keyOf(step), ...entry }].slice(-ENTRIES_MAX);
+    return this.#write({ v: 1, begun: null, entries });
+  }
+
+  #others(step: PrepareStep): PrepareEntry[] {
+    return this.#note.entries.filter(({ key }) => key !== keyOf(step));
+  }
+
+  async #write(note: Note): Promise<void> {
+    this.#note = note;
+    await this.#files.writeNote(this.#workspace, NOTE, JSON.stringify(note));
   }
 }
 

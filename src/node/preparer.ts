@@ -2,6 +2,7 @@ import { Buffer } from 'node:buffer';
 import { randomBytes } from 'node:crypto';
 import { lstat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { killTrees } from '../adapters/process/tree.ts';
 import type { NodeProbe } from '../adapters/os/system-probe.ts';
 import { textOfBytes } from '../base/byte-text.ts';
 import { systemCodeOf } from '../base/errors.ts';
@@ -82,6 +83,12 @@ export async function prepare(
   const notices: string[] = [];
   if (request.steps.length > 0) {
     const notes = await PrepareNotes.open(context.files, request.workspaceId, context.log);
+    const begun = notes.begunIn(request.tree);
+    // Its runner ends it, but maybe not yet: two at once would spoil what they make.
+    if (begun !== null && (await killTrees([{ job: begun, attempt: 1 }], new Map(), context.log)) > 0) {
+      const message = 'an earlier preparation of this folder is still running there and cannot be ended';
+      return err({ code: 'prepare_failed', message });
+    }
     for (const step of request.steps) {
       const done = await new StepRun(step, request, context, notes).carryOut();
       if (!done.ok) return done;
@@ -112,11 +119,12 @@ class StepRun {
     if (known?.stamp === stamp && (await this.#absent(known.made)).length === 0) return ok([]);
     const refusal = await this.#refusal();
     if (refusal !== null) return this.#fail('needs_prepare', refusal);
-    // From here the folder may be half made: nothing counts until the end.
-    await notes.remove(step);
     const isElsewhere = known?.tree !== tree && !isMovable(step.tool);
     const ran = await this.#run(isElsewhere ? await this.#environments() : []);
-    if (!ran.ok) return this.#fail('prepare_failed', ran.error);
+    if (!ran.ok) {
+      await notes.end();
+      return this.#fail('prepare_failed', ran.error);
+    }
     const missing = await this.#absent(step.makes);
     const made = step.makes.filter((path) => !missing.includes(path));
     // Taken before it ran: what changed meanwhile is prepared again.
@@ -149,6 +157,7 @@ class StepRun {
     const line = clearing.length === 0 ? this.#step.run : `rm -rf -- ${clearing.join(' ')} && {\n${this.#step.run}\n}`;
     const job = makeJobId(Date.now(), randomBytes(16));
     const env = environmentOf(this.#request.env, cwd);
+    await this.#notes.begin(this.#step, job, this.#request.tree);
     audit.append({ event: 'start', job, attempt: 1, by, command: line, cwd, user: userName });
     running.add(job);
     const run = { job, line, cwd, env, umask, user, timeoutMs: STEP_MS_MAX, signal, onProgress };

@@ -168,6 +168,7 @@ describe('a step', () => {
     ['the tool is another', () => (facts = { ...facts, tools: { ...facts.tools, npm: '11.0.0' } })],
     ['what the tool runs on is another', () => (facts = { ...facts, tools: { ...facts.tools, node: '22.0.0' } })],
     ['the note is damaged', () => (note = '{"v":1,"entries":[{}]}')],
+    ['the note is of another form', () => (note = '{"v":2}')],
     ['the note is torn', () => (note = '{"v":1,"ent')],
   ])('is run again where %s', async (_, change) => {
     await run();
@@ -301,6 +302,23 @@ describe('a running preparation', () => {
     expect(['one', 'two', 'hanging']).toContain(lines[0]);
     // Half made: it is made again.
     await run();
+    expect(runs()).toHaveLength(2);
+  });
+
+  it('of an earlier daemon is ended before another begins, but not that of a copied folder', async () => {
+    const cancel = new AbortController();
+    const result = failure([STEP], { env: { HANG: '1' }, signal: cancel.signal });
+    await until('it runs', () => existsSync(`${log}.env`) && runs().length === 1);
+    const [cookie] = [...running];
+    if (cookie === undefined) throw new Error('nothing runs');
+    const begun = note;
+    note = (begun ?? '').replaceAll(tree, '/elsewhere');
+    await run([{ ...STEP, run: 'true', makes: [] }]);
+    expect(alive(cookie).length).toBeGreaterThan(0);
+    note = begun;
+    expect(await run()).toMatchObject({ ok: true });
+    expect(alive(cookie)).toEqual([]);
+    expect((await result).message).toMatch(/was killed by|failed with exit code/);
     expect(runs()).toHaveLength(2);
   });
 
