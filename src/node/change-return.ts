@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { MeshError, messageOf } from '../base/errors.ts';
-import type { JobId } from '../base/ids.ts';
+import type { JobId, NodeId } from '../base/ids.ts';
 import type { Logger } from '../base/log.ts';
 import type { Applied, ProjectFiles } from '../ports/workspace.ts';
 import { NO_CHANGES, type ChangePack, type Changes } from '../wire/changes.ts';
@@ -95,6 +95,16 @@ export class ChangeReturn {
     }
   }
 
+  /** Nobody knows what became of it. @returns for people, where its files were sent there */
+  lost(job: JobId, node: NodeId): readonly string[] {
+    const shipped = this.#options.shipped.get(job);
+    if (shipped === null || shipped.node !== node) return [];
+    const { node_name: name } = shipped;
+    return [
+      `what it may have changed on ${name} stays there; once ${name} is back, \`meshwork apply ${job}\` applies it`,
+    ];
+  }
+
   /** An attempt that had been given up ended after all: what it changed waits. @returns for people */
   hold(job: JobId, ended: Ended): string | null {
     const shipped = this.shippedAs(job, ended.attempt);
@@ -111,6 +121,11 @@ export class ChangeReturn {
    */
   async applyHeld(job: JobId): Promise<Returned> {
     const shipped = this.#options.shipped.get(job);
+    if (shipped !== null && shipped.held === null) {
+      const { node_name: name } = shipped;
+      const text = `what job ${job} changed on ${name} is not known here yet: ${name} tells it when it is back`;
+      throw new MeshError('job_unreachable', `${text}; nothing was changed`);
+    }
     if (shipped === null || shipped.held === null) {
       throw new MeshError('nothing_to_apply', `job ${job} has no changes that wait here; nothing was changed`);
     }

@@ -158,6 +158,10 @@ export class LocalProjects implements ProjectCarrier {
     return this.#returns.hold(job, ended);
   }
 
+  lost(job: JobId, node: NodeId): readonly string[] {
+    return this.#returns.lost(job, node);
+  }
+
   giveUp(job: JobId): void {
     this.#returns.giveUp(job);
   }

@@ -25,6 +25,8 @@ type EffectOf<K extends OriginEffect['kind']> = Extract<OriginEffect, { kind: K 
 export interface OriginEffectsOptions extends OriginServiceOptions {
   readonly jobs: Map<JobId, KeptJob>;
   readonly post: (input: OriginInput) => void;
+  /** Another daemon takes the jobs over: what is not in the book by now is that one's to do. */
+  readonly isReleased: () => boolean;
   /** It has finished and is in the book. */
   readonly onGone: (record: JobRecord, kept: KeptJob) => void;
 }
@@ -152,7 +154,8 @@ export class OriginEffects {
     const shipped =
       result.kind === 'ended' ? (projects?.shippedAs(job, result.ended.attempt, result.place.node) ?? null) : null;
     if (result.kind !== 'ended' || shipped === null || projects === undefined) {
-      return this.#finished(kept, this.#recordOf(kept, result), result);
+      const lost = result.kind === 'unknown' ? (projects?.lost(job, result.place.node) ?? []) : [];
+      return this.#finished(kept, lost.reduce(withNotice, this.#recordOf(kept, result)), result);
     }
     const record = this.#recordOf(kept, result);
     const detail = `brings changes back from ${result.place.name}`;
@@ -170,6 +173,7 @@ export class OriginEffects {
     returning: Promise<Returned>,
   ): Promise<void> {
     const { changes, notices } = await returning;
+    if (this.#options.isReleased()) return;
     const told = notices.reduce(withNotice, record);
     this.#finished(kept, { ...told, changes, finished_ms: Date.now() }, result);
   }

@@ -54,6 +54,7 @@ export class OriginService implements OriginJobs {
       ...options,
       jobs: this.#jobs,
       post: this.#post,
+      isReleased: () => this.#released,
       onGone: (record, kept) => this.#gone(record, kept),
     });
     options.projects?.listen({

@@ -25,6 +25,8 @@ export interface ProjectCarrier {
   bringBack(shipped: ShippedJob, ended: Ended): Promise<Returned>;
   /** An attempt that had been given up ended after all. @returns for people, where it has changes */
   hold(job: JobId, ended: Ended): string | null;
+  /** What became of the attempt there is not known. @returns for people, where its files were sent */
+  lost(job: JobId, node: NodeId): readonly string[];
   /** What is under way to bring changes back is not waited for any more: they are held. */
   giveUp(job: JobId): void;
   /** The job has finished. @param ranOn null: nowhere */

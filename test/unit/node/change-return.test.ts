@@ -1,0 +1,174 @@
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { base32, makeJobId, type NodeId } from '../../../src/base/ids.ts';
+import { silentLogger } from '../../../src/base/log.ts';
+import { err, ok, type Result } from '../../../src/base/result.ts';
+import type { ChangeFetch, FetchRefusal, FetchRequest } from '../../../src/node/change-fetch.ts';
+import { ChangeReturn } from '../../../src/node/change-return.ts';
+import { ProjectBook } from '../../../src/node/project-book.ts';
+import { ShippedJobs, type ShippedJob } from '../../../src/node/shipped-jobs.ts';
+import type { Applied, ApplyRequest } from '../../../src/ports/workspace.ts';
+import { NO_CHANGES, type ChangePack } from '../../../src/wire/changes.ts';
+import type { Ended, Outcome } from '../../../src/wire/jobs.ts';
+import type { WorkspaceMessage } from '../../../src/wire/workspace.ts';
+import { temporaryFolders } from '../../fixtures/temporary-folder.ts';
+import { JoinedMuxes } from '../wire/joined-muxes.ts';
+import { MANIFEST, MemoryProject, PROJECT } from './memory-workspaces.ts';
+
+const folder = temporaryFolders();
+const EXECUTOR = base32(new Uint8Array(33).fill(2)).slice(0, 52) as NodeId;
+const JOB = makeJobId(1, new Uint8Array(16));
+const NOTHING: ChangePack = {
+  changed: 0,
+  deleted: 0,
+  pack_bytes: 0,
+  pack_sha256: '',
+  left_there: [],
+  problem: null,
+};
+const PACK: ChangePack = { ...NOTHING, changed: 2, deleted: 1, pack_bytes: 4, pack_sha256: 'b'.repeat(64) };
+const COUNTS = { returned: 2, deleted: 1, conflicts: 0, heldBack: 0 };
+const APPLIED: Applied = {
+  changes: { ...NO_CHANGES, returned: ['a', 'b'], deleted: ['c'] },
+  counts: COUNTS,
+  notices: [],
+};
+const SHIPPED: ShippedJob = {
+  job: JOB,
+  attempt: 1,
+  node: EXECUTOR,
+  node_name: 'b',
+  project: PROJECT,
+  manifest: MANIFEST,
+  withheld: [],
+  returns: true,
+  outputs: [],
+  scanned_ms: 0,
+  held: null,
+  at_ms: 0,
+};
+const exited: Outcome = { kind: 'exited', code: 0 };
+
+class Rig {
+  readonly home = folder();
+  readonly shipped = new ShippedJobs(join(this.home, 'changes'), silentLogger);
+  readonly book = new ProjectBook(join(this.home, 'projects.json'), silentLogger);
+  readonly sent: WorkspaceMessage['t'][] = [];
+  readonly fetched: FetchRequest[] = [];
+  readonly applied: ApplyRequest[] = [];
+  readonly project = new MemoryProject();
+  readonly returns: ChangeReturn;
+  fetch: Result<null, FetchRefusal> = ok(null);
+  outcome: Applied = APPLIED;
+
+  constructor(shipped: Partial<ShippedJob> = {}) {
+    this.shipped.note({ ...SHIPPED, ...shipped });
+    this.returns = new ChangeReturn({
+      files: {
+        ...this.project.files,
+        apply: async (request) => {
+          this.applied.push(request);
+          return ok(this.outcome);
+        },
+      },
+      shipped: this.shipped,
+      book: this.book,
+      log: silentLogger,
+      conflicts: join(this.home, 'conflicts'),
+      fetch: {
+        fetch: async (request: FetchRequest) => {
+          this.fetched.push(request);
+          if (this.fetch.ok) writeFileSync(request.path, 'pack');
+          return this.fetch;
+        },
+      } as unknown as ChangeFetch,
+      executor: () => ({ mux: new JoinedMuxes().first, send: ({ t }) => this.sent.push(t) > 0 }),
+    });
+  }
+
+  back(changes: ChangePack | null, outcome = exited) {
+    const ended: Ended = {
+      t: 'job.ended',
+      job: JOB,
+      attempt: 1,
+      outcome,
+      stdout_bytes: 0,
+      stderr_bytes: 0,
+      truncated: false,
+      left_running: 0,
+      duration_ms: 1,
+      changes,
+    };
+    const shipped = this.returns.shippedAs(JOB, 1);
+    if (shipped === null) throw new Error('it was not sent');
+    return this.returns.bringBack(shipped, ended);
+  }
+}
+
+test('changes are fetched, applied, dropped there and forgotten here', async () => {
+  const rig = new Rig();
+  expect(await rig.back(PACK)).toEqual({ changes: APPLIED.changes, notices: [] });
+  expect(rig.applied).toMatchObject([{ manifest: MANIFEST, packSha256: PACK.pack_sha256, held: false }]);
+  expect(rig.sent).toContain('ws.drop');
+  expect(rig.shipped.get(JOB)).toBeNull();
+  expect(existsSync(rig.fetched[0]?.path ?? '')).toBe(false);
+  expect(rig.project.calls).toEqual(['unpin']);
+});
+
+test('where nothing changed nothing is fetched, and what stayed there is known', async () => {
+  const rig = new Rig();
+  const left = [{ path: 'dist', files: 3, bytes: 10 }];
+  expect(await rig.back({ ...NOTHING, left_there: left })).toMatchObject({ changes: { left_there: left } });
+  expect(rig.fetched).toEqual([]);
+  expect(rig.book.productsAt(PROJECT)).toEqual({ node: EXECUTOR, what: 'dist on b' });
+  rig.shipped.note({ ...SHIPPED, outputs: ['dist/**'] });
+  await rig.back(NOTHING);
+  expect(rig.book.productsAt(PROJECT)).toBeNull();
+});
+
+test.each([
+  { outcome: { kind: 'timeout', code: null, signal: 'SIGTERM' } },
+  { outcome: { kind: 'cancelled', code: null, signal: 'SIGTERM' } },
+  { outcome: { kind: 'unknown', message: 'gone' } },
+] as const)('after $outcome.kind they are held, and apply brings them', async ({ outcome }) => {
+  const rig = new Rig();
+  const { changes, notices } = await rig.back(PACK, outcome);
+  expect(changes).toMatchObject({ returned: [], more: { held_back: 3 } });
+  expect(notices.join()).toContain(`meshwork apply ${JOB}`);
+  expect(rig.fetched).toEqual([]);
+  expect((await rig.returns.applyHeld(JOB)).changes).toEqual(APPLIED.changes);
+  expect(rig.applied).toMatchObject([{ held: true }]);
+  await expect(rig.returns.applyHeld(JOB)).rejects.toMatchObject({ code: 'nothing_to_apply' });
+});
+
+test('what a job does to protected files waits, on this disk', async () => {
+  const rig = new Rig();
+  rig.outcome = {
+    ...APPLIED,
+    changes: { ...APPLIED.changes, held_back: ['.envrc'] },
+    counts: { ...COUNTS, heldBack: 1 },
+  };
+  expect((await rig.back(PACK)).notices.join()).toContain('.envrc');
+  const again = new ShippedJobs(join(rig.home, 'changes'), silentLogger);
+  expect(again.get(JOB)?.held).toEqual({ pack_bytes: 4, pack_sha256: PACK.pack_sha256 });
+  expect(readFileSync(again.packOf(SHIPPED), 'utf8')).toBe('pack');
+});
+
+test('a node that is away keeps them; one that has them no more says so; a broken apply loses nothing', async () => {
+  const rig = new Rig();
+  rig.fetch = err({ kind: 'away', message: '' });
+  expect((await rig.back(PACK)).notices.join()).toContain('b, where they are, is out of reach');
+  await expect(rig.returns.applyHeld(JOB)).rejects.toMatchObject({ code: 'job_unreachable' });
+  rig.fetch = err({ kind: 'gone', message: 'swept' });
+  await expect(rig.returns.applyHeld(JOB)).rejects.toMatchObject({ code: 'nothing_to_apply' });
+  expect(rig.shipped.get(JOB)).not.toBeNull();
+});
+
+test('a failure without a secret says which; an end that came late, and one that never did, say what to do', async () => {
+  const rig = new Rig({ withheld: ['.env'] });
+  expect((await rig.back(NOTHING, { kind: 'exited', code: 1 })).notices).toEqual(['failed without .env']);
+  const late = new Rig();
+  expect(late.returns.lost(JOB, EXECUTOR).join()).toContain(`meshwork apply ${JOB}`);
+  await expect(late.returns.applyHeld(JOB)).rejects.toMatchObject({ code: 'job_unreachable' });
+});
