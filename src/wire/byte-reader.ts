@@ -7,13 +7,14 @@ export class Malformed extends Error {
 
 /** A call with more arguments than this could overflow the stack. */
 const CODES_PER_CALL_MAX = 4096;
+const SHORT_MAX = 64;
 const HEX_CODES = Uint8Array.from('0123456789abcdef', (digit) => digit.charCodeAt(0));
 
 /** Reads binary forms. Each method throws Malformed where the bytes end too early or are not in canonical form. */
 export class ByteReader {
   readonly #bytes: Uint8Array;
-  /** Arguments of a call, kept: faster than a view of the bytes for each short text. */
-  readonly #codes: number[] = Array.from({ length: 64 }, () => 0);
+  /** Arguments of a call by their number, kept: faster than a view of the bytes for each short text. */
+  readonly #codes = Array.from({ length: SHORT_MAX + 1 }, (_, length) => Array.from({ length }, () => 0));
   #at = 0;
 
   constructor(bytes: Uint8Array) {
@@ -53,7 +54,7 @@ export class ByteReader {
   }
 
   byteString(length: number): string {
-    if (length <= 64) return this.#shortText(length);
+    if (length <= SHORT_MAX) return this.#shortText(length);
     const bytes = this.raw(length);
     if (length <= CODES_PER_CALL_MAX) return fromCodes(bytes);
     let text = '';
@@ -65,22 +66,26 @@ export class ByteReader {
 
   #shortText(length: number): string {
     if (this.left < length) throw new Malformed('it ends too early');
-    const codes = this.#codes;
-    codes.length = length;
-    for (let index = 0; index < length; index++) codes[index] = this.#bytes[this.#at++] ?? 0;
+    const codes = this.#codes[length] ?? [];
+    const bytes = this.#bytes;
+    const from = this.#at;
+    for (let index = 0; index < length; index++) codes[index] = bytes[from + index] ?? 0;
+    this.#at = from + length;
     return String.fromCharCode.apply(null, codes);
   }
 
   /** 32 bytes as 64 hexadecimal digits. */
   hash(): ObjectHash {
     if (this.left < 32) throw new Malformed('it ends too early');
-    const codes = this.#codes;
-    codes.length = 64;
+    const codes = this.#codes[64] ?? [];
+    const bytes = this.#bytes;
+    let at = this.#at;
     for (let index = 0; index < 64; index += 2) {
-      const byte = this.#bytes[this.#at++] ?? 0;
+      const byte = bytes[at++] ?? 0;
       codes[index] = HEX_CODES[byte >> 4] ?? 0;
       codes[index + 1] = HEX_CODES[byte & 15] ?? 0;
     }
+    this.#at = at;
     // Such digits by how they were made.
     return String.fromCharCode.apply(null, codes) as ObjectHash;
   }

@@ -1,5 +1,8 @@
 import { assert } from '../base/assert.ts';
 
+/** Of lower case hexadecimal digits, by their codes. */
+const DIGITS = Uint8Array.from({ length: 0x67 }, (_, code) => (code < 0x3a ? code - 0x30 : code - 0x57));
+
 /** Writes binary forms into one buffer that grows by doubling. */
 export class ByteWriter {
   #bytes: Uint8Array;
@@ -40,15 +43,21 @@ export class ByteWriter {
   /** The characters of a byte string from `from` on. */
   byteString(text: string, from = 0): void {
     this.#reserve(text.length - from);
-    for (let index = from; index < text.length; index++) this.#bytes[this.#at++] = text.charCodeAt(index);
+    const bytes = this.#bytes;
+    let at = this.#at;
+    for (let index = from; index < text.length; index++) bytes[at++] = text.charCodeAt(index);
+    this.#at = at;
   }
 
   /** Two hexadecimal digits a byte, lower case. */
   hex(text: string): void {
     this.#reserve(text.length / 2);
+    const bytes = this.#bytes;
+    let at = this.#at;
     for (let index = 0; index < text.length; index += 2) {
-      this.#bytes[this.#at++] = (digit(text.charCodeAt(index)) << 4) | digit(text.charCodeAt(index + 1));
+      bytes[at++] = ((DIGITS[text.charCodeAt(index)] ?? 0) << 4) | (DIGITS[text.charCodeAt(index + 1)] ?? 0);
     }
+    this.#at = at;
   }
 
   raw(bytes: Uint8Array): void {
@@ -70,5 +79,3 @@ export class ByteWriter {
     this.#bytes = larger;
   }
 }
-
-const digit = (code: number): number => (code < 0x3a ? code - 0x30 : code - 0x57);

@@ -46,7 +46,7 @@ export function parseChangedPath(bytes: string): Result<TreePath, string> {
   return wrong === null ? ok(trusted(bytes)) : err(`${shownPath(bytes)} ${wrong}`);
 }
 
-/** @returns what forbids the path in a manifest, null where nothing does */
+/** @returns what forbids the path in a manifest, null where nothing does: then it is a TreePath */
 export function wrongWithPath(bytes: string): string | null {
   const plain = wrongWithParts(bytes);
   if (plain !== null) return plain;

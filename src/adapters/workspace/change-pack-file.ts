@@ -10,8 +10,8 @@ import { readAt, readBlocksOfFile } from './pack-reader.ts';
 import { Turn } from './turn.ts';
 
 const READ_BYTES = 1024 * 1024;
-/** Decompressed blocks that are kept: files lie in the order of the list, in two blocks side by side. */
-const BLOCKS_KEPT_MAX = 3;
+/** Decompressed blocks that are kept, of some 2 MiB each: most files lie in the order of the list, contents that occur again don't. */
+const BLOCKS_KEPT_MAX = 12;
 
 interface BlockPlace {
   readonly from: number;
