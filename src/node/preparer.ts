@@ -25,6 +25,8 @@ import { PrepareNotes, stampOf } from './prepare-stamps.ts';
 /** What one step may take: downloads and native builds of large projects included. */
 const STEP_MS_MAX = 30 * 60_000;
 const NOTICE_FOLDERS_MAX = 3;
+/** Of a command, in notices and refusals. */
+const LABEL_CHARS_MAX = 100;
 const REFUSAL_CHARS_MAX = 3500;
 
 export interface PrepareRequest extends Pick<RunRequest, 'env' | 'umask' | 'user'> {
@@ -195,12 +197,14 @@ class StepRun {
     if (missing.length === 0) return [notice];
     const shown = missing.slice(0, NOTICE_FOLDERS_MAX).map(textOfBytes).join(', ');
     const more = missing.length > NOTICE_FOLDERS_MAX ? ` and ${missing.length - NOTICE_FOLDERS_MAX} more` : '';
-    return [notice, `\`${this.#step.run}\` did not make ${shown}${more}, which this side has`];
+    return [notice, `${this.#label} did not make ${shown}${more}, which this side has`];
   }
 
   get #label(): string {
     const { run, folder } = this.#step;
-    return folder === '' ? `\`${run}\`` : `\`${run}\` in ${textOfBytes(folder)}`;
+    const line = run.replace(/^set -e\n/, '').replaceAll('\n', '; ');
+    const shown = line.length > LABEL_CHARS_MAX ? `${line.slice(0, LABEL_CHARS_MAX)}…` : line;
+    return folder === '' ? `\`${shown}\`` : `\`${shown}\` in ${textOfBytes(folder)}`;
   }
 
   #fail(code: PrepareFailure['code'], what: string): Result<never, PrepareFailure> {

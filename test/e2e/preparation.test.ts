@@ -177,4 +177,18 @@ describe('while it is prepared', () => {
     expect((await onPeer(root, 'echo done')).stdout).toBe('done\n');
     expect(pids(trace)).toHaveLength(2);
   });
+
+  it('the daemon there dies: another ends what it began, and prepares again', async () => {
+    const { root, trace } = slow('crash', 'x');
+    // The first one hangs, and takes no notice of TERM.
+    const line = `trap '' TERM; echo $$ >> ${trace}; [ $(wc -l < ${trace}) -gt 1 ] || while :; do sleep 1; done`;
+    put(root, { '.meshwork.toml': `[prepare]\nrun = '''${line}'''\n` });
+    const running = mesh.node('origin').start(['run', '--on', 'peer', '--', 'echo done'], { cwd: root });
+    const [pid = ''] = await until('it is being prepared', () => (pids(trace).length > 0 ? pids(trace) : null));
+    await mesh.node('peer').crash();
+    await mesh.node('peer').up();
+    expect(await running.done).toMatchObject({ code: 0, stdout: Buffer.from('done\n') });
+    expect(pids(trace)).toHaveLength(2);
+    expect(isGone(pid)).toBe(true);
+  });
 });

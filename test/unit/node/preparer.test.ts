@@ -199,6 +199,12 @@ describe('a step', () => {
     expect(runs()).toHaveLength(1);
   });
 
+  it('of several lines or a long one is told in short', async () => {
+    const lines = ['echo one', `echo ${'x'.repeat(200)}`];
+    const first = await run([{ ...STEP, run: ['set -e', ...lines].join('\n'), makes: [] }]);
+    expect(first.ok && first.value.notices[0]).toMatch(/^prepared there: `echo one; echo x{80,90}…` \(/);
+  });
+
   it('runs below its folder, after those before it', async () => {
     put('a b/package-lock.json', 'x');
     const below = { ...STEP, folder: 'a b', inputs: ['a b/package-lock.json'], makes: ['a b/node_modules'] };
