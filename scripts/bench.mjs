@@ -94,14 +94,18 @@ const specOf = (line, target, cwd, sync = null) => ({
 const onPeer = { kind: 'node', node: PEER };
 
 async function runJob(api, line, target, cwd, sync = null) {
+  let ranAt = performance.now();
+  const onEvent = (event) => {
+    if (event.kind === 'state' && event.state === 'running') ranAt = performance.now();
+  };
   let bytes = 0;
   const count = (chunk) => {
     bytes += chunk.byteLength;
   };
-  const run = await api.submit(specOf(line, target, cwd, sync), { stdin: null, onStdout: count, onStderr: count })
-    .result;
+  const io = { stdin: null, onStdout: count, onStderr: count, onEvent };
+  const run = await api.submit(specOf(line, target, cwd, sync), io).result;
   if (run.return_code !== 0) throw new Error(`${line}: ${JSON.stringify(run)}`);
-  return { bytes, run };
+  return { bytes, run, ranAt };
 }
 
 async function measureDispatch(mesh, api) {
@@ -248,7 +252,7 @@ async function measure(mesh, ssh) {
   const api = await connectDaemon(join(mesh.homes.get('desk'), 'control.sock'));
   const daemons = [groups[0], groups[2]];
   const measureFiles = (sshOrNull) => {
-    const submit = (cwd) => runJob(api, 'true', onPeer, cwd, SYNC);
+    const submit = async (cwd) => (await runJob(api, 'true', onPeer, cwd, SYNC)).ranAt;
     return measureSync({ folder: mesh.folder, submit, groups: daemons, ssh: sshOrNull, sizes, step });
   };
   try {
