@@ -1,3 +1,4 @@
+import * as fc from 'fast-check';
 import { createHash } from 'node:crypto';
 import {
   chmodSync,
@@ -502,6 +503,63 @@ describe('a malicious change pack', () => {
     expect(await apply({ changed: [entry] })).toMatch(/chunks of big are not the file/);
     expect(tree()).toEqual([]);
   });
+});
+
+describe('any change pack', () => {
+  const parts = ['a', 'b', 'l', 'd', 'victim', '.git', 'hooks', '.', '..', '', '.GIT', 'x\0', 'HEAD'];
+  const anyPath = fc.array(fc.constantFrom(...parts), { minLength: 1, maxLength: 4 }).map((names) => names.join('/'));
+  const anyEntry: fc.Arbitrary<ManifestEntry> = fc.oneof(
+    anyPath.map((path) => file(path, 'evil')),
+    fc
+      .tuple(anyPath, fc.constantFrom('..', '../victim', '/tmp', 'a', '../victim/x'))
+      .map(([path, target]) => link(path, target)),
+    anyPath.map(emptyFolder),
+  );
+  // The content that all of them have.
+  const evil = 'evil';
+  const snapshot = (): Record<string, string> =>
+    Object.fromEntries(
+      tree(folder)
+        .filter((path) => !/^(pack$|project\/|conflicts\/)/.test(path))
+        .map((path) => [path, readFileSync(join(folder, path), 'utf8')]),
+    );
+
+  it.each([4712, Math.floor(Math.random() * 2 ** 31)])(
+    'touches nothing outside of the project, over links that are here neither (seed %i)',
+    async (seed) => {
+      let taken = 0;
+      mkdirSync(join(folder, 'victim/d'), { recursive: true });
+      for (const name of ['x', 'a', 'b', 'd/a', 'HEAD']) writeFileSync(join(folder, 'victim', name), 'precious');
+      const before = snapshot();
+      await fc.assert(
+        fc.asyncProperty(
+          fc.array(anyEntry, { maxLength: 4 }),
+          fc.array(anyPath, { maxLength: 3 }),
+          async (changed, deleted) => {
+            rmSync(root, { recursive: true, force: true });
+            rmSync(conflicts, { recursive: true, force: true });
+            mkdirSync(join(root, 'd'), { recursive: true });
+            symlinkSync('../victim', join(root, 'l'));
+            symlinkSync('../../victim', join(root, 'd/l'));
+            symlinkSync('../victim/x', join(root, 'b'));
+            contents.set(sha256(evil), Buffer.from(evil));
+            // As if all of it had been sent, as it lies there.
+            const sent = ['l/a', 'l/b', 'd/l/x', 'd/l/a', 'b/x'].map((path) => file(path, 'precious'));
+            const result = await apply({
+              sent: sortEntries([...sent, link('b', '../victim/x')]),
+              changed,
+              deleted,
+              held: true,
+            });
+            if (typeof result !== 'string') taken++;
+            expect(snapshot()).toEqual(before);
+          },
+        ),
+        { numRuns: 150, seed },
+      );
+      expect(taken).toBeGreaterThan(5);
+    },
+  );
 });
 
 describe('a place that refuses', () => {
