@@ -9,8 +9,8 @@ import type { WorkspaceMessage, WorkspaceMessageOf } from '../wire/workspace.ts'
 
 const READ_BYTES = 256 * 1024;
 const DAY_MS = 86_400_000;
-/** Reads of change packs at once, of all origins. */
-const READS_MAX = 64;
+/** Reads of change packs at once, for one origin. */
+const READS_MAX = 32;
 
 /** How one side of a workspace session reaches the other. */
 export interface WorkspaceLink {
@@ -23,7 +23,8 @@ export interface WorkspaceLink {
 export class ChangePacks {
   readonly #folder: string;
   readonly #log: Logger;
-  #reads = 0;
+  /** By origin. */
+  readonly #reads = new Map<NodeId, number>();
 
   constructor(folder: string, log: Logger) {
     this.#folder = folder;
@@ -45,7 +46,7 @@ export class ChangePacks {
     if (!link.mux.canOpen([fetch.stream]) || fetch.window_bytes > STREAM_CREDIT_BYTES_MAX) {
       return refuse('refused', 'the stream of the request is in use, or its window too large');
     }
-    if (this.#reads >= READS_MAX) return refuse('busy', `${READS_MAX} packs of changes are being read already`);
+    if ((this.#reads.get(origin) ?? 0) >= READS_MAX) return refuse('busy', `${READS_MAX} packs are being read already`);
     let descriptor: number;
     try {
       descriptor = openSync(this.#path(origin, fetch), 'r');
@@ -53,7 +54,7 @@ export class ChangePacks {
       const isGone = systemCodeOf(error) === 'ENOENT';
       return refuse(isGone ? 'expired' : 'io', isGone ? 'its changes are not kept here any more' : messageOf(error));
     }
-    this.#send(descriptor, fetch, link.mux);
+    this.#send(origin, descriptor, fetch, link.mux);
   }
 
   drop(origin: NodeId, key: AttemptKey): void {
@@ -83,14 +84,25 @@ export class ChangePacks {
     return join(this.#folder, origin, `${job}.${attempt}.pack`);
   }
 
+  #count(origin: NodeId, more: number): void {
+    const count = (this.#reads.get(origin) ?? 0) + more;
+    if (count === 0) this.#reads.delete(origin);
+    else this.#reads.set(origin, count);
+  }
+
   /** Reads on as the stream drains: at most one window and one read are in memory. */
-  #send(descriptor: number, { offset, stream, window_bytes: creditBytes }: Fetch, mux: StreamMux): void {
-    this.#reads += 1;
+  #send(
+    origin: NodeId,
+    descriptor: number,
+    { offset, stream, window_bytes: creditBytes }: Fetch,
+    mux: StreamMux,
+  ): void {
+    this.#count(origin, 1);
     const state = { at: offset, isClosed: false };
     const close = (): void => {
       if (state.isClosed) return;
       state.isClosed = true;
-      this.#reads -= 1;
+      this.#count(origin, -1);
       closeSync(descriptor);
     };
     const pump = (): void => {

@@ -24,6 +24,8 @@ export interface ChangeReturnOptions {
   readonly book: ProjectBook;
   readonly fetch: ChangeFetch;
   readonly log: Logger;
+  /** A node that says it has more is not believed: it would fill this disk. */
+  readonly packBytesMax: number;
   /** MESHWORK_HOME/conflicts */
   readonly conflicts: string;
   /** Null where no link is up. */
@@ -146,6 +148,11 @@ export class ChangeReturn {
     const { job, attempt, node, node_name: name, project, manifest, outputs, scanned_ms: scannedMs } = shipped;
     const pack = shipped.held;
     if (pack === null) return { ok: false, code: 'nothing_to_apply', why: 'there is nothing to apply' };
+    const { packBytesMax } = this.#options;
+    if (pack.pack_bytes > packBytesMax) {
+      const why = `they have ${pack.pack_bytes} bytes, more than workspaces.quota_bytes (${packBytesMax}) here`;
+      return { ok: false, code: 'io', why };
+    }
     const path = this.#options.shipped.packOf(shipped);
     const control = new AbortController();
     this.#underWay.set(job, control);

@@ -72,7 +72,12 @@ export class LocalProjects implements ProjectCarrier {
     this.#packs = new ChangePacks(join(home.workspaces, 'changes-for'), log);
     this.#fetch = new ChangeFetch(executor);
     const basis = { files, book, shipped: this.#shipped, log, executor };
-    this.#returns = new ChangeReturn({ ...basis, fetch: this.#fetch, conflicts: home.conflicts });
+    this.#returns = new ChangeReturn({
+      ...basis,
+      fetch: this.#fetch,
+      conflicts: home.conflicts,
+      packBytesMax: config.workspaces.quota_bytes,
+    });
     this.#sync = new WorkspaceSync({
       ...basis,
       projects: this.service,
@@ -172,6 +177,7 @@ export class LocalProjects implements ProjectCarrier {
 
   finished(job: JobId, ranOn: NodeId | null): void {
     this.service.forget(job, ranOn === this.#options.self().id);
+    this.#sync.finished(job);
   }
 
   /** What is older than it is kept, or more. */

@@ -43,6 +43,7 @@ interface Sync extends SyncKey {
   /** Null until the project was looked at. */
   job_project: JobProject | null;
   sender: PackSender | null;
+  isBaseKnown: boolean;
   want: { readonly objects: number; readonly bytes: number; readonly atMs: number } | null;
 }
 
@@ -51,6 +52,8 @@ export class WorkspaceSync {
   readonly #options: WorkspaceSyncOptions;
   /** By job: a job is sent to one node at a time. */
   readonly #syncs = new Map<JobId, Sync>();
+  /** Jobs that are not finished, and whose manifest is kept for them. */
+  readonly #pinned = new Set<JobId>();
 
   constructor(options: WorkspaceSyncOptions) {
     this.#options = options;
@@ -62,7 +65,7 @@ export class WorkspaceSync {
     const link = this.#options.executor(node);
     // Its end comes as an input of its own.
     if (link === null) return;
-    const fresh = { startedAtMs: nowMs(), job_project: null, sender: null, want: null };
+    const fresh = { startedAtMs: nowMs(), job_project: null, sender: null, isBaseKnown: false, want: null };
     const sync: Sync = { ...key, spec, node, name, link, ...fresh };
     this.#syncs.set(job, sync);
     void this.#guard(sync, () => this.#open(sync));
@@ -73,6 +76,15 @@ export class WorkspaceSync {
     if (sync?.lease !== lease) return;
     this.#end(sync);
     sync.link.send({ t: 'ws.close', job, attempt });
+  }
+
+  /** The job is over. What it was sent with is needed for changes that are held, and else no more. */
+  finished(job: JobId): void {
+    const { files, shipped, log } = this.#options;
+    if (!this.#pinned.delete(job) || shipped.get(job) !== null) return;
+    files
+      .unpinManifest(job)
+      .catch((error: unknown) => log.warn('a manifest stays pinned', { job, error: messageOf(error) }));
   }
 
   /** @returns false where no such sync is under way */
@@ -109,6 +121,7 @@ export class WorkspaceSync {
     const jobProject = looked.value;
     sync.job_project = jobProject;
     const { project, scan, folder, prepare, outputs } = jobProject;
+    this.#pinned.add(job);
     await this.#options.files.pinManifest(scan.manifest, job);
     if (!this.#isLive(sync)) return;
     const sender = new PackSender(link.mux);
@@ -142,6 +155,8 @@ export class WorkspaceSync {
     const { sender, job_project: jobProject } = sync;
     if (sender === null || jobProject === null) return;
     const { manifest } = jobProject.scan;
+    if (sync.isBaseKnown) return this.#failHere(sync, 'the executor said twice what it has');
+    sync.isBaseKnown = true;
     if (base === manifest) return;
     const encoded = await this.#options.files.encodeManifest(manifest, base);
     if (this.#isLive(sync)) sender.send('manifest', encoded);
@@ -151,6 +166,7 @@ export class WorkspaceSync {
     const { sender, job_project: jobProject } = sync;
     if (sender === null || jobProject === null) return;
     const { objects, bytes } = message;
+    if (sync.want !== null) return this.#failHere(sync, 'the executor said twice what it lacks');
     sync.want = { objects, bytes, atMs: nowMs() };
     if (objects === 0) return sender.end();
     const { files } = this.#options;

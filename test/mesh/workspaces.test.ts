@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { fullMesh, NodeSet, until, type RunOptions, type TestNode } from '../fixtures/mesh-nodes.ts';
+import { fullMesh, IDLE, NodeSet, until, type RunOptions, type TestNode } from '../fixtures/mesh-nodes.ts';
 import { SHIPPED } from '../fixtures/plain-spec.ts';
 
 const END_MS_MAX = 60_000;
@@ -200,6 +200,63 @@ describe('daemons that are restarted while a job runs', () => {
     const record = await (await node('a').api()).call('wait', { job: id, wait_ms: END_MS_MAX });
     expect(record).toMatchObject({ reason: 'exited', return_code: 0, changes: { returned: ['a.txt'] } });
     expect(read(root, 'a.txt')).toBe('away\n');
+  });
+});
+
+describe('a daemon that is killed while changes come back', () => {
+  it.each(['a', 'b'])('%s: they come back whole', async (killed) => {
+    const root = project({ 'a.txt': 'one\n' });
+    const line = 'head -c 40000000 /dev/urandom > big.bin; cksum < big.bin';
+    const job = await node('a').submit(line, { ...onB(root), durable: true });
+    const { job_id: id } = await job.ended;
+    await until('changes are on their way', END_MS_MAX, async () => {
+      const { state, detail } = await (await node('a').api()).call('job', { job: id });
+      return (state === 'syncing' && detail.startsWith('brings')) || state === 'finished';
+    });
+    await node(killed).kill();
+    await node(killed).up();
+    await fullMesh(nodes);
+    const record = await (await node('a').api()).call('wait', { job: id, wait_ms: END_MS_MAX });
+    expect(record).toMatchObject({ reason: 'exited', return_code: 0, changes: { returned: ['big.bin'] } });
+    const sum = execFileSync('sh', ['-c', 'cksum < big.bin'], { cwd: root }).toString();
+    expect((await node('b').cli('logs', id)).stdout).toBe(sum);
+    expect(readdirSync(join(node('a').home, 'workspaces/changes')).filter((name) => name.startsWith(id))).toEqual([]);
+  });
+});
+
+describe('automatic routing', () => {
+  const automatic = (cwd: string): RunOptions => ({ target: { kind: 'bash' }, cwd, sync: SHIPPED });
+
+  it('takes a project to the idle node, but stays here while nobody decided about a secret, or when it is too large', async () => {
+    node('a').setFacts({ ...IDLE, cpu_percent: 99 });
+    await until('a is overloaded', END_MS_MAX, async () => (await node('b').row(node('a')))?.status === 'overloaded');
+    const root = project({ Makefile: 'all:\n\techo made > made.txt\n', '.gitignore': '.env\n' });
+    expect(await node('a').run('make', automatic(root))).toMatchObject({ executed_on: 'b', auto_routed: true });
+    expect(read(root, 'made.txt')).toBe('made\n');
+    write(root, { '.env': 'SECRET=1\n' });
+    const undecided = await node('a').run('make', automatic(root));
+    expect(undecided).toMatchObject({ executed_on: 'a' });
+    expect(undecided.route).toContain('meshwork secrets send .env');
+    await (await node('a').api()).call('secrets', { cwd: root, decision: 'send', files: ['.env'] });
+    const sent = await node('a').run('make; stat -c %a .env', automatic(root));
+    expect(sent).toMatchObject({ executed_on: 'b' });
+    expect(sent.out).toContain('600\n');
+    await (await node('a').api()).call('secrets', { cwd: root, decision: 'skip', files: ['.env'] });
+    const skipped = await node('a').run('make -s && cat .env', automatic(root));
+    expect(skipped).toMatchObject({ executed_on: 'b', return_code: 1 });
+    expect(skipped.notices.join()).toContain('failed without .env');
+    node('a').setFacts(IDLE);
+  });
+
+  it('goes where the newest products are, until they are fetched', async () => {
+    const root = project({ Makefile: 'out/x: in\n\tmkdir -p out; cp in out/x\n', in: 'x', '.gitignore': 'out/\n' });
+    expect(await node('a').run('make', onB(root))).toMatchObject({ changes: { left_there: [{ path: 'out' }] } });
+    const routed = await node('a').run('make -q', automatic(root));
+    expect(routed).toMatchObject({ executed_on: 'b', return_code: 0 });
+    expect(routed.route).toContain('out on b');
+    const fetched = await node('a').run('make', { ...onB(root), sync: { ...SHIPPED, outputs: ['out/**'] } });
+    expect(fetched.changes.returned).toContain('out/x');
+    expect(read(root, 'out/x')).toBe('x');
   });
 });
 

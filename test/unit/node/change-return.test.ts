@@ -76,6 +76,7 @@ class Rig {
       book: this.book,
       log: silentLogger,
       conflicts: join(this.home, 'conflicts'),
+      packBytesMax: 1000,
       fetch: {
         fetch: async (request: FetchRequest) => {
           this.fetched.push(request);
@@ -140,6 +141,12 @@ test.each([
   expect((await rig.returns.applyHeld(JOB)).changes).toEqual(APPLIED.changes);
   expect(rig.applied).toMatchObject([{ held: true }]);
   await expect(rig.returns.applyHeld(JOB)).rejects.toMatchObject({ code: 'nothing_to_apply' });
+});
+
+test('more than this disk gives is not fetched', async () => {
+  const rig = new Rig();
+  expect((await rig.back({ ...PACK, pack_bytes: 1001 })).notices.join()).toContain('quota_bytes');
+  expect(rig.fetched).toEqual([]);
 });
 
 test('what a job does to protected files waits, on this disk', async () => {
