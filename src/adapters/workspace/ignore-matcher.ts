@@ -1,5 +1,6 @@
-import ignore, { type Ignore } from 'ignore';
+import ignore from 'ignore';
 import type { IgnoreRules } from '../../wire/workspace.ts';
+import { isIgnoredBy, simplePatterns, type SimplePatterns } from './simple-patterns.ts';
 
 /** Says what a tree's ignore rules leave out, as git-check-ignore(1) --no-index does. Paths are bytes, see TreePath. */
 export interface IgnoreMatcher {
@@ -69,8 +70,8 @@ class LayerMatcher {
   readonly top: string;
   readonly #ignoreCase: boolean;
   readonly #texts = new Map<string, string>();
-  /** By folder; null: no pattern holds there. */
-  readonly #matchers = new Map<string, Ignore | null>();
+  /** By folder. */
+  readonly #judges = new Map<string, Judge>();
 
   constructor(top: string, ignoreCase: boolean) {
     this.top = top;
@@ -82,43 +83,67 @@ class LayerMatcher {
     const known = this.#texts.get(folder);
     if (text === '' && known === undefined) return;
     this.#texts.set(folder, known === undefined ? text : `${known}\n${text}`);
-    this.#matchers.clear();
+    this.#judges.clear();
   }
 
   isIgnored(path: string, isFolder: boolean): boolean {
     if (this.#texts.size === 0) return false;
     const relative = this.top === '' ? path : path.slice(this.top.length + 1);
     const slash = relative.lastIndexOf('/');
-    const matcher = this.#matcherFor(slash === -1 ? '' : relative.slice(0, slash));
-    return matcher !== null && matcher.ignores(isFolder ? `${relative}/` : relative);
+    return this.#judgeFor(slash === -1 ? '' : relative.slice(0, slash)).isIgnored(relative, isFolder);
   }
 
   /** @param folder relative to the top */
-  #matcherFor(folder: string): Ignore | null {
-    const known = this.#matchers.get(folder);
+  #judgeFor(folder: string): Judge {
+    const known = this.#judges.get(folder);
     if (known !== undefined) return known;
     const slash = folder.lastIndexOf('/');
-    const above = folder === '' ? null : this.#matcherFor(slash === -1 ? '' : folder.slice(0, slash));
+    const above = folder === '' ? NOTHING : this.#judgeFor(slash === -1 ? '' : folder.slice(0, slash));
     const full = this.top === '' ? folder : folder === '' ? this.top : `${this.top}/${folder}`;
     const text = this.#texts.get(full);
-    let matcher = above;
-    if (text !== undefined) {
-      matcher = ignore({ ignorecase: this.#ignoreCase, allowRelativePaths: true });
-      if (above !== null) matcher.add(above);
-      for (const pattern of patternsBelow(text, folder)) matcher.add({ pattern });
-    }
-    this.#matchers.set(folder, matcher);
-    return matcher;
+    const judge = text === undefined ? above : judgeWith(above, patternsOf(text), folder, this.#ignoreCase);
+    this.#judges.set(folder, judge);
+    return judge;
   }
+}
+
+/** All patterns that hold in a folder, from the top down to it. */
+interface Judge {
+  /** As written if they stood at the top. */
+  readonly patterns: readonly string[];
+  /** Null where one of them is more than simple. */
+  readonly chain: readonly SimplePatterns[] | null;
+  isIgnored(path: string, isFolder: boolean): boolean;
+}
+
+const NOTHING: Judge = { patterns: [], chain: [], isIgnored: () => false };
+
+function judgeWith(above: Judge, own: readonly string[], folder: string, ignoreCase: boolean): Judge {
+  const patterns = [...above.patterns, ...patternsBelow(own, folder)];
+  const simple = ignoreCase || above.chain === null ? null : simplePatterns(own, folder);
+  if (simple !== null && above.chain !== null) {
+    const chain = [...above.chain, simple];
+    return { patterns, chain, isIgnored: (path, isFolder) => isIgnoredBy(chain, path, isFolder) };
+  }
+  const matcher = ignore({ ignorecase: ignoreCase, allowRelativePaths: true });
+  for (const pattern of patterns) matcher.add({ pattern });
+  return {
+    patterns,
+    chain: null,
+    isIgnored: (path, isFolder) => matcher.ignores(isFolder ? `${path}/` : path),
+  };
 }
 
 /** The pattern of that one path below the root. */
 export const literalPattern = (path: string): string => `/${path.replaceAll(SPECIAL, String.raw`\$&`)}`;
 
-/** The patterns of a file in `folder`, written as if it stood at the top. */
-function patternsBelow(text: string, folder: string): string[] {
+function patternsOf(text: string): string[] {
   const lines = text.split('\n').map((line) => (line.endsWith('\r') ? line.slice(0, -1) : line));
-  const patterns = lines.filter((line) => line !== '' && !line.startsWith('#'));
+  return lines.filter((line) => line !== '' && !line.startsWith('#'));
+}
+
+/** The patterns of a file in `folder`, written as if it stood at the top. */
+function patternsBelow(patterns: readonly string[], folder: string): readonly string[] {
   if (folder === '') return patterns;
   const prefix = `${literalPattern(folder)}/`;
   return patterns.map((pattern) => {

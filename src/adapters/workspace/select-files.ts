@@ -40,7 +40,7 @@ export async function selectFiles(
   const filter = new ShipFilter(request.ship, isGit ? '' : PLAIN_EXCLUDES);
   const draft = new SelectionDraft(root, request, filter);
   const context = { root, env, replaced };
-  const tops = isGit ? [''] : walkPlain(root, draft, filter);
+  const tops = isGit ? [''] : await walkPlain(root, draft, filter, request.filesMax);
   const listings: RepositoryListing[] = [];
   for (const top of tops) listings.push(...(await listRepositories(context, top)));
   for (const listing of listings) learnIgnoreFiles(root, listing, filter);

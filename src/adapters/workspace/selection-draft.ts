@@ -21,6 +21,7 @@ export class SelectionDraft {
   readonly virtual: VirtualFile[] = [];
   readonly #root: string;
   readonly #decisions: ScanRequest['secrets'];
+  readonly #hasDecisions: boolean;
   readonly #filter: ShipFilter;
   readonly #tracked: TreePath[] = [];
   readonly #others: TreePath[] = [];
@@ -41,7 +42,13 @@ export class SelectionDraft {
   constructor(root: string, request: Pick<ScanRequest, 'secrets'>, filter: ShipFilter) {
     this.#root = root;
     this.#decisions = request.secrets;
+    this.#hasDecisions = Object.keys(request.secrets).length > 0;
     this.#filter = filter;
+  }
+
+  /** How many files there are so far. */
+  get count(): number {
+    return this.#tracked.length + this.#others.length;
   }
 
   notice(text: string): void {
@@ -204,6 +211,7 @@ export class SelectionDraft {
   }
 
   #decisionOn(path: string): 'send' | 'skip' | null {
+    if (!this.#hasDecisions) return null;
     for (const name of [path, textOfBytes(path)]) {
       if (Object.hasOwn(this.#decisions, name)) return this.#decisions[name] ?? null;
     }
