@@ -1,22 +1,20 @@
 import { createHash } from 'node:crypto';
-import { closeSync, lstatSync, readlinkSync, type Dirent, type Stats } from 'node:fs';
+import { lstatSync, readlinkSync, type Stats } from 'node:fs';
 import { messageOf, systemCodeOf } from '../../base/errors.ts';
 import type { ChangePack } from '../../wire/changes.ts';
 import type { ChangeList } from '../../wire/change-pack.ts';
 import { sortEntries } from '../../wire/manifest-codec.ts';
 import {
-  type Chunk,
-  CHUNK_BYTES_MAX,
   type FileEntry,
   type ManifestEntry,
   type ObjectHash,
   TREE_PATH_BYTES_MAX,
   type TreePath,
-  WHOLE_FILE_BYTES_MAX,
 } from '../../wire/manifest.ts';
 import { parseChangedPath, shownPath } from '../../wire/tree-path.ts';
+import { chunksOf, fileAt } from './changed-file.ts';
 import { writeChangePack } from './change-pack-writer.ts';
-import { hashOpen, openRegular, readRegular, withReadable } from './file-content.ts';
+import { readRegular, withReadable } from './file-content.ts';
 import { GIT_INDEX_BYTES_MAX, normalisedIndex } from './git-content.ts';
 import { isGitNoise, withoutTidying } from './git-changes.ts';
 import type { IgnoreMatcher } from './ignore-matcher.ts';
@@ -107,7 +105,7 @@ class Collector {
     this.#collecting = collecting;
     this.#folders = folders;
     this.#seen = new Uint8Array(collecting.index.manifest.entries.length);
-    this.state = new TreeState(collecting.state.manifest, this.#seen.length);
+    this.state = TreeState.of(collecting.state.manifest, collecting.index);
     this.#outputs = new OutputGlobs(collecting.outputs);
   }
 
@@ -178,22 +176,66 @@ class Collector {
   }
 
   #scanFolder(folder: string, waiting: string[]): void {
+    const number = this.#collecting.index.numberOf(folder);
+    const before = number === undefined ? undefined : this.#folders.look(folder);
+    if (number !== undefined && before !== undefined && this.#isUnchanged(number, before)) {
+      this.#scanKnown(number, folder, waiting);
+      this.state.folders.note(number, before);
+      return;
+    }
+    const hasExtras = this.#scanNames(folder, waiting);
+    if (number !== undefined && before !== undefined) this.state.folders.note(number, before, hasExtras);
+  }
+
+  #isUnchanged(number: number, stat: Stats): boolean {
+    const { state } = this.#collecting;
+    return stat.isDirectory() && state.isFolderUntouched(number, stat) && !state.folders.hasExtras(number);
+  }
+
+  /** A folder that has the names of the manifest: its files alone are looked at. */
+  #scanKnown(number: number, folder: string, waiting: string[]): void {
+    const { index } = this.#collecting;
+    for (const below of index.foldersIn(number)) waiting.push(index.folders[below] ?? '');
+    const own = index.indexOf(folder);
+    if (own !== undefined) this.#seen[own] = 1;
+    for (const file of index.filesIn(number)) {
+      const path = index.manifest.entries[file]?.path ?? '';
+      const stat = this.#folders.look(path);
+      if (stat !== undefined && this.#collecting.state.isUntouched(file, stat)) {
+        this.#seen[file] = 1;
+        this.state.files.copy(file, this.#collecting.state.files, file);
+        continue;
+      }
+      this.#guarded(path, () => {
+        const prefix = this.#folders.enter(folder);
+        if (prefix !== null) this.#takeEntry(file, path, at(prefix, path.slice(path.lastIndexOf('/') + 1)));
+      });
+    }
+  }
+
+  /** @returns whether there are names that are not the manifest's */
+  #scanNames(folder: string, waiting: string[]): boolean {
+    const { index: known } = this.#collecting;
     const prefix = this.#folders.enter(folder);
-    if (prefix === null) return;
+    if (prefix === null) return true;
     let entries = 0;
+    let hasExtras = false;
     for (const found of namesIn(prefix)) {
       const name = found.name.toString('latin1');
       const path = folder === '' ? name : `${folder}/${name}`;
+      hasExtras ||= known.indexOf(path) === undefined && !known.isFolder(path);
       if (path.length > TREE_PATH_BYTES_MAX) this.say(`${shownPath(path)} has too long a path`);
       else if (isGitNoise(path)) continue;
       else if (found.isDirectory()) entries += this.#takeFolder(path, prefix, name, waiting);
-      else this.#guarded(path, () => (entries += this.#takeOther(found, path, prefix, name)));
+      else this.#guarded(path, () => (entries += this.#takeOther(path, prefix, name)));
     }
-    if (folder === '') return;
-    const index = this.#collecting.index.indexOf(folder);
-    if (index !== undefined && this.#collecting.index.manifest.entries[index]?.kind === 'folder') this.#seen[index] = 1;
-    else if (entries === 0)
+    if (folder === '') return hasExtras;
+    const index = known.indexOf(folder);
+    if (index !== undefined && known.manifest.entries[index]?.kind === 'folder') this.#seen[index] = 1;
+    else if (entries === 0) {
       this.#takeIfAllowed(folder, () => this.#changed.push({ kind: 'folder', path: folder as TreePath }));
+    }
+    return hasExtras;
   }
 
   /** @returns 1 where it isn't a product */
@@ -207,7 +249,7 @@ class Collector {
     return 1;
   }
 
-  #takeOther(found: Dirent<Buffer>, path: string, prefix: string, name: string): number {
+  #takeOther(path: string, prefix: string, name: string): number {
     const index = this.#collecting.index.indexOf(path);
     if (index === undefined) {
       if (isProduct(this.#collecting.matcher, path, false)) {
@@ -217,19 +259,20 @@ class Collector {
       this.#takeNew(path, prefix, name);
       return 1;
     }
-    const stat = lstatSync(at(prefix, name), { throwIfNoEntry: false });
+    return this.#takeEntry(index, path, at(prefix, name));
+  }
+
+  /** What lies where the manifest has a file or a link. @returns 0 where nothing does */
+  #takeEntry(index: number, path: string, where: Buffer): number {
+    const stat = lstatSync(where, { throwIfNoEntry: false });
     if (stat === undefined) return 0;
     if (!stat.isFile() && !stat.isSymbolicLink()) {
       this.#seen[index] = 1;
-      this.say(`${shownPath(path)} is a ${kindOf(found)} now`);
-      return 1;
-    }
-    if (this.#collecting.state.isUntouched(index, stat)) {
+      this.say(`${shownPath(path)} is a ${kindOf(stat)} now`);
+    } else if (this.#collecting.state.isUntouched(index, stat)) {
       this.#seen[index] = 1;
-      this.state.note(index, stat);
-      return 1;
-    }
-    this.#compare(index, path as TreePath, at(prefix, name), stat);
+      this.state.files.note(index, stat);
+    } else this.#compare(index, path as TreePath, where, stat);
     return 1;
   }
 
@@ -242,7 +285,7 @@ class Collector {
       now.entry.kind === 'file'
         ? was.kind === 'file' && now.entry.hash === was.hash && now.entry.mode === was.mode
         : was.kind === 'link' && was.target === now.entry.target;
-    if (isSame) this.state.note(index, now.stat);
+    if (isSame) this.state.files.note(index, now.stat);
     else this.#changed.push(now.entry);
   }
 
@@ -286,13 +329,7 @@ class Collector {
     const normalised = content === null ? null : normalisedIndex(content);
     if (normalised === null) return null;
     const hash = createHash('sha256').update(normalised).digest('hex') as ObjectHash;
-    const chunks: Chunk[] = [];
-    if (normalised.length > WHOLE_FILE_BYTES_MAX) {
-      for (let start = 0; start < normalised.length; start += CHUNK_BYTES_MAX) {
-        const bytes = normalised.subarray(start, start + CHUNK_BYTES_MAX);
-        chunks.push({ hash: createHash('sha256').update(bytes).digest('hex') as ObjectHash, size: bytes.length });
-      }
-    }
+    const chunks = chunksOf(normalised);
     this.contents.set(hash, normalised);
     const size = normalised.length;
     return {
@@ -302,58 +339,11 @@ class Collector {
       mode: stat.mode & 0o777,
       mtimeMs: Math.floor(stat.mtimeMs),
       hash,
-      chunks: chunks.length > 0 ? chunks : null,
+      chunks,
     };
   }
 }
 
-function kindOf(found: Dirent<Buffer>): string {
-  return found.isFIFO() ? 'FIFO' : found.isSocket() ? 'socket' : 'device';
-}
-
-/** Hashes a file; a large one in chunks of one size, since a change is sent once. */
-function fileAt(
-  path: TreePath,
-  where: Buffer,
-  mode: number,
-): { readonly entry: FileEntry; readonly stat: Stats } | null {
-  const open = openRegular(where);
-  if (open === null) return null;
-  try {
-    const chunker = open.stat.size > WHOLE_FILE_BYTES_MAX ? new FixedChunks() : null;
-    const { hash, size } = hashOpen(open.fd, chunker === null ? undefined : (bytes) => chunker.add(bytes));
-    const isLarge = size > WHOLE_FILE_BYTES_MAX;
-    const mtimeMs = Math.max(0, Math.floor(open.stat.mtimeMs));
-    const chunks = isLarge && chunker !== null ? chunker.finish() : null;
-    return { entry: { kind: 'file', path, size, mode: mode & 0o777, mtimeMs, hash, chunks }, stat: open.stat };
-  } finally {
-    closeSync(open.fd);
-  }
-}
-
-class FixedChunks {
-  readonly #chunks: Chunk[] = [];
-  #hash = createHash('sha256');
-  #size = 0;
-
-  add(bytes: Buffer): void {
-    for (let done = 0; done < bytes.length;) {
-      const part = bytes.subarray(done, done + CHUNK_BYTES_MAX - this.#size);
-      this.#hash.update(part);
-      this.#size += part.length;
-      done += part.length;
-      if (this.#size === CHUNK_BYTES_MAX) this.#end();
-    }
-  }
-
-  finish(): readonly Chunk[] {
-    if (this.#size > 0) this.#end();
-    return this.#chunks;
-  }
-
-  #end(): void {
-    this.#chunks.push({ hash: this.#hash.digest('hex') as ObjectHash, size: this.#size });
-    this.#hash = createHash('sha256');
-    this.#size = 0;
-  }
+function kindOf(stat: Stats): string {
+  return stat.isFIFO() ? 'FIFO' : stat.isSocket() ? 'socket' : 'device';
 }

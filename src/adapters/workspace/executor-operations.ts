@@ -207,7 +207,7 @@ class ExecutorOperations implements WorkspaceFiles {
     const index = session.indexOf(hash);
     const matcher = session.matcherFor(index);
     const collected = await collectTree({ ...request, tree: treeOf(slot), index, state, matcher });
-    collected.state.write(slot.paths.state, Date.now());
+    collected.state.write(slot.paths.state, Date.now(), 'collected');
     return collected.changes;
   }
 

@@ -22,71 +22,22 @@ import {
 import { bytesOfText } from '../../base/byte-text.ts';
 import { unreachable } from '../../base/assert.ts';
 import { systemCodeOf } from '../../base/errors.ts';
-import type { FileEntry, LinkEntry, ManifestEntry, ManifestHash, ObjectHash } from '../../wire/manifest.ts';
+import type { FileEntry, LinkEntry, ManifestEntry, ObjectHash } from '../../wire/manifest.ts';
 import { folderOf, shownPath } from '../../wire/tree-path.ts';
 import { hashFile, readRegular, secondsOf, withReadable } from './file-content.ts';
 import { GIT_INDEX_BYTES_MAX, normalisedIndex, withStatOf } from './git-content.ts';
-import type { IgnoreMatcher } from './ignore-matcher.ts';
 import { staysThere } from './tool-folder.ts';
-import { at, namesIn, type Remover, TreeFolders, type TreeOwner } from './tree-folders.ts';
-import { isGitIndex, type TreeIndex } from './tree-index.ts';
+import { at, namesIn, TreeFolders } from './tree-folders.ts';
+import { isGitIndex } from './tree-index.ts';
+import { placingFailed, PlacingFailed, type Placed, type Placing } from './placing.ts';
 import { Turn } from './turn.ts';
 import { TreeState } from './tree-state.ts';
+import { UnchangedFolders } from './unchanged-folders.ts';
 
 const CREATE_FLAGS = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
 const PROGRESS_EVERY_MS = 250;
 /** How many entries between two looks at the clock. */
 const ENTRIES_PER_LOOK = 32;
-
-/** Contents by hash; null: not there. */
-export interface ObjectSource {
-  read(hash: ObjectHash): Uint8Array | null;
-}
-
-/** What was placed in a tree before, and what lay there afterwards. */
-export interface PlacedTree {
-  readonly index: TreeIndex;
-  /** Null where that is not known: contents are compared. */
-  readonly state: TreeState | null;
-}
-
-export interface Placing {
-  /** Absolute. */
-  readonly tree: string;
-  readonly scratch: string;
-  readonly hash: ManifestHash;
-  readonly index: TreeIndex;
-  /** Null: nothing was, so files get their mtimes of the origin. */
-  readonly before: PlacedTree | null;
-  readonly matcher: IgnoreMatcher;
-  /** True: ignored products go as well. */
-  readonly clean: boolean;
-  readonly objects: ObjectSource;
-  readonly remover: Remover;
-  readonly owner: TreeOwner;
-  /** Asked now and then: true ends the placing. */
-  readonly isUnwanted: () => boolean;
-  readonly onProgress: (files: number) => void;
-}
-
-export interface Placed {
-  readonly state: TreeState;
-  readonly written: number;
-  readonly removed: number;
-  /** Indexes of git that were written: they say nothing of the files beside them yet. */
-  readonly indexes: readonly string[];
-}
-
-/** Says what could not be placed; the tree is partly placed, and the next placing goes on from there. */
-export class PlacingFailed extends Error {
-  override readonly name = 'PlacingFailed';
-  readonly code: 'no_space' | 'io' | 'refused';
-
-  constructor(code: 'no_space' | 'io' | 'refused', message: string) {
-    super(message);
-    this.code = code;
-  }
-}
 
 /**
  * Makes a tree what a manifest says. What is there already and right stays as it is, with its mtime; ignored products
@@ -113,6 +64,9 @@ class Placer {
   readonly #placing: Placing;
   readonly #folders: TreeFolders;
   readonly #state: TreeState;
+  readonly #unchanged: UnchangedFolders;
+  /** Folders with names that are not the manifest's. */
+  readonly #withExtras = new Set<string>();
   readonly #scratch: string;
   readonly #nowMs: number;
   readonly #turn = new Turn();
@@ -123,7 +77,8 @@ class Placer {
   constructor(placing: Placing, folders: TreeFolders) {
     this.#placing = placing;
     this.#folders = folders;
-    this.#state = new TreeState(placing.hash, placing.index.manifest.entries.length);
+    this.#state = TreeState.of(placing.hash, placing.index);
+    this.#unchanged = new UnchangedFolders(placing, folders);
     this.#scratch = bytesOfText(`${placing.scratch}/`);
     // Rounded up: what is written now is newer than what was made before, also within one millisecond.
     this.#nowMs = Date.now() + 1;
@@ -139,6 +94,11 @@ class Placer {
     const extraFolders: string[] = [];
     for (let folder = waiting.pop(); folder !== undefined; folder = waiting.pop()) {
       if (this.#turn.isOver()) await this.#passTurn();
+      const number = index.numberOf(folder);
+      if (number !== undefined && this.#unchanged.hasNamesAlone(folder)) {
+        for (const below of index.foldersIn(number)) waiting.push(index.folders[below] ?? '');
+        continue;
+      }
       const prefix = this.#folders.enter(folder);
       if (prefix === null) continue;
       for (const entry of namesIn(prefix)) {
@@ -147,9 +107,10 @@ class Placer {
         const isFolder = entry.isDirectory();
         if (isFolder && index.isFolder(path)) waiting.push(path);
         else if (index.indexOf(path) !== undefined) continue;
-        else if (staysThere(this.#placing, path, { prefix, name, isFolder })) continue;
+        else if (staysThere(this.#placing, path, { prefix, name, isFolder })) this.#withExtras.add(folder);
         // Within it there may be ignored products, which stay.
         else if (isFolder && !this.#placing.clean) {
+          this.#withExtras.add(folder);
           waiting.push(path);
           extraFolders.push(path);
         } else this.#discard(prefix, name);
@@ -171,6 +132,7 @@ class Placer {
         }
         await this.#passTurn();
       }
+      if (this.#unchanged.carryOver(index, entry, this.#state)) continue;
       const parent = entry.kind === 'folder' ? entry.path : folderOf(entry.path);
       try {
         if (parent !== folder) {
@@ -183,6 +145,15 @@ class Placer {
       }
     }
     this.#placing.onProgress(entries.length);
+    this.#noteFolders();
+  }
+
+  #noteFolders(): void {
+    for (const [number, folder] of this.#placing.index.folders.entries()) {
+      const stat = this.#folders.look(folder);
+      if (stat?.isDirectory() === true)
+        this.#state.folders.note(number, stat, this.#unchanged.hasExtras(folder) || this.#withExtras.has(folder));
+    }
   }
 
   async #passTurn(): Promise<void> {
@@ -210,7 +181,7 @@ class Placer {
     if (stat?.isFile() !== true) {
       if (stat !== undefined) this.#discard(prefix, name);
       const isFirst = this.#placing.before === null;
-      this.#state.note(
+      this.#state.files.note(
         index,
         this.#create(entry, prefix, name, isFirst ? Math.min(entry.mtimeMs, this.#nowMs) : this.#nowMs),
       );
@@ -223,7 +194,7 @@ class Placer {
     const mtimeStays = staysAsSent || Math.floor(stat.mtimeMs) === entry.mtimeMs || isGitIndex(entry.path);
     const modeStays = (stat.mode & 0o7777) === entry.mode;
     if (isSame && mtimeStays && modeStays) {
-      this.#state.note(index, stat);
+      this.#state.files.note(index, stat);
       return;
     }
     // Another name of one file may be anywhere: what has several is not changed but replaced.
@@ -231,13 +202,13 @@ class Placer {
       const content = isSame ? undefined : this.#indexWithStat(entry, where, stat);
       this.#create(entry, this.#scratch, 'file', this.#nowMs, content);
       this.#moveIn('file', prefix, name);
-      this.#state.note(index, lstatSync(where));
+      this.#state.files.note(index, lstatSync(where));
       return;
     }
     if (!modeStays) chmodSync(where, entry.mode);
     if (!mtimeStays) utimesSync(where, secondsOf(this.#nowMs), secondsOf(this.#nowMs));
     this.#written++;
-    this.#state.note(index, lstatSync(where));
+    this.#state.files.note(index, lstatSync(where));
   }
 
   #sentBefore(entry: FileEntry): FileEntry | null {
@@ -281,7 +252,7 @@ class Placer {
     const where = at(prefix, name);
     if (stat?.isSymbolicLink() === true) {
       if (this.#isUntouched(entry, stat) || readlinkSync(where, 'buffer').toString('latin1') === entry.target) {
-        this.#state.note(index, stat);
+        this.#state.files.note(index, stat);
         return;
       }
     } else if (stat !== undefined) this.#discard(prefix, name);
@@ -292,7 +263,7 @@ class Placer {
     }
     this.#moveIn('link', prefix, name);
     this.#written++;
-    this.#state.note(index, lstatSync(where));
+    this.#state.files.note(index, lstatSync(where));
   }
 
   #moveIn(scratchName: string, prefix: string, name: string): void {
@@ -390,11 +361,4 @@ class Placer {
 
 function writeWhole(fd: number, bytes: Uint8Array): void {
   for (let done = 0; done < bytes.length;) done += writeSync(fd, bytes, done);
-}
-
-function placingFailed(error: unknown, entry: ManifestEntry): unknown {
-  const code = error instanceof PlacingFailed ? '' : systemCodeOf(error);
-  if (code === '') return error;
-  const isFull = code === 'ENOSPC' || code === 'EDQUOT';
-  return new PlacingFailed(isFull ? 'no_space' : 'io', `${shownPath(entry.path)} cannot be written there: ${code}`);
 }

@@ -1,7 +1,7 @@
 import { GIT_CONFIG_BYTES_MAX } from '../../core/workspace/git-config.ts';
 import { shownPath } from '../../wire/tree-path.ts';
 import { isPlainGitConfig } from './git-content.ts';
-import type { ObjectSource } from './place.ts';
+import type { ObjectSource } from './placing.ts';
 import { isGitConfig, type TreeIndex } from './tree-index.ts';
 
 /**

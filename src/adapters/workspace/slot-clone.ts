@@ -94,7 +94,7 @@ class Cloner {
     this.#from = from;
     this.#into = into;
     this.#sourceText = Buffer.from(source.tree);
-    this.state = new TreeState(source.state.manifest, source.state.entries);
+    this.state = TreeState.of(source.state.manifest, source.index);
   }
 
   async copyTracked(): Promise<void> {
@@ -107,7 +107,7 @@ class Cloner {
       const stat = lstatSync(at(from, name), { throwIfNoEntry: false });
       if (stat === undefined || !this.#source.state.isUntouched(index, stat)) continue;
       const into = this.#make(folderOf(entry.path));
-      if (this.#copyFile(at(from, name), at(into, name), null)) this.state.note(index, lstatSync(at(into, name)));
+      if (this.#copyFile(at(from, name), at(into, name), null)) this.state.files.note(index, lstatSync(at(into, name)));
     }
   }
 

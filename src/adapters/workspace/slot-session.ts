@@ -6,7 +6,7 @@ import { decodeManifest } from '../../wire/manifest-codec.ts';
 import type { Manifest, ManifestHash } from '../../wire/manifest.ts';
 import { folderOf } from '../../wire/tree-path.ts';
 import { createIgnoreMatcher, type IgnoreMatcher } from './ignore-matcher.ts';
-import type { ObjectSource } from './place.ts';
+import type { ObjectSource } from './placing.ts';
 import { replaceFile, type SlotPaths } from './slot-record.ts';
 import type { Slot } from './slot-folders.ts';
 import { TreeIndex } from './tree-index.ts';
@@ -45,6 +45,10 @@ export class SlotSession {
     if (manifest === null)
       throw new MeshError('io', 'what the workspace should hold is not known here any more; run the command again');
     return this.hold(hash, manifest);
+  }
+
+  holds(hash: ManifestHash): boolean {
+    return this.#index?.hash === hash;
   }
 
   /** Keeps a manifest that was just decoded. */

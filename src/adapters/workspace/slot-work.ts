@@ -8,7 +8,8 @@ import { encodeWant } from '../../wire/want-list.ts';
 import type { KeptBytes } from './kept-bytes.ts';
 import { refreshIndexes } from './git-refresh.ts';
 import { nativePath } from './native-path.ts';
-import { placeTree, PlacingFailed, type Placed } from './place.ts';
+import { placeTree } from './place.ts';
+import { PlacingFailed, type Placed } from './placing.ts';
 import { wrongGitConfig } from './sent-git-config.ts';
 import { cloneTree } from './slot-clone.ts';
 import type { Slot, SlotFolders } from './slot-folders.ts';
@@ -80,6 +81,7 @@ export async function placeSlot(
   const wrong = wrongGitConfig(index, objects);
   if (wrong !== null) return refused('refused', `${wrong}; nothing was changed`);
   try {
+    TreeState.unhold(paths.state);
     const placed = await placeTree({
       tree: paths.tree(record),
       scratch: paths.scratch,
@@ -96,7 +98,7 @@ export async function placeSlot(
       onProgress,
     });
     await refreshGit(paths.tree(record), index, placed.state, placed.indexes);
-    placed.state.write(paths.state, Date.now());
+    placed.state.write(paths.state, Date.now(), 'placed');
     session.slot = around.folders.update(session.slot, { manifest: wanted.manifest, wanted: null });
     forgetManifests(paths, [wanted.manifest]);
     return ok({ written: placed.written, removed: placed.removed });
@@ -116,19 +118,19 @@ async function refreshGit(tree: string, index: TreeIndex, state: TreeState, path
   for (const path of paths) {
     const at = index.indexOf(path);
     const stat = lstatSync(nativePath(`${root}/${path}`), { throwIfNoEntry: false });
-    if (at !== undefined && stat !== undefined) state.note(at, stat);
+    if (at !== undefined && stat !== undefined) state.files.note(at, stat);
   }
 }
 
 function placedBefore(session: SlotSession): { readonly index: TreeIndex; readonly state: TreeState | null } | null {
   const { paths, record } = session.slot;
   if (record.manifest === null) return null;
-  const manifest = readManifest(paths, record.manifest);
+  const isKnown = session.holds(record.manifest) || readManifest(paths, record.manifest) !== null;
   // Something was placed, so that times of the origin mean nothing any more.
-  if (manifest === null) return { index: new TreeIndex({ entries: [] }), state: null };
+  if (!isKnown) return { index: new TreeIndex({ entries: [] }), state: null };
+  const index = session.indexOf(record.manifest);
   const state = TreeState.read(paths.state);
-  const isOfIt = state?.manifest === record.manifest && state.entries === manifest.entries.length;
-  return { index: new TreeIndex(manifest), state: isOfIt ? state : null };
+  return { index, state: state?.manifest === record.manifest && state.fits(index) ? state : null };
 }
 
 /** Gives a new slot what another of the project has; without one that can be copied it starts empty. */
@@ -149,11 +151,11 @@ export async function cloneSlot(session: SlotSession, source: SlotSession, aroun
       { tree: slot.paths.tree(slot.record), remover, owner: around.owner },
     );
     const indexes = index.manifest.entries.flatMap((entry, at) =>
-      isGitIndex(entry.path) && cloned.isKnown(at) ? [entry.path] : [],
+      isGitIndex(entry.path) && cloned.files.isKnown(at) ? [entry.path] : [],
     );
     await refreshGit(slot.paths.tree(slot.record), index, cloned, indexes);
     writeManifest(slot.paths, hash, encodeManifest(manifest));
-    cloned.write(slot.paths.state, Date.now());
+    cloned.write(slot.paths.state, Date.now(), 'placed');
     session.slot = around.folders.update(slot, { manifest: hash, bytes: from.record.bytes });
   } catch (error) {
     // A copy saves time and nothing else: the slot is cold, whatever kept it from being copied.

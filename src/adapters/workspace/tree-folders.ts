@@ -14,6 +14,7 @@ import {
   rmdirSync,
   unlinkSync,
   type Dirent,
+  type Stats,
 } from 'node:fs';
 import { systemCodeOf } from '../../base/errors.ts';
 import type { Turn } from './turn.ts';
@@ -24,6 +25,8 @@ export type TreeOwner = { readonly uid: number; readonly gid: number } | null;
 const FOLDER_FLAGS = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;
 const OWNER_ALL = 0o700;
 const NEW_FOLDER_MODE = 0o755;
+/** With what stands before it, a system call takes so long a path; longer ones are walked. */
+const LOOK_PATH_BYTES_MAX = 2048;
 
 /**
  * Node.js has no openat(2). Where there is /proc, `/proc/self/fd/N/name` is one: what N is open on can't be swapped for
@@ -76,6 +79,16 @@ export class TreeFolders {
     const prefix = this.#walk(folder, discard);
     if (prefix === null) throw new Error('a folder that was made is none');
     return prefix;
+  }
+
+  /**
+   * What lies at a path, to be compared with what lay there: undefined where there is nothing. Links above it are followed,
+   * so that it tells nothing about what isn't known yet.
+   */
+  look(path: string): Stats | undefined {
+    const root = this.#stack[0];
+    if (root === undefined || path.length > LOOK_PATH_BYTES_MAX) return undefined;
+    return lstatSync(at(root.prefix, path), { throwIfNoEntry: false });
   }
 
   /** Lets this user write into the folder entered last, which a job may have forbidden. */

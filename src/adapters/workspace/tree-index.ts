@@ -2,22 +2,45 @@ import type { Manifest, ManifestEntry } from '../../wire/manifest.ts';
 import { folderOf } from '../../wire/tree-path.ts';
 import type { IgnoreMatcher } from './ignore-matcher.ts';
 
-/** A manifest's entries by path, and the folders that they lie in. */
+const NONE = -1;
+
+/** A manifest's entries by path, and the folders that they lie in, each with a number. */
 export class TreeIndex {
   readonly manifest: Manifest;
+  /** By number: those that have entries, and those that are entries; the root is 0. */
+  readonly folders: readonly string[];
   readonly #indices = new Map<string, number>();
-  /** Those that have entries, and those that are entries. */
-  readonly #folders = new Set<string>(['']);
+  readonly #numbers = new Map<string, number>();
+  /** Per folder its first file or link, per entry the next one of its folder; the same for folders in folders. */
+  readonly #firstFile: Int32Array;
+  readonly #nextFile: Int32Array;
+  readonly #firstFolder: Int32Array;
+  readonly #nextFolder: Int32Array;
 
   constructor(manifest: Manifest) {
     this.manifest = manifest;
-    let latest = '';
+    const folders = [''];
+    this.#numbers.set('', 0);
+    const parents = new Int32Array(manifest.entries.length);
     for (const [index, entry] of manifest.entries.entries()) {
       this.#indices.set(entry.path, index);
-      let folder = entry.kind === 'folder' ? entry.path : folderOf(entry.path);
-      if (folder === latest) continue;
-      latest = folder;
-      for (; !this.#folders.has(folder); folder = folderOf(folder)) this.#folders.add(folder);
+      parents[index] = this.#number(entry.kind === 'folder' ? entry.path : folderOf(entry.path), folders);
+    }
+    this.folders = folders;
+    this.#firstFile = new Int32Array(folders.length).fill(NONE);
+    this.#nextFile = new Int32Array(manifest.entries.length).fill(NONE);
+    this.#firstFolder = new Int32Array(folders.length).fill(NONE);
+    this.#nextFolder = new Int32Array(folders.length).fill(NONE);
+    for (let index = manifest.entries.length - 1; index >= 0; index--) {
+      const parent = parents[index] ?? 0;
+      if (manifest.entries[index]?.kind === 'folder') continue;
+      this.#nextFile[index] = this.#firstFile[parent] ?? NONE;
+      this.#firstFile[parent] = index;
+    }
+    for (let folder = folders.length - 1; folder > 0; folder--) {
+      const parent = this.#numbers.get(folderOf(folders[folder] ?? '')) ?? 0;
+      this.#nextFolder[folder] = this.#firstFolder[parent] ?? NONE;
+      this.#firstFolder[parent] = folder;
     }
   }
 
@@ -32,7 +55,32 @@ export class TreeIndex {
   }
 
   isFolder(path: string): boolean {
-    return this.#folders.has(path);
+    return this.#numbers.has(path);
+  }
+
+  numberOf(folder: string): number | undefined {
+    return this.#numbers.get(folder);
+  }
+
+  /** Places in the manifest of the files and links right in a folder. */
+  *filesIn(folder: number): Generator<number> {
+    for (let index = this.#firstFile[folder] ?? NONE; index !== NONE; index = this.#nextFile[index] ?? NONE)
+      yield index;
+  }
+
+  /** Numbers of the folders right in a folder. */
+  *foldersIn(folder: number): Generator<number> {
+    for (let below = this.#firstFolder[folder] ?? NONE; below !== NONE; below = this.#nextFolder[below] ?? NONE)
+      yield below;
+  }
+
+  #number(path: string, folders: string[]): number {
+    const known = this.#numbers.get(path);
+    if (known !== undefined) return known;
+    this.#number(folderOf(path), folders);
+    const number = folders.push(path) - 1;
+    this.#numbers.set(path, number);
+    return number;
   }
 }
 

@@ -1,42 +1,99 @@
-import { closeSync, openSync, readFileSync, renameSync, rmSync, writeSync, type Stats } from 'node:fs';
+import { closeSync, openSync, readFileSync, renameSync, writeSync, type Stats } from 'node:fs';
 import { systemCodeOf } from '../../base/errors.ts';
 import type { ManifestHash } from '../../wire/manifest.ts';
+import type { TreeIndex } from './tree-index.ts';
 
-/** 'mwtree1', and what it's followed by: manifest hash 32 bytes, entries u32, 4 unused, written at f64. */
-const MAGIC = 'mwtree1\n';
-const HEAD_BYTES = 56;
+/** Magic 8 bytes, manifest hash 32, entries u32, folders u32, noted at f64, 1 byte: left as it was collected; 7 unused. */
+const MAGIC = 'mwtree2\n';
+const HEAD_BYTES = 64;
+const COLLECTED_AT = 56;
 const FIELDS = 5;
+const ROW_BYTES = FIELDS * Float64Array.BYTES_PER_ELEMENT + 1;
 /**
  * How far a file's ctime may lie behind this clock: the kernel stamps files by its tick (4 to 10 ms). A file that changed
  * within that time before its state was noted may change once more and look the same.
  */
 export const RACY_MS = 20;
+/** So long what lay in a folder when it was collected is taken to lie there still, where the folder itself looks alike. */
+const COLLECTED_HOLDS_MS = 10 * 60_000;
+
+const UNKNOWN = 0;
+const KNOWN = 1;
+const WITH_EXTRAS = 2;
+
+/** Size, mtime, ctime, inode and mode of numbered things. */
+export class StatTable {
+  readonly fields: Float64Array;
+  readonly flags: Uint8Array;
+
+  constructor(rows: number) {
+    this.fields = new Float64Array(rows * FIELDS);
+    this.flags = new Uint8Array(rows);
+  }
+
+  note(row: number, stat: Stats, hasExtras = false): void {
+    const start = row * FIELDS;
+    this.fields[start] = stat.size;
+    this.fields[start + 1] = stat.mtimeMs;
+    this.fields[start + 2] = stat.ctimeMs;
+    this.fields[start + 3] = stat.ino;
+    this.fields[start + 4] = stat.mode;
+    this.flags[row] = hasExtras ? WITH_EXTRAS : KNOWN;
+  }
+
+  copy(row: number, from: StatTable, fromRow: number): void {
+    this.fields.set(from.fields.subarray(fromRow * FIELDS, (fromRow + 1) * FIELDS), row * FIELDS);
+    this.flags[row] = from.flags[fromRow] ?? UNKNOWN;
+  }
+
+  isKnown(row: number): boolean {
+    return this.flags[row] !== UNKNOWN;
+  }
+
+  hasExtras(row: number): boolean {
+    return this.flags[row] === WITH_EXTRAS;
+  }
+
+  isSame(row: number, stat: Stats): boolean {
+    const start = row * FIELDS;
+    return (
+      this.flags[row] !== UNKNOWN &&
+      this.fields[start + 2] === stat.ctimeMs &&
+      this.fields[start + 1] === stat.mtimeMs &&
+      this.fields[start] === stat.size &&
+      this.fields[start + 3] === stat.ino &&
+      this.fields[start + 4] === stat.mode
+    );
+  }
+}
 
 /**
- * What lies in a tree, entry by entry of one manifest: its stat after it was placed or collected. Size, mtime, ctime,
- * inode and mode alike: nobody wrote to it since.
+ * What lies in a tree, by the entries and folders of one manifest: their stat after they were placed or collected. All of
+ * it alike: nobody wrote to a file since, or put names into a folder.
  */
 export class TreeState {
   readonly manifest: ManifestHash;
-  #notedMs: number;
-  readonly #fields: Float64Array;
-  /** 1: what lies there has the content of the manifest's entry. */
-  readonly #known: Uint8Array;
+  /** Noted: what lies there has the content of the manifest's entry. */
+  readonly files: StatTable;
+  /** With extras: there is more in the folder than the manifest names. */
+  readonly folders: StatTable;
+  #notedMs = 0;
+  #isCollected = false;
 
-  constructor(
-    manifest: ManifestHash,
-    entries: number,
-    notedMs = 0,
-    from?: { fields: Float64Array; known: Uint8Array },
-  ) {
+  constructor(manifest: ManifestHash, entries: number, folders: number) {
     this.manifest = manifest;
-    this.#notedMs = notedMs;
-    this.#fields = from?.fields ?? new Float64Array(entries * FIELDS);
-    this.#known = from?.known ?? new Uint8Array(entries);
+    this.files = new StatTable(entries);
+    this.folders = new StatTable(folders);
   }
 
-  get entries(): number {
-    return this.#known.length;
+  static of(manifest: ManifestHash, index: TreeIndex): TreeState {
+    return new TreeState(manifest, index.manifest.entries.length, index.folders.length);
+  }
+
+  fits(index: TreeIndex): boolean {
+    return (
+      this.files.flags.length === index.manifest.entries.length && this.folders.flags.length === index.folders.length
+    );
   }
 
   /** When it was noted; the next job in that tree began later. */
@@ -44,53 +101,61 @@ export class TreeState {
     return this.#notedMs;
   }
 
-  note(index: number, stat: Stats): void {
-    const start = index * FIELDS;
-    this.#fields[start] = stat.size;
-    this.#fields[start + 1] = stat.mtimeMs;
-    this.#fields[start + 2] = stat.ctimeMs;
-    this.#fields[start + 3] = stat.ino;
-    this.#fields[start + 4] = stat.mode;
-    this.#known[index] = 1;
-  }
-
   /** True where the entry has the content that was noted, and the same mode. */
   isUntouched(index: number, stat: Stats): boolean {
-    const start = index * FIELDS;
-    return (
-      this.#known[index] === 1 &&
-      this.#fields[start] === stat.size &&
-      this.#fields[start + 1] === stat.mtimeMs &&
-      this.#fields[start + 2] === stat.ctimeMs &&
-      this.#fields[start + 3] === stat.ino &&
-      this.#fields[start + 4] === stat.mode &&
-      stat.ctimeMs < this.#notedMs - RACY_MS
-    );
+    return this.files.isSame(index, stat) && stat.ctimeMs < this.#notedMs - RACY_MS;
   }
 
-  /** For the same entry of another tree that was cloned from this one. */
-  isKnown(index: number): boolean {
-    return this.#known[index] === 1;
+  /** True where the folder has the names that were noted. */
+  isFolderUntouched(folder: number, stat: Stats): boolean {
+    return this.folders.isSame(folder, stat) && stat.ctimeMs < this.#notedMs - RACY_MS;
+  }
+
+  /** Nothing ran in the tree since it was collected, and that is not long ago. */
+  holds(nowMs: number): boolean {
+    return this.#isCollected && nowMs >= this.#notedMs && nowMs - this.#notedMs < COLLECTED_HOLDS_MS;
   }
 
   /** Replaces the file at `path`, whole or not at all. It needn't survive a power cut: without it, files are hashed. */
-  write(path: string, nowMs: number): void {
+  write(path: string, nowMs: number, by: 'placed' | 'collected'): void {
     this.#notedMs = nowMs;
+    this.#isCollected = by === 'collected';
     const head = Buffer.alloc(HEAD_BYTES);
     head.write(MAGIC, 'latin1');
     head.write(this.manifest, 8, 'hex');
-    head.writeUInt32LE(this.entries, 40);
+    head.writeUInt32LE(this.files.flags.length, 40);
+    head.writeUInt32LE(this.folders.flags.length, 44);
     head.writeDoubleLE(nowMs, 48);
+    head.writeUInt8(this.#isCollected ? 1 : 0, COLLECTED_AT);
     const temporary = `${path}.tmp`;
     const fd = openSync(temporary, 'w', 0o600);
     try {
-      for (const part of [head, new Uint8Array(this.#fields.buffer), this.#known]) {
-        for (let done = 0; done < part.length;) done += writeSync(fd, part, done);
+      for (const table of [this.files, this.folders]) {
+        const parts = [new Uint8Array(table.fields.buffer), table.flags];
+        for (const part of table === this.files ? [head, ...parts] : parts) {
+          for (let done = 0; done < part.length;) done += writeSync(fd, part, done);
+        }
       }
     } finally {
       closeSync(fd);
     }
     renameSync(temporary, path);
+  }
+
+  /** Before anything is changed in the tree: from now on each file is looked at. */
+  static unhold(path: string): void {
+    let fd: number;
+    try {
+      fd = openSync(path, 'r+');
+    } catch (error) {
+      if (systemCodeOf(error) === 'ENOENT') return;
+      throw error;
+    }
+    try {
+      writeSync(fd, new Uint8Array(1), 0, 1, COLLECTED_AT);
+    } finally {
+      closeSync(fd);
+    }
   }
 
   /** @returns null where there is none, or it is of another form */
@@ -103,19 +168,18 @@ export class TreeState {
       throw error;
     }
     if (bytes.length < HEAD_BYTES || bytes.toString('latin1', 0, 8) !== MAGIC) return null;
-    const entries = bytes.readUInt32LE(40);
-    const fieldBytes = entries * FIELDS * Float64Array.BYTES_PER_ELEMENT;
-    if (bytes.length !== HEAD_BYTES + fieldBytes + entries) return null;
-    const fields = new Float64Array(entries * FIELDS);
-    new Uint8Array(fields.buffer).set(bytes.subarray(HEAD_BYTES, HEAD_BYTES + fieldBytes));
-    const known = Uint8Array.from(bytes.subarray(HEAD_BYTES + fieldBytes));
-    return new TreeState(bytes.toString('hex', 8, 40) as ManifestHash, entries, bytes.readDoubleLE(48), {
-      fields,
-      known,
-    });
-  }
-
-  static remove(path: string): void {
-    rmSync(path, { force: true });
+    const [entries, folders] = [bytes.readUInt32LE(40), bytes.readUInt32LE(44)];
+    if (bytes.length !== HEAD_BYTES + (entries + folders) * ROW_BYTES) return null;
+    const state = new TreeState(bytes.toString('hex', 8, 40) as ManifestHash, entries, folders);
+    state.#notedMs = bytes.readDoubleLE(48);
+    state.#isCollected = bytes.readUInt8(COLLECTED_AT) === 1;
+    let at = HEAD_BYTES;
+    for (const table of [state.files, state.folders]) {
+      for (const part of [new Uint8Array(table.fields.buffer), table.flags]) {
+        part.set(bytes.subarray(at, at + part.length));
+        at += part.length;
+      }
+    }
+    return state;
   }
 }

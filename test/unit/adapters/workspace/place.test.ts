@@ -132,6 +132,58 @@ describe('placing a tree', () => {
     expect(readdirSync(tree).toSorted()).toEqual(['.gitignore', 'a']);
   });
 
+  it('looks at changed folders alone after a collecting, and misses nothing', async () => {
+    const settle = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 60));
+    const files = {
+      '.gitignore': 'out/\n',
+      'a/1': '1',
+      'a/2': '2',
+      'b/1': '1',
+      'b/c/1': '1',
+      'd/1': '1',
+      'e/1': '1',
+      'e/f/1': '1',
+    };
+    const outside = join(executor.home, 'outside');
+    mkdirSync(outside);
+    const first = await executor.sync(files);
+    await settle();
+    await executor.collect(first.id);
+    await executor.files.close(first.id);
+    await settle();
+    // The second collecting finds folders that hold still.
+    const tree = await run(files, (there) => {
+      mkdirSync(join(there, 'out'));
+      writeFileSync(join(there, 'out/p'), 'p');
+      writeFileSync(join(there, 'a/2'), 'by the job');
+    });
+    await settle();
+    // Nobody should write there now; whoever puts names into a folder is noticed.
+    rmSync(join(tree, 'd/1'));
+    writeFileSync(join(tree, 'd/2'), 'x');
+    renameSync(join(tree, 'e'), join(outside, 'e'));
+    symlinkSync(join(outside, 'e'), join(tree, 'e'));
+    const next = {
+      '.gitignore': 'out/\n',
+      'a/1': '1',
+      'a/2': '2',
+      'a/3': '3',
+      'b/c/1': '2',
+      'd/1': '1',
+      'e/1': '1',
+      'e/f/1': '1',
+    };
+    await run(next);
+    const found = spawnSync('find', ['.', '-type', 'f'], { cwd: tree, encoding: 'utf8' }).stdout.trim().split('\n');
+    expect(found.toSorted()).toEqual([...Object.keys(next), 'out/p'].map((name) => `./${name}`).toSorted());
+    for (const [name, text] of Object.entries(next)) expect(textOf(join(tree, name))).toBe(text);
+    expect(readdirSync(outside)).toEqual(['e']);
+    await settle();
+    await run({ '.gitignore': 'out/\n', 'a/1': '1' });
+    expect(readdirSync(tree).toSorted()).toEqual(['.gitignore', 'a', 'out']);
+    expect(readdirSync(join(tree, 'a'))).toEqual(['1']);
+  });
+
   it('turns files into folders and back, also where products are in the way', async () => {
     const tree = await run({ '.gitignore': '*.o\n', x: 'file', 'y/deep/z': 'file' }, (there) =>
       writeFileSync(join(there, 'y/deep/p.o'), ''),

@@ -1,0 +1,84 @@
+import type { ManifestEntry } from '../../wire/manifest.ts';
+import { isSameEntry } from '../../wire/manifest-difference.ts';
+import { folderOf } from '../../wire/tree-path.ts';
+import type { PlacedTree } from './placing.ts';
+import type { TreeFolders } from './tree-folders.ts';
+import type { TreeIndex } from './tree-index.ts';
+import type { TreeState } from './tree-state.ts';
+
+/**
+ * Which folders are as they were collected, so that nobody need look at what lies in them. A tree that was collected a
+ * short while ago and in which nothing ran since is taken to be so where its folders are alike: a file that somebody
+ * writes to in place meanwhile is seen at the next collecting, as a change.
+ */
+export class UnchangedFolders {
+  readonly #before: { readonly index: TreeIndex; readonly state: TreeState } | null;
+  readonly #folders: TreeFolders;
+  /** By the folder's path. */
+  readonly #known = new Map<string, boolean>();
+  /** Those that lost a name by the new manifest. */
+  readonly #losing = new Set<string>();
+
+  constructor(
+    placing: { readonly before: PlacedTree | null; readonly clean: boolean; readonly index: TreeIndex },
+    folders: TreeFolders,
+  ) {
+    const { before, clean, index } = placing;
+    const state = before?.state ?? null;
+    this.#folders = folders;
+    this.#before =
+      before === null || state === null || clean || !state.holds(Date.now()) ? null : { index: before.index, state };
+    if (this.#before === null || index.manifest === this.#before.index.manifest) return;
+    for (const entry of this.#before.index.manifest.entries) {
+      if (index.entryOf(entry.path)?.kind === entry.kind) continue;
+      let folder = folderOf(entry.path);
+      while (!index.isFolder(folder)) folder = folderOf(folder);
+      this.#losing.add(folder);
+    }
+  }
+
+  /** True where the folder has no names but the manifest's, files and folders that it already had. */
+  hasNamesAlone(folder: string): boolean {
+    return this.#isUnchanged(folder) && !this.#losing.has(folder) && !this.hasExtras(folder);
+  }
+
+  /** Of a folder that was not looked into: whether it had more names than the manifest's. */
+  hasExtras(folder: string): boolean {
+    const number = this.#before?.index.numberOf(folder);
+    return number !== undefined && this.#before?.state.folders.hasExtras(number) === true;
+  }
+
+  /** @returns true where the entry lies there as it should, and is noted */
+  carryOver(index: number, entry: ManifestEntry, state: TreeState): boolean {
+    const before = this.#before;
+    if (before === null) return false;
+    const was = before.index.indexOf(entry.path);
+    const sent = was === undefined ? undefined : before.index.manifest.entries[was];
+    if (was === undefined || sent === undefined || !isSameEntry(sent, entry)) return false;
+    if (entry.kind === 'folder') return this.#isUnchanged(entry.path);
+    if (!before.state.files.isKnown(was) || !this.#isUnchanged(folderOf(entry.path))) return false;
+    state.files.copy(index, before.state.files, was);
+    return true;
+  }
+
+  #isUnchanged(folder: string): boolean {
+    const known = this.#known.get(folder);
+    if (known !== undefined) return known;
+    const isUnchanged = this.#look(folder);
+    this.#known.set(folder, isUnchanged);
+    return isUnchanged;
+  }
+
+  /** A folder below a link, or one that was moved, is not the same: those above it have changed then. */
+  #look(folder: string): boolean {
+    const number = this.#before?.index.numberOf(folder);
+    if (this.#before === null || number === undefined) return false;
+    if (folder !== '' && !this.#isUnchanged(folderOf(folder)) && !this.#isThere(folder)) return false;
+    const stat = this.#folders.look(folder);
+    return stat?.isDirectory() === true && this.#before.state.isFolderUntouched(number, stat);
+  }
+
+  #isThere(folder: string): boolean {
+    return this.#folders.enter(folder) !== null;
+  }
+}
