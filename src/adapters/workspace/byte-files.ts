@@ -1,5 +1,6 @@
 import { readdirSync, readFileSync, realpathSync, statSync, lstatSync, type Stats } from 'node:fs';
 import { systemCodeOf } from '../../base/errors.ts';
+import { RULES_CHARS_MAX } from '../../wire/workspace.ts';
 
 /** Looks at the disk by byte paths (one character per byte). What is not there, or may not be read, is null. */
 
@@ -28,12 +29,22 @@ export function listNames(folder: string): string[] {
 }
 
 export function readBytes(file: string): Buffer | null {
-  return orNull(() => readFileSync(pathOf(file)));
+  // A FIFO would never end.
+  return lookThrough(file)?.isFile() === true ? orNull(() => readFileSync(pathOf(file))) : null;
 }
 
 /** Bytes as characters. */
 export function readByteText(file: string): string | null {
-  return orNull(() => readFileSync(pathOf(file), 'latin1'));
+  return readBytes(file)?.toString('latin1') ?? null;
+}
+
+/**
+ * The patterns of an ignore file of the tree, as git takes them: never through a link, nor of what is no file. One that
+ * is too large to travel says nothing.
+ */
+export function readIgnoreFile(file: string): string {
+  const stats = lookAt(file);
+  return stats?.isFile() === true && stats.size <= RULES_CHARS_MAX ? (readByteText(file) ?? '') : '';
 }
 
 export function lookAt(path: string): Stats | null {

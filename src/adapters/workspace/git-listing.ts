@@ -2,7 +2,7 @@ import { isUtf8, textOfBytes } from '../../base/byte-text.ts';
 import { escapeControls } from '../../base/escape.ts';
 import { parseGitConfig, parseGitConfigList, type GitSetting } from '../../core/workspace/git-config.ts';
 import type { GitIndex } from '../../core/workspace/git-index.ts';
-import { below, lookAt, readByteText } from './byte-files.ts';
+import { below, lookAt, readByteText, readIgnoreFile } from './byte-files.ts';
 import { createGit, type Git, type GitOutput } from './git-command.ts';
 import { readGitIndex, SHA1_TOOLS, SHA256_TOOLS } from './git-index-file.ts';
 import { gitPlacesOf, type GitPlaces } from './git-places.ts';
@@ -255,8 +255,8 @@ class RepositoryLister {
       patternsWithin(text, parts),
     );
     for (let depth = 0; depth < parts.length; depth++) {
-      const text = readByteText([top, ...parts.slice(0, depth), '.gitignore'].join('/'));
-      if (text !== null) texts.push(patternsWithin(text, parts.slice(depth)));
+      const text = readIgnoreFile([top, ...parts.slice(0, depth), '.gitignore'].join('/'));
+      texts.push(patternsWithin(text, parts.slice(depth)));
     }
     return joinTexts(texts);
   }

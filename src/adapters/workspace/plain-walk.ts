@@ -2,7 +2,7 @@ import { MADE_BESIDE, MADE_FOLDER_MARKS } from '../../core/workspace/default-exc
 import { textOfBytes } from '../../base/byte-text.ts';
 import { escapeControls } from '../../base/escape.ts';
 import { TREE_PATH_BYTES_MAX } from '../../wire/manifest.ts';
-import { below, listFolder, type Named, readByteText } from './byte-files.ts';
+import { below, listFolder, type Named, readIgnoreFile } from './byte-files.ts';
 import { gitPlacesOf } from './git-places.ts';
 import { literalPattern } from './ignore-matcher.ts';
 import type { SelectionDraft } from './selection-draft.ts';
@@ -71,8 +71,7 @@ class PlainWalk {
 
   #learn(folder: string, entries: readonly Named[]): void {
     for (const { name } of entries) {
-      if (name === '.meshworkignore')
-        this.#filter.learn(folder, readByteText(this.#absolute(below(folder, name))) ?? '');
+      if (name === '.meshworkignore') this.#filter.learn(folder, readIgnoreFile(this.#absolute(below(folder, name))));
       const made = MADE_BESIDE[name];
       if (made !== undefined) this.#filter.learn(folder, made);
     }

@@ -123,11 +123,12 @@ export function isGitTop(folder: string): boolean {
 const isThere = (path: string): boolean => kindOf(path) !== null;
 const isFolder = (path: string): boolean => kindOf(path) === 'folder';
 
-function kindOf(path: string): 'folder' | 'file' | null {
+function kindOf(path: string): 'folder' | 'file' | 'other' | null {
   try {
     // A link counts as what it points to, but one that points nowhere is there as well.
     const real = lstatSync(path).isSymbolicLink() ? (realpathOrNull(path) ?? path) : path;
-    return lstatSync(real).isDirectory() ? 'folder' : 'file';
+    const stats = lstatSync(real);
+    return stats.isDirectory() ? 'folder' : stats.isFile() ? 'file' : 'other';
   } catch (error) {
     return absentOrThrow(error);
   }

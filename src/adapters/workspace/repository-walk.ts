@@ -1,5 +1,5 @@
 import type { GitIndex } from '../../core/workspace/git-index.ts';
-import { below, listFolder, readByteText } from './byte-files.ts';
+import { below, listFolder, readIgnoreFile } from './byte-files.ts';
 import { gitPlacesOf } from './git-places.ts';
 import { createIgnoreMatcher } from './ignore-matcher.ts';
 
@@ -34,7 +34,7 @@ export function walkRepository(top: string, excludes: string, index: GitIndex | 
   const walk = (folder: string, depth: number): void => {
     const entries = listFolder(folder === '' ? top : `${top}/${folder}`) ?? [];
     if (entries.some(({ name }) => name === '.gitignore')) {
-      matcher.learnGitignore(folder, readByteText(below(folder === '' ? top : `${top}/${folder}`, '.gitignore')) ?? '');
+      matcher.learnGitignore(folder, readIgnoreFile(below(folder === '' ? top : `${top}/${folder}`, '.gitignore')));
     }
     if (entries.length === 0 && folder !== '') found.emptyFolders.push(folder);
     for (const { name, kind } of entries) {

@@ -7,7 +7,7 @@ import type { ScanRefusal, ScanRequest } from '../../ports/workspace.ts';
 import type { TreePath } from '../../wire/manifest.ts';
 import { folderOf } from '../../wire/tree-path.ts';
 import type { IgnoreRules } from '../../wire/workspace.ts';
-import { below, lookAt, readByteText } from './byte-files.ts';
+import { below, lookAt, readIgnoreFile } from './byte-files.ts';
 import { foldersOf } from './empty-folders.ts';
 import { addGitFolder } from './git-folder.ts';
 import { listRepositories, type RepositoryListing } from './git-listing.ts';
@@ -57,7 +57,7 @@ function learnIgnoreFiles(root: string, listing: RepositoryListing, filter: Ship
     for (const path of files) {
       if (!path.endsWith(IGNORE_FILE)) continue;
       const folder = folderOf(path);
-      if (path === below(folder, IGNORE_FILE)) filter.learn(folder, readByteText(`${root}/${path}`) ?? '');
+      if (path === below(folder, IGNORE_FILE)) filter.learn(folder, readIgnoreFile(`${root}/${path}`));
     }
   }
 }

@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { mkdirSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
@@ -93,4 +94,11 @@ test('--sync names any folder but /, homes, what is above them, and parts of .gi
     const refused = made.named(folder);
     expect(refused.ok ? '' : refused.error.message, folder).toContain(why);
   }
+});
+
+test('a .git that is neither folder nor file makes no work tree, and holds nothing up', () => {
+  const made = world({ 'p/x': '', 'q/.meshwork.toml': '', 'q/in/y': '' });
+  execFileSync('mkfifo', [join(made.home, 'p/.git'), join(made.home, 'q/in/.git')]);
+  expect(made.rootOf('p')).toBeNull();
+  expect(made.rootOf('q/in')).toBe('plain q');
 });

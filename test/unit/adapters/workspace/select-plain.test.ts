@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { mkdirSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
@@ -268,4 +269,11 @@ test('a decision holds for any file that is not tracked, also in a folder that i
   const without = await select(root, { secrets, ship: { exclude: ['*.yml'] } });
   expect(named(without)).not.toContain('local.yml');
   expect(named(without)).not.toContain('conf/deep/app.yml');
+});
+
+test.each([true, false])('an ignore file that is a link, or no file at all, says nothing (git: %s)', async (isGit) => {
+  const root = projectWith({ 'a.c': 'a', 'sub/b.c': 'b', rules: '*.c\n' }, isGit ? [] : null);
+  symlinkSync('rules', join(root, '.meshworkignore'));
+  execFileSync('mkfifo', [join(root, 'sub/.meshworkignore')]);
+  expect(named(await select(root))).toEqual(['.meshworkignore', 'a.c', 'rules', 'sub/b.c']);
 });
