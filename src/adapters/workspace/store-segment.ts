@@ -33,6 +33,8 @@ export type OnRecord = (bytes: Uint8Array, from: number, offset: number, size: n
  */
 export class StoreSegment {
   readonly number: number;
+  /** What was there when it was opened. */
+  readonly bytesAtStart: number;
   readonly #path: string;
   #fd: number | null = null;
   #bytes: number;
@@ -42,7 +44,8 @@ export class StoreSegment {
   constructor(folder: string, number: number) {
     this.number = number;
     this.#path = `${folder}${String(number).padStart(8, '0')}`;
-    this.#bytes = fstatSync(this.#open()).size;
+    this.bytesAtStart = fstatSync(this.#open()).size;
+    this.#bytes = this.bytesAtStart;
   }
 
   get bytes(): number {
