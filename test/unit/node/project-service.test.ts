@@ -1,0 +1,144 @@
+import { mkdirSync, realpathSync, symlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { base32, makeJobId, type NodeId } from '../../../src/base/ids.ts';
+import { silentLogger } from '../../../src/base/log.ts';
+import { err, ok, type Result } from '../../../src/base/result.ts';
+import { ProjectBook } from '../../../src/node/project-book.ts';
+import { ProjectService } from '../../../src/node/project-service.ts';
+import { SecretDecisions } from '../../../src/node/secret-decisions.ts';
+import type { Project, Scan, ScanRefusal, ScanRequest } from '../../../src/ports/workspace.ts';
+import type { JobSpec, SyncSpec } from '../../../src/wire/job-spec.ts';
+import { SHIPPED } from '../../fixtures/plain-spec.ts';
+import { temporaryFolders } from '../../fixtures/temporary-folder.ts';
+import { MANIFEST, MemoryProject, SCAN } from './memory-workspaces.ts';
+import { specOf } from './origin-rig.ts';
+
+const folder = temporaryFolders();
+const nodeId = (number: number): NodeId => base32(new Uint8Array(33).fill(number)).slice(0, 52) as NodeId;
+const [SELF, WARM, COLD] = [nodeId(1), nodeId(2), nodeId(3)];
+const JOB = makeJobId(1, new Uint8Array(16));
+
+class Rig {
+  readonly root = realpathSync(folder());
+  readonly project: Project = { root: this.root, key: '1'.repeat(32), kind: 'git' };
+  readonly home = folder();
+  readonly book = new ProjectBook(join(this.home, 'projects.json'), silentLogger);
+  readonly secrets = new SecretDecisions(join(this.home, 'secrets.json'));
+  readonly scans: ScanRequest[] = [];
+  readonly service: ProjectService;
+  found: Result<Project | null, ScanRefusal> = ok(this.project);
+  scan: Result<Scan, ScanRefusal> = ok(SCAN);
+  isAlone = false;
+
+  constructor() {
+    this.service = new ProjectService({
+      files: {
+        ...new MemoryProject().files,
+        findProject: async () => this.found,
+        scan: async (request) => {
+          this.scans.push(request);
+          return this.scan;
+        },
+      },
+      book: this.book,
+      secrets: this.secrets,
+      config: { workspaces: { files_max: 100, project_bytes_max: 1000, quota_bytes: 1, keep_days: 1 } },
+      self: () => ({ id: SELF, name: 'here' }),
+      isAlone: () => this.isAlone,
+    });
+  }
+
+  terms(more: Partial<JobSpec> = {}, jobClass: 'bound' | 'heavy' | 'light' = 'heavy', sync: Partial<SyncSpec> = {}) {
+    const target = { kind: 'any' } as const;
+    return this.service.terms(
+      JOB,
+      specOf({ cwd: this.root, target, sync: { ...SHIPPED, ...sync }, ...more }),
+      jobClass,
+    );
+  }
+}
+
+test('a project is looked at only where its files may be sent', async () => {
+  const rig = new Rig();
+  expect(await rig.terms({ sync: null })).toBeNull();
+  expect(await rig.terms({ target: { kind: 'local' } })).toBeNull();
+  expect(await rig.terms({ target: { kind: 'node', node: 'here' } })).toBeNull();
+  expect(await rig.terms({}, 'bound')).toBeNull();
+  expect(await rig.terms({ target: { kind: 'bash' } }, 'light')).toBeNull();
+  rig.isAlone = true;
+  expect(await rig.terms()).toBeNull();
+  rig.isAlone = false;
+  rig.found = ok(null);
+  expect(await rig.terms()).toBeNull();
+  expect(rig.scans).toEqual([]);
+  rig.found = ok(rig.project);
+  const requires = { os: 'linux', arch: null, capabilities: [], cpus: null, memory_bytes: null } as const;
+  expect(
+    await rig.terms({ target: { kind: 'bash' }, requires: { ...requires, capabilities: [] } }, 'light'),
+  ).not.toBeNull();
+  expect(await rig.terms({ target: { kind: 'node', node: 'there' } }, 'bound')).not.toBeNull();
+});
+
+test('bytes are those that a node lacks; where products are is told', async () => {
+  const rig = new Rig();
+  rig.book.sentTo(rig.project, WARM, 'b'.repeat(64) as typeof MANIFEST);
+  rig.book.productsAre(rig.project, { node: WARM, what: 'dist' });
+  const terms = await rig.terms();
+  expect([terms?.bytesTo(WARM), terms?.bytesTo(COLD)]).toEqual([7, SCAN.bytes]);
+  expect(terms?.productsAt).toEqual({ node: WARM, what: 'dist' });
+  const again = new ProjectBook(join(rig.home, 'projects.json'), silentLogger);
+  expect(again.warm(rig.project)).toEqual(rig.book.warm(rig.project));
+  rig.service.forget(JOB, true);
+  expect(rig.book.productsAt(rig.project)).toBeNull();
+});
+
+test('undecided secrets keep it here and say how to decide; what cannot be sent refuses every other node', async () => {
+  const rig = new Rig();
+  rig.scan = ok({ ...SCAN, undecided: ['.env'] });
+  const undecided = await rig.terms();
+  expect(undecided).toMatchObject({ staysHere: { code: 'secrets' }, refused: null });
+  expect(undecided?.staysHere?.text).toContain('meshwork secrets send .env');
+  rig.scan = err({ code: 'too_large', message: 'too large: big (3 GiB)' });
+  const reason = { code: 'too_large', text: 'too large: big (3 GiB)' };
+  expect(await rig.terms()).toMatchObject({ staysHere: reason, refused: reason });
+  rig.scan = err({ code: 'unstable', message: 'a changes' });
+  expect(await rig.terms()).toMatchObject({ refused: { code: 'sync', text: 'a changes' } });
+  rig.scan = ok({ ...SCAN, dependencies: [{ folder: 'vendor' }] });
+  expect(await rig.terms()).toMatchObject({ refused: { code: 'needs_prepare' } });
+});
+
+test('settings, options and decisions reach the scan; outputs are relative to the directory', async () => {
+  const rig = new Rig();
+  mkdirSync(join(rig.root, 'sub/ü'), { recursive: true });
+  symlinkSync(join(rig.root, 'sub/ü'), join(rig.root, 'link'));
+  writeFileSync(join(rig.root, '.meshwork.toml'), 'outputs = ["dist/**"]\n[ship]\nexclude = ["big"]\n');
+  rig.secrets.decide(rig.root, ['.env', 'x.pem'], 'send');
+  rig.secrets.decide(rig.root, ['x.pem'], null);
+  const options = { exclude: ['more'], outputs: ['out/*', '!out/y'] };
+  await rig.terms({ cwd: join(rig.root, 'link') }, 'heavy', options);
+  expect(rig.scans[0]).toMatchObject({
+    ship: { exclude: ['big', 'more'], git: true },
+    secrets: { '.env': 'send' },
+    filesMax: 100,
+    bytesMax: 1000,
+  });
+  expect(rig.scans[0]?.secrets).toEqual({ '.env': 'send' });
+  const fresh = await rig.service.fresh(JOB, specOf());
+  if (fresh?.ok !== true) throw new Error('it is not known');
+  expect(Buffer.from(fresh.value.folder, 'latin1').toString()).toBe('sub/ü');
+  expect(fresh.value.outputs).toEqual(['dist/**', 'sub/ü/out/*', '!sub/ü/out/y']);
+  rig.service.forget(JOB);
+  expect(await rig.service.fresh(JOB, specOf())).toBeNull();
+});
+
+test('a directory outside of the named project, and settings that are not understood, are refused', async () => {
+  const rig = new Rig();
+  await expect(rig.terms({ cwd: folder() })).rejects.toMatchObject({ code: 'no_project' });
+  await expect(rig.terms({ cwd: join(rig.root, 'gone') })).rejects.toMatchObject({ code: 'cwd_missing' });
+  rig.found = err({ code: 'no_project', message: 'it is a home' });
+  await expect(rig.terms()).rejects.toMatchObject({ code: 'no_project', message: 'it is a home' });
+  writeFileSync(join(rig.home, 'secrets.json'), '{"x": 1}');
+  rig.found = ok(rig.project);
+  await expect(rig.terms()).rejects.toMatchObject({ code: 'bad_config' });
+});
