@@ -11,7 +11,7 @@ import type { Project, Scan, ScanRefusal, ScanRequest } from '../../../src/ports
 import type { JobSpec, SyncSpec } from '../../../src/wire/job-spec.ts';
 import { SHIPPED } from '../../fixtures/plain-spec.ts';
 import { temporaryFolders } from '../../fixtures/temporary-folder.ts';
-import { MANIFEST, MemoryProject, SCAN } from './memory-workspaces.ts';
+import { MemoryProject, SCAN } from './memory-workspaces.ts';
 import { specOf } from './origin-rig.ts';
 
 const folder = temporaryFolders();
@@ -82,7 +82,7 @@ test('a project is looked at only where its files may be sent', async () => {
 
 test('bytes are those that a node lacks; where products are is told', async () => {
   const rig = new Rig();
-  rig.book.sentTo(rig.project, WARM, 'b'.repeat(64) as typeof MANIFEST);
+  rig.book.sentTo(rig.project, WARM, 'b'.repeat(64) as Scan['manifest']);
   rig.book.productsAre(rig.project, { node: WARM, what: 'dist' });
   const terms = await rig.terms();
   expect([terms?.bytesTo(WARM), terms?.bytesTo(COLD)]).toEqual([7, SCAN.bytes]);
