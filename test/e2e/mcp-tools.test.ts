@@ -1,4 +1,4 @@
-import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { McpSession } from '../fixtures/mcp-client.ts';
@@ -209,6 +209,43 @@ describe('parallel_execute', () => {
         error: { code: 'bad_argument' },
       });
     }
+  });
+});
+
+describe("a project's files", () => {
+  it('go along, and come back with what outputs names', async () => {
+    const project = join(folder, 'shipped');
+    mkdirSync(project);
+    writeFileSync(join(project, '.meshworkignore'), 'dist/\n');
+    writeFileSync(join(project, 'in'), 'as it is now\n');
+    const command = 'cp in out; mkdir dist tmp; cp in dist/p; cp in dist/q; echo > .mcp.json; pwd';
+    const args = { command, node_id: 'peer', cwd: project, outputs: ['dist/p'] };
+    const { document, isError } = await session.call('offload_to', args);
+    expect(isError).toBe(false);
+    expect(document).toMatchObject({
+      return_code: 0,
+      changes: { deleted: [], conflicts: [], held_back: ['.mcp.json'] },
+    });
+    expect(document['stdout']).toContain(mesh.node('peer').home);
+    const { returned, left_there: left } = document['changes'] as { returned: string[]; left_there: unknown[] };
+    expect([...returned].sort()).toEqual(expect.arrayContaining(['dist/p', 'out']));
+    expect(left).toHaveLength(1);
+    expect((document['notices'] as string[]).join('\n')).toMatch(
+      /\.mcp\.json.*meshwork apply[^]*products stayed on peer/,
+    );
+    for (const path of ['out', 'dist/p']) expect(readFileSync(join(project, path), 'utf8')).toBe('as it is now\n');
+    for (const path of ['dist/q', '.mcp.json']) expect(existsSync(join(project, path))).toBe(false);
+  });
+
+  it('are sent for every command of a batch, which do not see each other', async () => {
+    const project = join(folder, 'batch');
+    mkdirSync(project);
+    writeFileSync(join(project, '.meshworkignore'), '');
+    const commands = [1, 2, 3, 4].map((number) => `ls; echo ${number} > made-${number}`);
+    const { document } = await session.call('parallel_execute', { commands, cwd: project });
+    expect(document).toMatchObject({ succeeded: 4, failed: 0 });
+    for (const number of [1, 2, 3, 4])
+      expect(readFileSync(join(project, `made-${number}`), 'utf8')).toBe(`${number}\n`);
   });
 });
 

@@ -60,9 +60,7 @@ export async function runJob(api: DaemonApi, spec: JobSpec, options: JobRunOptio
       }
       // Of one that runs, its last line says more than why it runs there.
       const where = event.node === null ? '' : ` on ${event.node}`;
-      const what = `${event.state}${where}`;
-      const told = event.state === 'queued' ? event.detail : `${what}: ${event.detail}`;
-      doing = event.state === 'running' || event.detail === '' ? what : told;
+      doing = event.state === 'running' || event.detail === '' ? `${event.state}${where}` : event.detail;
     },
   });
   const cancel = (): void => handle.cancel();

@@ -1,6 +1,6 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import {
   addChanges,
   folderInProject,
@@ -8,7 +8,7 @@ import {
   NOTHING_SEEN,
   returnedLine,
 } from '../../../../src/front/cli/changes-view.ts';
-import { syncText } from '../../../../src/front/cli/sync-line.ts';
+import { SyncLine, syncText } from '../../../../src/front/cli/sync-line.ts';
 import { applyView, secretsView, workspacesView } from '../../../../src/front/cli/workspaces-view.ts';
 import type { Changes } from '../../../../src/node/api-types.ts';
 import { temporaryFolders } from '../../../fixtures/temporary-folder.ts';
@@ -79,9 +79,40 @@ describe('what became of the files, on a terminal', () => {
 
 describe('the line while files travel', () => {
   test('is what the daemon says, on one line', () => {
-    const event = { kind: 'state', state: 'syncing', node: 'b', detail: `3 of 9 files ${HOSTILE}` } as const;
-    expect(syncText(event)).toBe(String.raw`syncing to b: 3 of 9 files x\u001b[2J\u202e\u000ay`);
-    expect(syncText({ kind: 'state', state: 'preparing', node: null, detail: '' })).toBe('preparing');
+    const event = {
+      kind: 'state',
+      state: 'syncing',
+      node: 'b',
+      detail: `sends files: 3 of 9 files ${HOSTILE}`,
+    } as const;
+    expect(syncText(event)).toBe(String.raw`sends files: 3 of 9 files x\u001b[2J\u202e\u000ay`);
+    expect(syncText({ kind: 'state', state: 'preparing', node: 'b', detail: '' })).toBe('preparing on b');
+  });
+
+  test('is drawn over itself after a moment, is gone before output, and is no line without a terminal', () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] });
+    try {
+      const written: string[] = [];
+      const stream = (isTTY: boolean): NodeJS.WriteStream =>
+        ({ isTTY, columns: 80, write: (text: string) => written.push(text) > 0 }) as unknown as NodeJS.WriteStream;
+      const event = { kind: 'state', state: 'syncing', node: 'b', detail: 'sends files' } as const;
+      const line = new SyncLine(stream(true));
+      line.onEvent(event);
+      line.clear();
+      vi.advanceTimersByTime(5000);
+      expect(written).toEqual([]);
+      line.onEvent(event);
+      vi.advanceTimersByTime(600);
+      expect(written.join('')).toContain('sends files');
+      line.onEvent({ ...event, state: 'running' });
+      expect(written.at(-1)).toBe('\r\u001B[K');
+      const count = written.length;
+      new SyncLine(stream(false)).onEvent(event);
+      vi.advanceTimersByTime(5000);
+      expect(written).toHaveLength(count);
+    } finally {
+      vi.useRealTimers();
+    }
   });
 });
 
