@@ -95,7 +95,7 @@ export class SelectionDraft {
   addIgnoredFolder(path: string): void {
     const sent = this.#filter.includes(path, true) && !this.#filter.leavesOut(path, true);
     if (!sent && isDependencyFolder(path)) this.#addDependency(path);
-    if (sent || this.#filter.mayIncludeBelow(path)) this.#addIncludedBelow(path, 0);
+    if (sent || this.#filter.mayIncludeBelow(path, isDependencyFolder(path))) this.#addIncludedBelow(path, 0);
   }
 
   addFolder(path: string): void {
@@ -224,7 +224,7 @@ export class SelectionDraft {
       const path = below(folder, name);
       if (name === '.git' || kind === 'other') continue;
       if (kind === 'folder') {
-        const isIncluded = this.#filter.includes(path, true) || this.#filter.mayIncludeBelow(path);
+        const isIncluded = this.#filter.includes(path, true) || this.#filter.mayIncludeBelow(path, false);
         if (isIncluded && !this.#filter.leavesOut(path, true)) this.#addIncludedBelow(path, depth + 1);
       } else if (
         this.#filter.includes(path, false) &&

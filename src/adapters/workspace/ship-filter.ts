@@ -61,13 +61,17 @@ export class ShipFilter {
     return this.#asIs?.ignores(isFolder ? `${path}/` : path) === true;
   }
 
-  /** Might something below an ignored folder come along? A pattern without a folder names none inside of others. */
-  mayIncludeBelow(folder: string): boolean {
+  /**
+   * Might something below an ignored folder come along? A pattern without a folder names none inside of others.
+   *
+   * @param isLarge true where only a pattern that begins with that folder's very name is worth a look
+   */
+  mayIncludeBelow(folder: string, isLarge: boolean): boolean {
     return this.#wanted.some((pattern) => {
       const plain = pattern.replace(/^\//, '');
       const literal = plain.slice(0, Math.max(0, plain.search(/[*?[\\]|$/)));
       if (!plain.includes('/')) return false;
-      return literal.startsWith(`${folder}/`) || `${folder}/`.startsWith(literal);
+      return literal.startsWith(`${folder}/`) || (!isLarge && `${folder}/`.startsWith(literal));
     });
   }
 

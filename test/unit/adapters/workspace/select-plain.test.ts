@@ -277,3 +277,21 @@ test.each([true, false])('an ignore file that is a link, or no file at all, says
   execFileSync('mkfifo', [join(root, 'sub/.meshworkignore')]);
   expect(named(await select(root))).toEqual(['.meshworkignore', 'a.c', 'rules', 'sub/b.c']);
 });
+
+test('what is included from within dependencies has to name them', async () => {
+  const files = {
+    '.gitignore': 'node_modules/\nout/\n',
+    'node_modules/x/gen/a.h': 'a',
+    'out/gen/b.h': 'b',
+    'a.c': 'a',
+  };
+  const root = projectWith(files, []);
+  const wild = await select(root, { ship: { include: ['**/gen/*.h'] } });
+  expect(named(wild)).toEqual(['.gitignore', 'a.c', 'out/gen/b.h']);
+  const exact = await select(root, { ship: { include: ['node_modules/x/'] } });
+  expect(named(exact)).toEqual(['.gitignore', 'a.c', 'node_modules/x/gen/a.h']);
+  expect(exact.dependencies).toEqual([{ folder: 'node_modules' }]);
+  const whole = await select(root, { ship: { ignored: ['node_modules'] } });
+  expect(named(whole)).toEqual(['.gitignore', 'a.c', 'node_modules/x/gen/a.h']);
+  expect(whole.dependencies).toEqual([]);
+});
