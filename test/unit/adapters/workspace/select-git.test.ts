@@ -10,6 +10,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
+import * as fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { findProject } from '../../../../src/adapters/workspace/project-root.ts';
 import { selectFiles } from '../../../../src/adapters/workspace/select-files.ts';
@@ -25,7 +26,12 @@ interface Bench {
   readonly home: string;
   readonly root: string;
   readonly git: (folder: string, ...args: string[]) => string;
-  select(folder?: string, more?: Partial<ScanRequest>, replaced?: readonly TreePath[]): Promise<Selection>;
+  select(
+    folder?: string,
+    more?: Partial<ScanRequest>,
+    replaced?: readonly TreePath[],
+    env?: Record<string, string>,
+  ): Promise<Selection>;
 }
 
 function bench(): Bench {
@@ -39,7 +45,7 @@ function bench(): Bench {
     home,
     root,
     git,
-    async select(folder = root, more = {}, replaced = []) {
+    async select(folder = root, more = {}, replaced = [], other = env) {
       const project = findProject(folder, null, new Set(['/', home]));
       if (!project.ok || project.value === null) throw new Error(`no project at ${folder}`);
       const request: ScanRequest = {
@@ -50,7 +56,7 @@ function bench(): Bench {
         bytesMax: 1e9,
         ...more,
       };
-      const selected = await selectFiles(request, env, replaced);
+      const selected = await selectFiles(request, other, replaced);
       if (!selected.ok) throw new Error(selected.error.message);
       return selected.value;
     },
@@ -398,4 +404,46 @@ test('a work tree of another owner is read as that owner, whom git trusts with i
   expect(selection.notices).toEqual([]);
   expect(named(selection)).toContain('new.c');
   expect(named(selection)).not.toContain('a.o');
+});
+
+test('random work trees: exactly what git lists is selected, with git and without', async () => {
+  const name = fc.constantFrom('a', 'b', 'c.o', 'd.log', 'out', 'x y');
+  const path = fc.array(name, { minLength: 1, maxLength: 4 }).map((parts) => parts.join('/'));
+  const rule = fc.constantFrom('*.o', 'out/', '!c.o', '/a', 'b/', 'a/b', '*.log', 'x y', '!d.log', '**/b/*');
+  const files = fc.array(fc.tuple(path, fc.constantFrom('tracked', 'new', 'gone', 'folder')), {
+    minLength: 1,
+    maxLength: 15,
+  });
+  const rules = fc.array(
+    fc.tuple(fc.constantFrom('', 'a', 'out', 'a/b'), fc.array(rule, { minLength: 1, maxLength: 3 })),
+    { maxLength: 3 },
+  );
+  const property = fc.asyncProperty(files, rules, async (entries, ignores) => {
+    const made = bench();
+    const { root, git } = made;
+    git(root, 'init', '-q');
+    const make = (at: string, text: string | null): boolean => {
+      try {
+        if (text === null) mkdirSync(join(root, at), { recursive: true });
+        else writeTree(root, { [at]: text });
+        return true;
+      } catch {
+        // A name that is a folder already, or lies below a file.
+        return false;
+      }
+    };
+    const kept = entries.filter(([at, kind]) => make(at, kind === 'folder' ? null : 'x\n'));
+    for (const [folder, lines] of ignores) make(join(folder, '.gitignore'), `${lines.join('\n')}\n`);
+    const tracked = kept.filter(([, kind]) => kind === 'tracked' || kind === 'gone').map(([at]) => at);
+    if (tracked.length > 0) git(root, 'add', '-f', '--', ...tracked);
+    for (const [at, kind] of kept) if (kind === 'gone') rmSync(join(root, at), { force: true });
+    const listed = git(root, 'ls-files', '-co', '--exclude-standard', '-z').split('\0').filter(Boolean);
+    const there = (paths: readonly string[]): string[] =>
+      [...new Set(paths)].filter((at) => existsSync(join(root, at))).toSorted();
+    const selection = await made.select();
+    expect(there(named(selection))).toEqual(there(listed));
+    const without = await made.select(root, {}, [], { PATH: '/nonexistent', HOME: made.home });
+    expect(there(named(without))).toEqual(there(listed));
+  });
+  await fc.assert(property, { numRuns: Number(process.env['RUNS'] ?? 25) });
 });
