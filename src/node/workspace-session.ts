@@ -116,19 +116,24 @@ export class WorkspaceSession {
   }
 
   async #serve(): Promise<Result<null, WorkspaceRefusal>> {
-    const { files, quotaBytes, user } = this.#options;
+    const { files, quotaBytes, user, log } = this.#options;
     const { open } = this;
     const { project, label, root, job, attempt, manifest, rules, clean } = open;
     const request = { origin: this.from, project, label, root, job, attempt, manifest, rules, clean, quotaBytes, user };
+    const [startedMs, times] = [nowMs(), new Array<number>()];
+    const lap = (): number => times.push(Math.round(nowMs() - startedMs));
     const opened = await files.open({ ...request, isGit: open.is_git });
     if (!opened.ok) return opened;
     this.#opened = opened.value;
     if (this.isOver) return ok(null);
+    lap();
     const received = await this.#receive(opened.value);
     if (!received.ok || this.isOver) return received;
+    lap();
     this.#now({ phase: 'placing', files: 0, bytes: 0, line: '' });
     const placed = await files.place(opened.value.id, (count) => this.#now({ ...this.#progress, files: count }));
     if (!placed.ok || this.isOver) return placed.ok ? ok(null) : placed;
+    lap();
     const cwd = await folderWithin(opened.value.tree, open.folder, user);
     if (!cwd.ok) return err({ code: 'refused', message: cwd.error });
     const prepared = await this.#prepare(opened.value);
@@ -137,6 +142,8 @@ export class WorkspaceSession {
     await files.writeNote(opened.value.id, SESSION_NOTE, JSON.stringify(note));
     if (this.isOver) return ok(null);
     this.#ready = { workspace: opened.value, ...note };
+    const [open_ms, received_ms, placed_ms] = times;
+    log.info('workspace ready', { job, open_ms, received_ms, placed_ms, ready_ms: Math.round(nowMs() - startedMs) });
     this.#options.ready(cwd.value);
     this.#send({
       t: 'ws.ready',

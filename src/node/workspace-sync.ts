@@ -5,7 +5,7 @@ import type { JobId, NodeId } from '../base/ids.ts';
 import type { Logger } from '../base/log.ts';
 import { reasonOf } from '../core/scheduling/reason.ts';
 import type { AttemptPlace, SyncInput, SyncKey } from '../core/scheduling/origin-job.ts';
-import type { ProjectFiles } from '../ports/workspace.ts';
+import type { ProjectFiles, ScanRefusal } from '../ports/workspace.ts';
 import type { JobSpec } from '../wire/job-spec.ts';
 import type { WorkspaceMessageOf, WsFailure, WsOpen } from '../wire/workspace.ts';
 import type { WorkspaceLink } from './change-packs.ts';
@@ -117,7 +117,7 @@ export class WorkspaceSync {
     const looked = await this.#options.projects.fresh(job, spec);
     if (!this.#isLive(sync)) return;
     if (looked === null) return this.#failHere(sync, 'its project is not known any more');
-    if (!looked.ok) return this.#failHere(sync, looked.error.message);
+    if (!looked.ok) return this.#failHere(sync, looked.error.message, FINAL.has(looked.error.code));
     const jobProject = looked.value;
     sync.job_project = jobProject;
     const { project, scan, folder, prepare, outputs } = jobProject;
@@ -233,6 +233,7 @@ export class WorkspaceSync {
         final: true,
       });
     }
+    this.#options.log.info('project sent', { job, node, ms: Math.round(nowMs() - sync.startedAtMs) });
     this.#options.book.sentTo(project, node, scan.manifest);
     const more = scan.withheld.length - withheld.length;
     const told =
@@ -244,11 +245,11 @@ export class WorkspaceSync {
   }
 
   /** What this side can't do; the executor waits for it. */
-  #failHere(sync: Sync, why: string): void {
+  #failHere(sync: Sync, why: string, isFinal = false): void {
     const { job, attempt } = sync;
     sync.link.send({ t: 'ws.close', job, attempt });
     // A file that changed while it was read: another try sees it as it is then.
-    this.#fail(sync, 'busy', why);
+    this.#fail(sync, isFinal ? 'refused' : 'busy', why);
   }
 
   #fail(sync: Sync, code: WsFailure, why: string): void {
@@ -283,6 +284,9 @@ export class WorkspaceSync {
     }
   }
 }
+
+/** What would be the same a moment later. */
+const FINAL: ReadonlySet<ScanRefusal['code']> = new Set(['too_large', 'no_project', 'not_portable']);
 
 /** What may be otherwise at another try. */
 const PASSING: ReadonlySet<WsFailure> = new Set(['busy', 'io', 'expired', 'unknown']);
