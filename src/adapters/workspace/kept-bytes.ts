@@ -2,7 +2,7 @@ import { lstatSync, rmSync, statfsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { NodeId } from '../../base/ids.ts';
 import { objectsOf } from '../../wire/manifest-codec.ts';
-import type { ObjectHash } from '../../wire/manifest.ts';
+import { type ObjectHash, TREE_PATH_BYTES_MAX } from '../../wire/manifest.ts';
 import { ObjectStore } from './object-store.ts';
 import type { Slot, SlotFolders } from './slot-folders.ts';
 import { readManifest } from './slot-session.ts';
@@ -148,6 +148,7 @@ async function sizeOf(tree: string, turn: Turn): Promise<number> {
       const prefix = folders.enter(folder);
       for (const entry of prefix === null ? [] : namesIn(prefix)) {
         const name = entry.name.toString('latin1');
+        if (entry.isDirectory() && folder.length > TREE_PATH_BYTES_MAX) continue;
         if (entry.isDirectory()) waiting.push(folder === '' ? name : `${folder}/${name}`);
         else bytes += lstatSync(at(prefix ?? '', name), { throwIfNoEntry: false })?.size ?? 0;
       }

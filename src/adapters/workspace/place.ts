@@ -22,7 +22,13 @@ import {
 import { bytesOfText } from '../../base/byte-text.ts';
 import { unreachable } from '../../base/assert.ts';
 import { systemCodeOf } from '../../base/errors.ts';
-import type { FileEntry, LinkEntry, ManifestEntry, ObjectHash } from '../../wire/manifest.ts';
+import {
+  type FileEntry,
+  type LinkEntry,
+  type ManifestEntry,
+  type ObjectHash,
+  TREE_PATH_BYTES_MAX,
+} from '../../wire/manifest.ts';
 import { folderOf, shownPath } from '../../wire/tree-path.ts';
 import { hashFile, readRegular, secondsOf, withReadable } from './file-content.ts';
 import { GIT_INDEX_BYTES_MAX, normalisedIndex, withStatOf } from './git-content.ts';
@@ -107,6 +113,8 @@ class Placer {
         const isFolder = entry.isDirectory();
         if (isFolder && index.isFolder(path)) waiting.push(path);
         else if (index.indexOf(path) !== undefined) continue;
+        // Nothing that is looked at lies so deep; a job that nests folders without end costs no memory here.
+        else if (path.length > TREE_PATH_BYTES_MAX) this.#discard(prefix, name);
         else if (staysThere(this.#placing, path, { prefix, name, isFolder })) this.#withExtras.add(folder);
         // Within it there may be ignored products, which stay.
         else if (isFolder && !this.#placing.clean) {

@@ -1,6 +1,7 @@
 import { lstatSync } from 'node:fs';
 import { textOfBytes } from '../../base/byte-text.ts';
 import { LEFT_THERE_MAX, type LeftThere } from '../../wire/changes.ts';
+import { TREE_PATH_BYTES_MAX } from '../../wire/manifest.ts';
 import type { OutputGlobs } from './output-globs.ts';
 import { at, namesIn, type TreeFolders } from './tree-folders.ts';
 import type { Turn } from './turn.ts';
@@ -105,6 +106,7 @@ async function* filesOf(folders: TreeFolders, product: Product, turn: Turn): Asy
     if (prefix === null) continue;
     for (const entry of namesIn(prefix)) {
       const path = `${folder}/${entry.name.toString('latin1')}`;
+      if (path.length > TREE_PATH_BYTES_MAX) continue;
       if (entry.isDirectory()) waiting.push(path);
       else {
         const found = fileAt(prefix, path, folder.length + 1);

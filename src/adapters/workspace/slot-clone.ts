@@ -16,6 +16,7 @@ import { bytesOfText } from '../../base/byte-text.ts';
 import { systemCodeOf } from '../../base/errors.ts';
 import { GIB } from '../../base/units.ts';
 import { isDependencyFolder } from '../../core/workspace/dependency-files.ts';
+import { TREE_PATH_BYTES_MAX } from '../../wire/manifest.ts';
 import { folderOf } from '../../wire/tree-path.ts';
 import { openRegular, secondsOf } from './file-content.ts';
 import type { IgnoreMatcher } from './ignore-matcher.ts';
@@ -154,6 +155,7 @@ class Cloner {
     const folders: { readonly path: string; readonly stat: Stats }[] = [];
     for (let path = waiting.pop(); path !== undefined; path = waiting.pop()) {
       if (this.#turn.isOver()) await this.#turn.pass();
+      if (path.length > TREE_PATH_BYTES_MAX) throw new NotTaken('it is too deep');
       const stat = this.#statOf(path);
       if (stat.ctimeMs >= rules.stillSinceMs) throw new NotTaken('a job writes to it');
       copied.push({ path, stat });

@@ -247,6 +247,20 @@ describe('placing a tree', () => {
     expect(existsSync(join(tree, 'f/locked'))).toBe(false);
   });
 
+  it('removes folders that a job nested deeper than any path reaches', async () => {
+    const nest = "import os\nfor i in range(3000):\n  os.mkdir('deep'); os.chdir('deep')\nopen('file','w').close()";
+    const tree = await run({ '.gitignore': 'out/\n', a: '1' }, (there) => {
+      spawnSync('python3', ['-c', nest], { cwd: there });
+      mkdirSync(join(there, 'out'));
+      spawnSync('python3', ['-c', nest], { cwd: join(there, 'out') });
+    });
+    expect(existsSync(join(tree, 'deep/deep'))).toBe(true);
+    await run({ '.gitignore': 'out/\n', a: '1' });
+    expect(readdirSync(tree).toSorted()).toEqual(['.gitignore', 'a', 'out']);
+    await run({ a: '1' }, () => undefined, { clean: true });
+    expect(readdirSync(tree)).toEqual(['a']);
+  });
+
   it('writes large files from chunks, and refuses chunks that are another file', async () => {
     const large = Buffer.alloc(3 * 1024 * 1024, 'large file ');
     const tree = await run({ large: { text: large, chunkBytes: 1024 * 1024 } });
