@@ -19,7 +19,7 @@ const BUFFER_BYTES = 4 * 1024 * 1024;
 const READ_FLAGS = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
 const GONE = new Set(['ENOENT', 'ENOTDIR', 'ELOOP', 'ENXIO', 'EMLINK']);
 /** Clocks of file systems go in ticks of up to 10 ms, some with whole or even seconds only. */
-const TICK_MS = 30;
+export const TICK_MS = 20;
 const COARSE_TICK_MS = 2100;
 
 export type Hashed =

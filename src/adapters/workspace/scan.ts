@@ -7,7 +7,7 @@ import type { ScanRefusal } from '../../ports/workspace.ts';
 import { isSameEntry } from '../../wire/manifest-difference.ts';
 import type { FileEntry, Manifest, ManifestEntry, TreePath } from '../../wire/manifest.ts';
 import { folderOf, isPortableLink, shownPath, wrongWithKind } from '../../wire/tree-path.ts';
-import { FileHasher, type Hashed } from './file-hasher.ts';
+import { FileHasher, TICK_MS, type Hashed } from './file-hasher.ts';
 import { nativePath } from './native-path.ts';
 import type { Selection } from './selection.ts';
 import { MemoryCursor, StatColumns, type FileStat, type ScanMemory } from './stat-cache.ts';
@@ -19,6 +19,8 @@ const SECRET_MODE = 0o600;
 const NOTICES_MAX = 16;
 /** Asking whether the turn is over costs as much as a look at a file. */
 const FILES_PER_LOOK = 32;
+/** Takes longer to hash than the wait. */
+const SETTLED_BYTES_MIN = 32 * 1024 * 1024;
 const GONE = new Set(['ENOENT', 'ENOTDIR', 'ELOOP']);
 const LEAVE_OUT = 'or leave it out (.meshworkignore, --exclude)';
 
@@ -123,6 +125,7 @@ class TreeScanner {
   }
 
   async hash(): Promise<ScanRefusal | null> {
+    await this.#settle();
     const hasher = new FileHasher(this.#turn);
     const cursor = new MemoryCursor(this.#memory);
     this.#columns = new StatColumns(this.#found.length);
@@ -146,6 +149,18 @@ class TreeScanner {
       this.#keep(cursor, this.#fileEntry(found.path, hashed.stat, hashed));
     }
     return null;
+  }
+
+  /** What was written a moment ago would be hashed again by the next scan: where that is much, the moment is waited for. */
+  async #settle(): Promise<void> {
+    const nowMs = Date.now();
+    let bytes = 0;
+    for (const found of this.#found) {
+      if (found.kind !== 'seen') continue;
+      const changedMs = Math.max(found.mtimeMs, found.ctimeMs);
+      if (changedMs <= nowMs + 1 && changedMs >= nowMs - TICK_MS) bytes += found.size;
+    }
+    if (bytes >= SETTLED_BYTES_MIN) await new Promise((resolve) => setTimeout(resolve, TICK_MS + 1));
   }
 
   result(): Scanned {

@@ -143,6 +143,13 @@ describe('scanTree', () => {
       .toBe(1);
   });
 
+  it('waits a moment for much that was written just now, so that it is hashed once', async () => {
+    const root = temporaryFolder();
+    writeFileSync(join(root, 'a'), Buffer.alloc(40_000_000));
+    const first = await scan(selected(root, ['a']));
+    expect(await scan(selected(root, ['a']), memoryOf(first))).toMatchObject({ hashed: 0 });
+  });
+
   it('sees a file that was replaced by one with the same times and size', async () => {
     const root = temporaryFolder();
     writeTree(root, { a: '1', new: '2' });
