@@ -1,5 +1,6 @@
 import ignore from 'ignore';
 import type { IgnoreRules } from '../../wire/workspace.ts';
+import { areHard, hardRules, isIgnoredByRules, type HardLayer } from './hard-patterns.ts';
 import { isIgnoredBy, simplePatterns, type SimplePatterns } from './simple-patterns.ts';
 
 /** Says what a tree's ignore rules leave out, as git-check-ignore(1) --no-index does. Paths are bytes, see TreePath. */
@@ -29,7 +30,8 @@ const SPECIAL = /[\\*?[\]!# ]/g;
 /**
  * The package `ignore` takes the patterns of one file. Git lets a deeper file overrule those above, so here each folder
  * with a file has a matcher of its own that holds the patterns of all files from its repository's top down to it, each
- * written as if it stood at the top. A path is judged by the matcher of the nearest such folder above it.
+ * written as if it stood at the top. A path is judged by the matcher of the nearest such folder above it. Where expressions
+ * would take too long, own rules say the same.
  */
 export function createIgnoreMatcher(sources: IgnoreSources): IgnoreMatcher {
   const ignoreCase = sources.ignoreCase ?? false;
@@ -101,37 +103,63 @@ class LayerMatcher {
     const above = folder === '' ? NOTHING : this.#judgeFor(slash === -1 ? '' : folder.slice(0, slash));
     const full = this.top === '' ? folder : folder === '' ? this.top : `${this.top}/${folder}`;
     const text = this.#texts.get(full);
-    const judge = text === undefined ? above : judgeWith(above, patternsOf(text), folder, this.#ignoreCase);
+    const judge =
+      text === undefined ? above : judgeWith(above, { folder, patterns: patternsOf(text) }, this.#ignoreCase);
     this.#judges.set(folder, judge);
     return judge;
   }
 }
 
+/** The patterns of one file. */
+interface Layer {
+  /** Relative to the top. */
+  readonly folder: string;
+  readonly patterns: readonly string[];
+}
+
 /** All patterns that hold in a folder, from the top down to it. */
 interface Judge {
-  /** As written if they stood at the top. */
-  readonly patterns: readonly string[];
+  readonly layers: readonly Layer[];
+  readonly count: number;
   /** Null where one of them is more than simple. */
-  readonly chain: readonly SimplePatterns[] | null;
+  readonly simple: readonly SimplePatterns[] | null;
+  /** Null where none of them is hard. */
+  readonly hard: readonly HardLayer[] | null;
   isIgnored(path: string, isFolder: boolean): boolean;
 }
 
-const NOTHING: Judge = { patterns: [], chain: [], isIgnored: () => false };
+const NOTHING: Judge = { layers: [], count: 0, simple: [], hard: null, isIgnored: () => false };
 
-function judgeWith(above: Judge, own: readonly string[], folder: string, ignoreCase: boolean): Judge {
-  const patterns = [...above.patterns, ...patternsBelow(own, folder)];
-  const simple = ignoreCase || above.chain === null ? null : simplePatterns(own, folder);
-  if (simple !== null && above.chain !== null) {
-    const chain = [...above.chain, simple];
-    return { patterns, chain, isIgnored: (path, isFolder) => isIgnoredBy(chain, path, isFolder) };
+function judgeWith(above: Judge, own: Layer, ignoreCase: boolean): Judge {
+  const layers = [...above.layers, own];
+  const count = above.count + own.patterns.length;
+  const plain = ignoreCase || above.simple === null ? null : simplePatterns(own.patterns, own.folder);
+  if (plain !== null && above.simple !== null) {
+    const simple = [...above.simple, plain];
+    return { layers, count, simple, hard: null, isIgnored: (path, isFolder) => isIgnoredBy(simple, path, isFolder) };
+  }
+  if (above.hard !== null || layers.some(({ patterns }) => areHard(patterns, count))) {
+    const known = above.hard ?? above.layers.map((layer) => hardLayer(layer, ignoreCase));
+    const hard = [...known, hardLayer(own, ignoreCase)];
+    const isIgnored = (path: string, isFolder: boolean): boolean =>
+      isIgnoredByRules(hard, ignoreCase ? path.toLowerCase() : path, isFolder);
+    return { layers, count, simple: null, hard, isIgnored };
   }
   const matcher = ignore({ ignorecase: ignoreCase, allowRelativePaths: true });
-  for (const pattern of patterns) matcher.add({ pattern });
+  for (const { folder, patterns } of layers) {
+    for (const pattern of patternsBelow(patterns, folder)) matcher.add({ pattern });
+  }
   return {
-    patterns,
-    chain: null,
+    layers,
+    count,
+    simple: null,
+    hard: null,
     isIgnored: (path, isFolder) => matcher.ignores(isFolder ? `${path}/` : path),
   };
+}
+
+function hardLayer({ folder, patterns }: Layer, ignoreCase: boolean): HardLayer {
+  return { folder: ignoreCase ? folder.toLowerCase() : folder, rules: hardRules(patterns, ignoreCase) };
 }
 
 /** The pattern of that one path below the root. */

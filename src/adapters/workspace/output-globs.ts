@@ -1,12 +1,11 @@
 import { bytesOfText } from '../../base/byte-text.ts';
+import { ANY_DEPTH, matchesName, matchesPath, pathPattern, type PathPart } from './path-pattern.ts';
 
 /** `{a,b}` multiplies: more than this of one glob are taken as they are written. */
 const ALTERNATIVES_MAX = 64;
-const ANY_DEPTH = '**';
 
-type Part = typeof ANY_DEPTH | RegExp;
 interface Glob {
-  readonly parts: readonly Part[];
+  readonly parts: readonly PathPart[];
   readonly isNegative: boolean;
 }
 
@@ -32,7 +31,7 @@ export class OutputGlobs {
     const names = path.split('/');
     let isMatch = false;
     for (const glob of this.#globs)
-      if (glob.isNegative === isMatch && matchesFrom(glob.parts, 0, names, 0)) isMatch = !glob.isNegative;
+      if (glob.isNegative === isMatch && matchesPath(glob.parts, names, false)) isMatch = !glob.isNegative;
     return isMatch;
   }
 
@@ -43,24 +42,14 @@ export class OutputGlobs {
   }
 }
 
-function reaches(parts: readonly Part[], names: readonly string[]): boolean {
+function reaches(parts: readonly PathPart[], names: readonly string[]): boolean {
   for (const [index, name] of names.entries()) {
     const part = parts[index];
     // A glob that ends above the folder takes all of it.
     if (part === undefined || part === ANY_DEPTH) return true;
-    if (!part.test(name)) return false;
+    if (!matchesName(part, name)) return false;
   }
   return true;
-}
-
-function matchesFrom(parts: readonly Part[], part: number, names: readonly string[], name: number): boolean {
-  const expected = parts[part];
-  if (expected === undefined) return true;
-  if (name >= names.length) return false;
-  if (expected !== ANY_DEPTH) return expected.test(names[name] ?? '') && matchesFrom(parts, part + 1, names, name + 1);
-  if (part === parts.length - 1) return true;
-  for (let from = name; from < names.length; from++) if (matchesFrom(parts, part + 1, names, from)) return true;
-  return false;
 }
 
 function compiled(glob: string): Glob {
@@ -69,43 +58,7 @@ function compiled(glob: string): Glob {
     .slice(isNegative ? 1 : 0)
     .split('/')
     .filter((name) => name !== '' && name !== '.');
-  // Neighbours that mean the same would be tried against each other without end.
-  const parts = names.filter((name, index) => name !== ANY_DEPTH || names[index - 1] !== ANY_DEPTH);
-  return { parts: parts.map((name) => (name === ANY_DEPTH ? ANY_DEPTH : patternOf(name))), isNegative };
-}
-
-/** One name with `*`, `?`, `[…]` and `\` before what is meant literally. */
-function patternOf(name: string): RegExp {
-  let source = '';
-  for (let at = 0; at < name.length; at++) {
-    const character = name.charAt(at);
-    if (character === '*') source = source.endsWith('.*') ? source : `${source}.*`;
-    else if (character === '?') source += '.';
-    else if (character === '[') {
-      const end = name.indexOf(']', at + 2);
-      source += end < 0 ? String.raw`\[` : classOf(name.slice(at + 1, end));
-      at = end < 0 ? at : end;
-    } else {
-      if (character === '\\' && at + 1 < name.length) at++;
-      source += name.charAt(at).replace(/[\\^$.*+?()[\]{}|/-]/, String.raw`\$&`);
-    }
-  }
-  return safePattern(source, name);
-}
-
-function classOf(body: string): string {
-  const isNegative = /^[!^]/.test(body);
-  return `[${isNegative ? '^' : ''}${body.slice(isNegative ? 1 : 0).replaceAll(/[\\\]^]/g, String.raw`\$&`)}]`;
-}
-
-/** A class such as `[z-a]` is no pattern: then the name means itself. */
-function safePattern(source: string, name: string): RegExp {
-  try {
-    return new RegExp(`^${source}$`, 's');
-  } catch (error) {
-    if (!(error instanceof SyntaxError)) throw error;
-    return new RegExp(`^${name.replaceAll(/[\\^$.*+?()[\]{}|/-]/g, String.raw`\$&`)}$`, 's');
-  }
+  return { parts: pathPattern(names), isNegative };
 }
 
 function alternativesOf(glob: string): string[] {

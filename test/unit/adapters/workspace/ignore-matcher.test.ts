@@ -4,6 +4,7 @@ import { dirname, join, relative } from 'node:path';
 import * as fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { createIgnoreMatcher } from '../../../../src/adapters/workspace/ignore-matcher.ts';
+import { OutputGlobs } from '../../../../src/adapters/workspace/output-globs.ts';
 import { temporaryFolders } from '../../../fixtures/temporary-folder.ts';
 
 const NAMES = ['a', 'b', 'ab', 'a.log', 'a.log.b', '.log', 'B', 'build', 'c d', '#x', '!y', 'z[1]', '.e', 'ä'];
@@ -127,13 +128,68 @@ test('judges as git does, in trees with ignore files at any depth', () => {
           rules: [],
           gitignores: new Map([...rules].map(([at, text]) => [bytes(at), bytes(text)])),
         });
-        const wrong = paths.filter((each) => {
-          const plain = each.replace(/\/$/, '');
-          return matcher.isIgnored(bytes(plain), each.endsWith('/')) !== ignored.has(plain);
+        // With a rule that matches nothing and takes expressions too long, all are judged in the other way.
+        const other = createIgnoreMatcher({
+          isGit: true,
+          rules: [{ folder: '', text: 'q*q*q*q*q', source: 'exclude' }],
+          gitignores: new Map([...rules].map(([at, text]) => [bytes(at), bytes(text)])),
         });
-        expect(wrong, JSON.stringify([...rules])).toEqual([]);
+        for (const judge of [matcher, other]) {
+          const wrong = paths.filter((each) => {
+            const plain = each.replace(/\/$/, '');
+            return judge.isIgnored(bytes(plain), each.endsWith('/')) !== ignored.has(plain);
+          });
+          expect(wrong, JSON.stringify([judge === other, ...rules])).toEqual([]);
+        }
       },
     ),
     { numRuns: Number(process.env['RUNS'] ?? 60) },
   );
+});
+
+test('patterns that expressions would try for years are judged at once', () => {
+  const long = 'a'.repeat(255);
+  const deep = Array.from({ length: 2000 }, () => 'a').join('/');
+  const texts = ['*a*a*a*a*a*a*a*a*b', `${'**/a/'.repeat(100)}b`, `/${'*a'.repeat(120)}b`, `a${'*'.repeat(5000)}b`];
+  const startedMs = performance.now();
+  for (const text of texts) {
+    for (const source of ['exclude', 'project'] as const) {
+      const rules = [{ folder: '', text, source }];
+      const matcher = createIgnoreMatcher({ isGit: true, rules, gitignores: new Map([['a', text]]) });
+      expect(matcher.isIgnored(long, false)).toBe(false);
+      expect(matcher.isIgnored(deep, false)).toBe(false);
+    }
+    const globs = new OutputGlobs([text]);
+    expect([globs.matches(long), globs.matches(deep), globs.mayMatchBelow('x')]).toEqual([
+      false,
+      false,
+      text.startsWith('**'),
+    ]);
+  }
+  expect(performance.now() - startedMs).toBeLessThan(20_000);
+});
+
+test('very many rules in many folders are not written down for each of them', () => {
+  const text = Array.from({ length: 20_000 }, (_, index) => `?${index}`).join('\n');
+  const folders = Array.from({ length: 200 }, (_, depth) => Array.from({ length: depth }, () => 'f').join('/'));
+  const gitignores = new Map(folders.map((folder, depth) => [folder, depth === 0 ? text : `?x${depth}`]));
+  const matcher = createIgnoreMatcher({ isGit: true, rules: [], gitignores });
+  const deepest = folders.at(-1) ?? '';
+  expect(matcher.isIgnored(`${deepest}/ax199`, false)).toBe(true);
+  expect(matcher.isIgnored(`${deepest}/ax200`, false)).toBe(false);
+});
+
+test('globs of outputs', () => {
+  const globs = new OutputGlobs([
+    'dist/**',
+    '*.tgz',
+    'build/',
+    '**/deep/*.o',
+    'a[0-9]?.txt',
+    '!dist/no*',
+    String.raw`\*b`,
+  ]);
+  const yes = ['dist/a', 'dist/a/b', 'x.tgz', 'build/x/y', 'deep/a.o', 'p/q/deep/a.o', 'a1x.txt', '*b'];
+  const no = ['dist', 'x/x.tgz', 'abuild', 'deep/a.c', 'a1.txt', 'dist/no', 'dist/none', 'xb'];
+  expect([...yes, ...no].filter((path) => globs.matches(path))).toEqual(yes);
 });
