@@ -191,5 +191,5 @@ test('globs of outputs', () => {
   ]);
   const yes = ['dist/a', 'dist/a/b', 'x.tgz', 'build/x/y', 'deep/a.o', 'p/q/deep/a.o', 'a1x.txt', '*b'];
   const no = ['dist', 'x/x.tgz', 'abuild', 'deep/a.c', 'a1.txt', 'dist/no', 'dist/none', 'xb'];
-  expect([...yes, ...no].filter((path) => globs.matches(path))).toEqual(yes);
+  expect([...yes, ...no].filter((each) => globs.matches(each))).toEqual(yes);
 });
