@@ -18,6 +18,7 @@ import { collisionIn, foldsNames } from './name-folding.ts';
 import type { ThreadSettings } from './operations.ts';
 import { receivedManifest } from './received-manifest.ts';
 import { SlotFolders, SLOTS_PER_PROJECT_MAX, type Slot } from './slot-folders.ts';
+import { isDiskFull } from './slot-record.ts';
 import { dropNotes, readNote, writeNote } from './slot-notes.ts';
 import { readManifest, SlotSession, writeManifest } from './slot-session.ts';
 import { cloneSlot, placeSlot, refused, type SlotSurroundings, wantedOf, warmest } from './slot-work.ts';
@@ -50,31 +51,30 @@ class ExecutorOperations implements WorkspaceFiles {
     this.#around = { folders: this.#folders, kept: this.#kept, owner: settings.user };
   }
 
-  open = async (request: OpenRequest): Promise<Refused<OpenedWorkspace>> => {
-    const taken = this.#folders.take(request, Date.now());
-    if (taken === null) return refused('busy', `there are ${SLOTS_PER_PROJECT_MAX} workspaces of this project there`);
-    const session = this.#sessionOf(taken.slot);
-    return session.inTurn(async () => {
-      // Of the same attempt, asked again, there may have been a close meanwhile.
-      this.#sessions.set(taken.slot.id, session);
-      session.isClosed = false;
-      session.slot = this.#folders.update(taken.slot, {});
-      const blocked = this.#folders.blockedAt(treeOf(session.slot), this.#around.owner);
-      if (blocked !== null) {
-        this.#release(session);
-        return refused(
-          'refused',
-          `the user that jobs run as there cannot pass through ${blocked}: it needs chmod o+x, or another MESHWORK_HOME`,
-        );
-      }
-      if (request.clean) dropNotes(session.slot.paths);
-      else if (taken.isNew) await this.#clone(session);
-      return ok(opened(session.slot));
+  open = (request: OpenRequest): Promise<Refused<OpenedWorkspace>> =>
+    orFull(async () => {
+      const taken = this.#folders.take(request, Date.now());
+      if (taken === null) return refused('busy', `there are ${SLOTS_PER_PROJECT_MAX} workspaces of this project there`);
+      const session = this.#sessionOf(taken.slot);
+      return session.inTurn(async () => {
+        // Of the same attempt, asked again, there may have been a close meanwhile.
+        this.#sessions.set(taken.slot.id, session);
+        session.isClosed = false;
+        session.slot = taken.slot;
+        try {
+          const result = await this.#opened(session, request, taken.isNew);
+          if (!result.ok) this.#release(session);
+          return result;
+        } catch (error) {
+          // Nobody will be told its id.
+          this.#release(session);
+          throw error;
+        }
+      });
     });
-  };
 
   takeManifest = (id: string, encoded: Uint8Array | null): Promise<Refused<Wanted>> =>
-    this.#with(id, async (session) => {
+    this.#refusing(id, async (session) => {
       const { slot } = session;
       const wanted = slot.record.wanted;
       if (wanted === null) return refused('unknown', 'no manifest is expected; nothing was changed');
@@ -108,7 +108,7 @@ class ExecutorOperations implements WorkspaceFiles {
     id: string,
     onProgress: (files: number) => void,
   ): Promise<Refused<{ readonly written: number; readonly removed: number; readonly notices: readonly string[] }>> =>
-    this.#with(id, async (session) => {
+    this.#refusing(id, async (session) => {
       const placed = await placeSlot(session, onProgress, this.#around);
       return placed.ok ? ok({ ...placed.value, notices: [] }) : placed;
     });
@@ -211,6 +211,24 @@ class ExecutorOperations implements WorkspaceFiles {
     return collected.changes;
   }
 
+  async #opened(session: SlotSession, request: OpenRequest, isNew: boolean): Promise<Refused<OpenedWorkspace>> {
+    session.slot = this.#folders.update(session.slot, {});
+    const blocked = this.#folders.blockedAt(treeOf(session.slot), this.#around.owner);
+    if (blocked !== null) {
+      return refused(
+        'refused',
+        `the user that jobs run as there cannot pass through ${blocked}: it needs chmod o+x, or another MESHWORK_HOME`,
+      );
+    }
+    if (request.clean) dropNotes(session.slot.paths);
+    else if (isNew) await this.#clone(session);
+    return ok(opened(session.slot));
+  }
+
+  #refusing<T>(id: string, act: (session: SlotSession) => Promise<Refused<T>>): Promise<Refused<T>> {
+    return orFull(() => this.#with(id, act));
+  }
+
   async #clone(session: SlotSession): Promise<void> {
     const { slot } = session;
     const others = this.#folders.slots(slot.origin, slot.project).filter((other) => other.id !== slot.id);
@@ -259,6 +277,16 @@ class ExecutorOperations implements WorkspaceFiles {
 }
 
 const KEY_CHARS_SHOWN = 8;
+
+/** A full disk is no surprise. */
+async function orFull<T>(act: () => Promise<Refused<T>>): Promise<Refused<T>> {
+  try {
+    return await act();
+  } catch (error) {
+    if (!isDiskFull(error)) throw error;
+    return refused('no_space', 'the disk there is full; nothing has run');
+  }
+}
 
 const treeOf = (slot: Slot): string => slot.paths.tree(slot.record);
 

@@ -5,6 +5,7 @@ import { objectsOf } from '../../wire/manifest-codec.ts';
 import { type ObjectHash, TREE_PATH_BYTES_MAX } from '../../wire/manifest.ts';
 import { ObjectStore } from './object-store.ts';
 import type { Slot, SlotFolders } from './slot-folders.ts';
+import { isDiskFull } from './slot-record.ts';
 import { readManifest } from './slot-session.ts';
 import { at, namesIn, TreeFolders } from './tree-folders.ts';
 import { Turn } from './turn.ts';
@@ -98,7 +99,12 @@ export class KeptBytes {
   async measure(slot: Slot, nowMs: number): Promise<number> {
     const bytes = await sizeOf(slot.paths.tree(slot.record), new Turn());
     const now = this.#folders.find(slot.id);
-    if (now !== null) this.#folders.update(now, { bytes, measuredMs: nowMs });
+    try {
+      if (now !== null) this.#folders.update(now, { bytes, measuredMs: nowMs });
+    } catch (error) {
+      // Then it is measured again next time.
+      if (!isDiskFull(error)) throw error;
+    }
     return bytes;
   }
 

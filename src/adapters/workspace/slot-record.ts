@@ -1,4 +1,14 @@
-import { closeSync, mkdirSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { systemCodeOf } from '../../base/errors.ts';
@@ -69,18 +79,35 @@ export class SlotPaths {
   }
 }
 
-/** Replaces a file whole or not at all. Without fsync: what a power cut takes is made again by a sync. */
+/**
+ * Replaces a file whole or not at all. Without fsync: what a power cut takes is made again by a sync. On a full disk what
+ * isn't longer is written over what is there, since a slot must be given back then too.
+ */
 export function replaceFile(path: string, content: string | Uint8Array): void {
+  const bytes = Buffer.from(content);
   const temporary = `${path}.tmp`;
-  const fd = openSync(temporary, 'w', PRIVATE_FILE_MODE);
   try {
-    const bytes = Buffer.from(content);
+    writeBytes(openSync(temporary, 'w', PRIVATE_FILE_MODE), bytes);
+  } catch (error) {
+    rmSync(temporary, { force: true });
+    const there = statSync(path, { throwIfNoEntry: false });
+    if (!isDiskFull(error) || there === undefined || there.size < bytes.length) throw error;
+    writeBytes(openSync(path, 'r+'), bytes);
+    truncateSync(path, bytes.length);
+    return;
+  }
+  renameSync(temporary, path);
+}
+
+function writeBytes(fd: number, bytes: Buffer): void {
+  try {
     for (let done = 0; done < bytes.length;) done += writeSync(fd, bytes, done);
   } finally {
     closeSync(fd);
   }
-  renameSync(temporary, path);
 }
+
+export const isDiskFull = (error: unknown): boolean => ['ENOSPC', 'EDQUOT'].includes(systemCodeOf(error));
 
 /** @returns null where there is none, or it can't be understood: such a slot is made anew */
 export function readSlotRecord(paths: SlotPaths): SlotRecord | null {
