@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { renameSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, openSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 
 const PRIVATE_FILE_MODE = 0o600;
 
@@ -9,10 +9,15 @@ const PRIVATE_FILE_MODE = 0o600;
  *
  * @throws the system's error, with the old file untouched
  */
-export function replacePrivateFile(path: string, content: Uint8Array | string): void {
+export function replacePrivateFile(path: string, ...parts: readonly (Uint8Array | string)[]): void {
   const temporary = `${path}.${randomBytes(6).toString('hex')}.tmp`;
   try {
-    writeFileSync(temporary, content, { mode: PRIVATE_FILE_MODE, flag: 'wx' });
+    const fd = openSync(temporary, 'wx', PRIVATE_FILE_MODE);
+    try {
+      for (const part of parts) writeFileSync(fd, part);
+    } finally {
+      closeSync(fd);
+    }
     renameSync(temporary, path);
   } catch (error) {
     rmSync(temporary, { force: true });

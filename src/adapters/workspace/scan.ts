@@ -61,12 +61,34 @@ export async function scanTree(
   return refusal === null ? ok(scanner.result()) : err(refusal);
 }
 
-/** A file on the disk, not looked into yet. */
-interface Seen extends FileStat {
-  readonly kind: 'seen';
-  readonly path: TreePath;
-  readonly size: number;
-  readonly mode: number;
+/** Files on the disk that were not looked into yet, by number: objects would be many, and larger. */
+class SeenFiles {
+  readonly #columns: StatColumns;
+  readonly #sizes: Float64Array;
+  readonly #modes: Uint16Array;
+
+  constructor(rows: number) {
+    this.#columns = new StatColumns(rows);
+    this.#sizes = new Float64Array(rows);
+    this.#modes = new Uint16Array(rows);
+  }
+
+  set(row: number, stat: Stats): void {
+    this.#columns.set(row, stat, false);
+    this.#sizes[row] = stat.size;
+    this.#modes[row] = stat.mode & MODE_MASK;
+  }
+
+  at(row: number): FileStat & Pick<Stats, 'size' | 'mode'> {
+    const { ino, mtimeMs, ctimeMs } = this.#columns;
+    return {
+      ino: ino[row] ?? 0,
+      mtimeMs: mtimeMs[row] ?? 0,
+      ctimeMs: ctimeMs[row] ?? 0,
+      size: this.#sizes[row] ?? 0,
+      mode: this.#modes[row] ?? 0,
+    };
+  }
 }
 
 class TreeScanner {
@@ -79,7 +101,9 @@ class TreeScanner {
   readonly #real = new Map<string, boolean>([['', true]]);
   readonly #notices: string[];
   readonly #replaced: TreePath[] = [];
-  readonly #found: (Seen | ManifestEntry)[] = [];
+  /** Paths are files that `#seen` has the numbers of. */
+  readonly #found: (TreePath | ManifestEntry)[] = [];
+  #seen = new SeenFiles(0);
   readonly #entries: ManifestEntry[] = [];
   #columns = new StatColumns(0);
   #bytes = 0;
@@ -101,6 +125,7 @@ class TreeScanner {
     const paths = [...this.#selection.files, ...this.#elsewhere.keys(), ...virtual.keys(), ...folders] as TreePath[];
     // In order of bytes, which is that of strings of bytes.
     paths.sort();
+    this.#seen = new SeenFiles(paths.length);
     let previous = '';
     for (const [index, path] of paths.entries()) {
       if (index % FILES_PER_LOOK === 0 && this.#turn.isOver()) await this.#turn.pass();
@@ -119,7 +144,11 @@ class TreeScanner {
 
   tooMuch(bytesMax: number): ScanRefusal | null {
     if (this.#bytes <= bytesMax) return null;
-    const files = this.#found.map((found) => ({ path: found.path, bytes: 'size' in found ? found.size : 0 }));
+    const files = this.#found.map((found, row) =>
+      typeof found === 'string'
+        ? { path: found, bytes: this.#seen.at(row).size }
+        : { path: found.path, bytes: found.kind === 'file' ? found.size : 0 },
+    );
     const message = tooManyBytes(files, bytesMax);
     return message === null ? null : { code: 'too_large', message };
   }
@@ -131,22 +160,23 @@ class TreeScanner {
     this.#columns = new StatColumns(this.#found.length);
     for (const [index, found] of this.#found.entries()) {
       if (index % FILES_PER_LOOK === 0 && this.#turn.isOver()) await this.#turn.pass();
-      if (found.kind !== 'seen') {
+      if (typeof found !== 'string') {
         this.#keep(cursor, found);
         continue;
       }
-      const known = cursor.fileAt(found.path, found.size, found);
+      const seen = this.#seen.at(index);
+      const known = cursor.fileAt(found, seen.size, seen);
       if (known !== null) {
-        this.#columns.set(this.#entries.length, found, true);
-        this.#keep(cursor, this.#fileEntry(found.path, found, known));
+        this.#columns.set(this.#entries.length, seen, true);
+        this.#keep(cursor, this.#fileEntry(found, seen, known));
         continue;
       }
-      const hashed = await hasher.hash(nativePath(this.#absolute(found.path)));
+      const hashed = await hasher.hash(nativePath(this.#absolute(found)));
       if (hashed.kind === 'gone') continue;
-      if (hashed.kind !== 'file') return refusalOf(found.path, hashed);
+      if (hashed.kind !== 'file') return refusalOf(found, hashed);
       this.#hashed += 1;
       this.#columns.set(this.#entries.length, hashed.stat, hashed.isSettled);
-      this.#keep(cursor, this.#fileEntry(found.path, hashed.stat, hashed));
+      this.#keep(cursor, this.#fileEntry(found, hashed.stat, hashed));
     }
     return null;
   }
@@ -155,10 +185,11 @@ class TreeScanner {
   async #settle(): Promise<void> {
     const nowMs = Date.now();
     let bytes = 0;
-    for (const found of this.#found) {
-      if (found.kind !== 'seen') continue;
-      const changedMs = Math.max(found.mtimeMs, found.ctimeMs);
-      if (changedMs <= nowMs + 1 && changedMs >= nowMs - TICK_MS) bytes += found.size;
+    for (const [row, found] of this.#found.entries()) {
+      if (typeof found !== 'string') continue;
+      const { mtimeMs, ctimeMs, size } = this.#seen.at(row);
+      const changedMs = Math.max(mtimeMs, ctimeMs);
+      if (changedMs <= nowMs + 1 && changedMs >= nowMs - TICK_MS) bytes += size;
     }
     if (bytes >= SETTLED_BYTES_MIN) await new Promise((resolve) => setTimeout(resolve, TICK_MS + 1));
   }
@@ -187,9 +218,15 @@ class TreeScanner {
     };
   }
 
-  #take(found: Seen | ManifestEntry): void {
+  #take(found: ManifestEntry): void {
     this.#found.push(found);
-    if ('size' in found) this.#bytes += found.size;
+    if (found.kind === 'file') this.#bytes += found.size;
+  }
+
+  #see(path: TreePath, stat: Stats): void {
+    this.#seen.set(this.#found.length, stat);
+    this.#found.push(path);
+    this.#bytes += stat.size;
   }
 
   /** The entry that was known, where it is the same: a tree that did not change takes no more memory. */
@@ -212,10 +249,8 @@ class TreeScanner {
       const stat = lstatSync(where, { throwIfNoEntry: false });
       if (stat === undefined) return null;
       if (stat.isSymbolicLink()) this.#takeLink(path, readlinkSync(where, { encoding: 'latin1' }));
-      else if (stat.isFile()) {
-        const { size, mode, ino, mtimeMs, ctimeMs } = stat;
-        this.#take({ kind: 'seen', path, size, mode, ino, mtimeMs, ctimeMs });
-      } else if (stat.isDirectory()) this.#replaced.push(path);
+      else if (stat.isFile()) this.#see(path, stat);
+      else if (stat.isDirectory()) this.#replaced.push(path);
       return null;
     } catch (error) {
       const code = systemCodeOf(error);

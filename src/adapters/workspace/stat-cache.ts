@@ -1,4 +1,4 @@
-import { hash as digest } from 'node:crypto';
+import { createHash, hash as digest } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { systemCodeOf } from '../../base/errors.ts';
 import { decodeManifest, encodeManifest } from '../../wire/manifest-codec.ts';
@@ -118,6 +118,8 @@ export function writeScanMemory(path: string, memory: ScanMemory): void {
   head.write(MAGIC, 'latin1');
   head.writeUInt32LE(manifest.length, MAGIC.length);
   const columns = [ino, mtimeMs, ctimeMs, settled].map((column) => new Uint8Array(column.buffer));
-  const body = Buffer.concat([head, manifest, ...columns]);
-  replacePrivateFile(path, Buffer.concat([body, digest('sha256', body, 'buffer')]));
+  // Each by itself: together they would be as much memory again.
+  const check = createHash('sha256');
+  for (const part of [head, manifest, ...columns]) check.update(part);
+  replacePrivateFile(path, head, manifest, ...columns, check.digest());
 }
