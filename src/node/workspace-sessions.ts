@@ -9,6 +9,7 @@ import { CHANGE_PROBLEM_CHARS_MAX, type ChangePack } from '../wire/changes.ts';
 import type { WorkspaceMessageOf, WsOpen } from '../wire/workspace.ts';
 import type { AttemptWorkspaces } from './attempt-workspaces.ts';
 import type { ChangePacks, WorkspaceLink } from './change-packs.ts';
+import { wrongStepPath } from './workspace-folder.ts';
 import {
   SESSION_NOTE,
   SIGN_OF_LIFE_MS,
@@ -175,6 +176,8 @@ export class WorkspaceSessions implements AttemptWorkspaces {
     if (this.#sessions.has(name)) return refuse('busy', 'an earlier session of that attempt is not over yet');
     if (this.#sessions.size >= SESSIONS_MAX) return refuse('busy', `${SESSIONS_MAX} sessions are open`);
     if (!link.mux.canOpen([open.up])) return refuse('refused', 'the stream of the request is in use');
+    const outside = open.prepare.map(wrongStepPath).find((wrong) => wrong !== null);
+    if (outside !== undefined) return refuse('refused', `a preparation names what it must not: ${outside}`);
     const session = new WorkspaceSession(from, open, link, {
       ...this.#options,
       renew: () => post({ kind: 'renew', ...key, ttlMs: RENEW_MS }),

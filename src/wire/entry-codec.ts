@@ -33,6 +33,12 @@ const MODE_MAX = 0o777;
 const MTIME_MS_MAX = 8.64e15;
 /** The shortest item has three bytes. */
 const ITEM_BYTES_MIN = 3;
+/**
+ * Of all paths of a list together. What they share is written once, so a few bytes may stand for paths and folders that
+ * no memory holds.
+ */
+const PATHS_BYTES_MAX = 256 * 1024 * 1024;
+const FOLDERS_MAX = 1_000_000;
 /** Bytes of a typical entry: what a writer starts with. */
 export const ENTRY_BYTES_TYPICAL = 80;
 
@@ -195,6 +201,8 @@ class PathReader {
   readonly #parents = new ParentWatch();
   #previous = '';
   #shared = 0;
+  #bytes = 0;
+  #folders = 0;
 
   constructor(reader: ByteReader, rules: EntryRules) {
     this.#reader = reader;
@@ -211,9 +219,18 @@ class PathReader {
     }
     const parsed = this.#parse(shared === 0 ? rest : this.#previous.slice(0, shared) + rest);
     if (!parsed.ok) throw new Malformed(parsed.error);
+    this.#count(rest, shared);
     this.#shared = shared;
     this.#previous = parsed.value;
     return parsed.value;
+  }
+
+  /** Since the list is sorted, a folder whose name ends within `rest` is a new one. */
+  #count(rest: string, shared: number): void {
+    this.#bytes += shared + rest.length;
+    if (this.#bytes > PATHS_BYTES_MAX) throw new Malformed(`paths of more than ${PATHS_BYTES_MAX} bytes`);
+    for (let at = rest.indexOf('/'); at !== -1; at = rest.indexOf('/', at + 1)) this.#folders++;
+    if (this.#folders > FOLDERS_MAX) throw new Malformed(`more than ${FOLDERS_MAX} folders`);
   }
 
   checkParent(): void {

@@ -21,7 +21,7 @@ import { SlotFolders, SLOTS_PER_PROJECT_MAX, type Slot } from './slot-folders.ts
 import { isDiskFull } from './slot-record.ts';
 import { dropNotes, readNote, writeNote } from './slot-notes.ts';
 import { readManifest, SlotSession, writeManifest } from './slot-session.ts';
-import { cloneSlot, placeSlot, refused, type SlotSurroundings, wantedOf, warmest } from './slot-work.ts';
+import { cloneSlot, placeSlot, refused, type SlotSurroundings, takePack, wantedOf, warmest } from './slot-work.ts';
 import { digestsOf } from './tree-digest.ts';
 import { TreeState } from './tree-state.ts';
 import { Turn } from './turn.ts';
@@ -102,7 +102,7 @@ class ExecutorOperations implements WorkspaceFiles {
     });
 
   takePack = (id: string, pack: Uint8Array): Promise<Refused<{ readonly objects: number; readonly bytes: number }>> =>
-    this.#with(id, (session) => this.#kept.store(session.slot.origin).add(pack));
+    this.#with(id, (session) => takePack(session, pack, this.#around));
 
   place = (
     id: string,

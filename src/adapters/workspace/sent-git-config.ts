@@ -1,4 +1,5 @@
 import { GIT_CONFIG_BYTES_MAX } from '../../core/workspace/git-config.ts';
+import { formatSize } from '../../base/units.ts';
 import { shownPath } from '../../wire/tree-path.ts';
 import { isPlainGitConfig } from './git-content.ts';
 import type { ObjectSource } from './placing.ts';
@@ -20,3 +21,19 @@ export function wrongGitConfig(index: TreeIndex, objects: ObjectSource): string 
   }
   return null;
 }
+
+/** Each is read into memory, and its rules are asked about each file. */
+const IGNORE_FILES_BYTES_MAX = 4 * 1024 * 1024;
+
+/** @returns what is wrong with the .gitignore files of a manifest, null where nothing is */
+export function wrongIgnoreFiles(index: TreeIndex): string | null {
+  let bytes = 0;
+  for (const entry of index.manifest.entries) {
+    if (entry.kind === 'file' && entry.chunks === null && isGitignore(entry.path)) bytes += entry.size;
+  }
+  return bytes <= IGNORE_FILES_BYTES_MAX
+    ? null
+    : `its .gitignore files have ${formatSize(bytes)}, at most ${formatSize(IGNORE_FILES_BYTES_MAX)} are placed`;
+}
+
+export const isGitignore = (path: string): boolean => path === '.gitignore' || path.endsWith('/.gitignore');

@@ -7,6 +7,7 @@ import type { Manifest, ManifestHash } from '../../wire/manifest.ts';
 import { folderOf } from '../../wire/tree-path.ts';
 import { createIgnoreMatcher, type IgnoreMatcher } from './ignore-matcher.ts';
 import type { ObjectSource } from './placing.ts';
+import { isGitignore } from './sent-git-config.ts';
 import { replaceFile, type SlotPaths } from './slot-record.ts';
 import type { Slot } from './slot-folders.ts';
 import { TreeIndex } from './tree-index.ts';
@@ -20,6 +21,8 @@ const MANIFEST_FILE = /^manifest-([0-9a-f]{64})$/;
 export class SlotSession {
   slot: Slot;
   isClosed = false;
+  /** Bytes of objects that were asked for and have not come. */
+  awaitedBytes = 0;
   readonly #objects: ObjectSource;
   #index: { readonly hash: ManifestHash; readonly index: TreeIndex } | null = null;
   /** Calls about one slot wait for each other. */
@@ -69,8 +72,6 @@ export class SlotSession {
     return createIgnoreMatcher({ isGit: this.slot.record.isGit, rules: this.slot.record.rules, gitignores });
   }
 }
-
-const isGitignore = (path: string): boolean => path === '.gitignore' || path.endsWith('/.gitignore');
 
 /** @returns null where it isn't there, or damaged */
 export function readManifest(paths: SlotPaths, hash: ManifestHash): Manifest | null {

@@ -6,11 +6,12 @@ import type { Wanted, WorkspaceRefusal } from '../../ports/workspace.ts';
 import { objectsOf } from '../../wire/manifest-codec.ts';
 import { encodeWant } from '../../wire/want-list.ts';
 import type { KeptBytes } from './kept-bytes.ts';
+import type { Added } from './object-store.ts';
 import { refreshIndexes } from './git-refresh.ts';
 import { nativePath } from './native-path.ts';
 import { placeTree } from './place.ts';
 import { PlacingFailed, type Placed } from './placing.ts';
-import { wrongGitConfig } from './sent-git-config.ts';
+import { wrongGitConfig, wrongIgnoreFiles } from './sent-git-config.ts';
 import { cloneTree } from './slot-clone.ts';
 import type { Slot, SlotFolders } from './slot-folders.ts';
 import { copyNotes, dropNotes } from './slot-notes.ts';
@@ -38,6 +39,8 @@ export async function wantedOf(
 ): Promise<Refused<Wanted>> {
   const { slot } = session;
   const { kept, folders } = around;
+  const wrong = wrongIgnoreFiles(index);
+  if (wrong !== null) return refused('refused', `${wrong}; nothing was changed`);
   const store = kept.store(slot.origin);
   const objects = objectsOf(index.manifest.entries);
   const lacking = objects.map((object) => !store.has(object.hash));
@@ -52,8 +55,9 @@ export async function wantedOf(
       `the project needs ${formatSize(treeBytes + bytes)} there, where your workspaces may have ${most} in all and others of them are in use`,
     );
   }
-  // A tree that is there needs room for what changes, once in the store and once in the tree.
-  const needed = bytes + (slot.record.manifest === null ? treeBytes : bytes);
+  // A tree that is there needs room for what changes, once in the store and once in the tree; one object may be many files.
+  const grows = Math.max(bytes, treeBytes - slot.record.bytes);
+  const needed = bytes + (slot.record.manifest === null ? treeBytes : grows);
   const lackingBytes = needed - kept.freeBytes();
   if (lackingBytes > 0) await kept.fit(slot.origin, Math.max(0, kept.of(slot.origin) - lackingBytes));
   if (needed > kept.freeBytes()) {
@@ -62,8 +66,19 @@ export async function wantedOf(
       `the disk there has ${formatSize(kept.freeBytes())} free, the project needs ${formatSize(needed)}`,
     );
   }
+  session.awaitedBytes = bytes;
   const want = encodeWant(objects.length, (object) => lacking[object] === true);
   return ok({ want, objects: lacking.filter(Boolean).length, bytes });
+}
+
+/** Keeps what a pack holds; more than was asked for would fill the disk unseen. */
+export function takePack(session: SlotSession, pack: Uint8Array, around: SlotSurroundings): Refused<Added> {
+  const added = around.kept.store(session.slot.origin).add(pack);
+  if (!added.ok) return added;
+  session.awaitedBytes -= added.value.bytes;
+  if (session.awaitedBytes >= 0) return added;
+  session.awaitedBytes = 0;
+  return refused('refused', 'more was sent than was asked for; nothing was changed');
 }
 
 /** Makes the slot's tree what its job asked for, and notes down what lies there then. */

@@ -124,6 +124,40 @@ describe('an origin that means harm', () => {
     expect(readdirSync(second.value.tree)).toEqual([]);
   });
 
+  it('is refused more than was asked for: it would fill the disk unseen', async () => {
+    const sent = sentOf({ a: 'content' });
+    const opened = await executor.open(sent);
+    await executor.files.takeManifest(opened.id, compressManifest(encodeManifest(sent.manifest)));
+    const packs = new PackBuilder();
+    const others = ['another', 'content'];
+    for (const text of others) packs.add(sha256(text), Buffer.from(text), false);
+    expect(await executor.files.takePack(opened.id, packs.take(false))).toMatchObject({
+      ok: false,
+      error: { code: 'refused', message: expect.stringContaining('more was sent than was asked for') },
+    });
+  });
+
+  it('is refused what a few bytes of a manifest would become in memory', async () => {
+    const long = 'a/'.repeat(2000);
+    const folders = Array.from({ length: 600 }, (_, index) => file(`${index}/${long}x`));
+    const refused = {
+      ok: false,
+      error: { code: 'refused', message: expect.stringContaining('more than 1000000 folders') },
+    };
+    expect(await takeEntries(folders.toSorted((a, b) => (a.path < b.path ? -1 : 1)))).toMatchObject(refused);
+    const names = Array.from({ length: 70_000 }, (_, index) => file(`${long}${String(index).padStart(6, '0')}`));
+    expect(await takeEntries(names)).toMatchObject({
+      ok: false,
+      error: { message: expect.stringContaining('paths of more than') },
+    });
+    const text = 'x\n'.repeat(500_000);
+    const ignores = Array.from({ length: 5 }, (_, index) => file(`${index}/.gitignore`, text));
+    expect(await takeEntries(ignores)).toMatchObject({
+      ok: false,
+      error: { message: expect.stringContaining('.gitignore files') },
+    });
+  });
+
   it('is refused settings of git that run programs', async () => {
     const sent = sentOf({
       '.git/config': '[core]\n\tfsmonitor = "/bin/sh -c evil"\n',
