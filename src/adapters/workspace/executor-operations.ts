@@ -17,6 +17,7 @@ import { KeptBytes } from './kept-bytes.ts';
 import { collisionIn, foldsNames } from './name-folding.ts';
 import type { ThreadSettings } from './operations.ts';
 import { receivedManifest } from './received-manifest.ts';
+import { wrongIgnoreFiles } from './sent-git-config.ts';
 import { SlotFolders, SLOTS_PER_PROJECT_MAX, type Slot } from './slot-folders.ts';
 import { isDiskFull } from './slot-record.ts';
 import { dropNotes, readNote, writeNote } from './slot-notes.ts';
@@ -90,6 +91,8 @@ class ExecutorOperations implements WorkspaceFiles {
         base === null || known === null ? null : { hash: base, manifest: known },
       );
       if (!received.ok) return refused('refused', `${received.error}; nothing was changed`);
+      const wrong = wrongIgnoreFiles(received.value.manifest.entries);
+      if (wrong !== null) return refused('refused', `${wrong}; nothing was changed`);
       const collision = this.#foldsNames(slot) ? collisionIn(received.value.manifest.entries) : null;
       if (collision !== null) {
         return refused(

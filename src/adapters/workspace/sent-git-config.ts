@@ -1,5 +1,6 @@
 import { GIT_CONFIG_BYTES_MAX } from '../../core/workspace/git-config.ts';
 import { formatSize } from '../../base/units.ts';
+import type { ManifestEntry } from '../../wire/manifest.ts';
 import { shownPath } from '../../wire/tree-path.ts';
 import { isPlainGitConfig } from './git-content.ts';
 import type { ObjectSource } from './placing.ts';
@@ -26,9 +27,9 @@ export function wrongGitConfig(index: TreeIndex, objects: ObjectSource): string 
 const IGNORE_FILES_BYTES_MAX = 4 * 1024 * 1024;
 
 /** @returns what is wrong with the .gitignore files of a manifest, null where nothing is */
-export function wrongIgnoreFiles(index: TreeIndex): string | null {
+export function wrongIgnoreFiles(entries: readonly ManifestEntry[]): string | null {
   let bytes = 0;
-  for (const entry of index.manifest.entries) {
+  for (const entry of entries) {
     if (entry.kind === 'file' && entry.chunks === null && isGitignore(entry.path)) bytes += entry.size;
   }
   return bytes <= IGNORE_FILES_BYTES_MAX

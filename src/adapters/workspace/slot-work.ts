@@ -11,7 +11,7 @@ import { refreshIndexes } from './git-refresh.ts';
 import { nativePath } from './native-path.ts';
 import { placeTree } from './place.ts';
 import { PlacingFailed, type Placed } from './placing.ts';
-import { wrongGitConfig, wrongIgnoreFiles } from './sent-git-config.ts';
+import { wrongGitConfig } from './sent-git-config.ts';
 import { cloneTree } from './slot-clone.ts';
 import type { Slot, SlotFolders } from './slot-folders.ts';
 import { copyNotes, dropNotes } from './slot-notes.ts';
@@ -39,8 +39,6 @@ export async function wantedOf(
 ): Promise<Refused<Wanted>> {
   const { slot } = session;
   const { kept, folders } = around;
-  const wrong = wrongIgnoreFiles(index);
-  if (wrong !== null) return refused('refused', `${wrong}; nothing was changed`);
   const store = kept.store(slot.origin);
   const objects = objectsOf(index.manifest.entries);
   const lacking = objects.map((object) => !store.has(object.hash));
