@@ -43,6 +43,8 @@ class ExecutorOperations implements WorkspaceFiles {
   readonly #folders: SlotFolders;
   readonly #kept: KeptBytes;
   readonly #sessions = new Map<string, SlotSession>();
+  /** The one that was released last: what it knows of its tree saves the next job reading it again. */
+  #resting: SlotSession | null = null;
   /** By project folder: whether names fold there. */
   readonly #folding = new Map<string, boolean>();
 
@@ -82,9 +84,10 @@ class ExecutorOperations implements WorkspaceFiles {
       const base = slot.record.manifest;
       if (encoded === null) {
         if (base !== wanted.manifest) return refused('refused', 'a manifest is missing; nothing was changed');
-        return wantedOf(session, session.indexOf(base), this.#around);
+        return wantedOf(session, base, session.indexOf(base), this.#around);
       }
-      const known = base === null ? null : readManifest(slot.paths, base);
+      const known =
+        base === null ? null : session.holds(base) ? session.indexOf(base).manifest : readManifest(slot.paths, base);
       const received = receivedManifest(
         encoded,
         wanted.manifest,
@@ -101,7 +104,8 @@ class ExecutorOperations implements WorkspaceFiles {
         );
       }
       writeManifest(slot.paths, wanted.manifest, received.value.encoded);
-      return wantedOf(session, session.hold(wanted.manifest, received.value.manifest), this.#around);
+      const index = session.hold(wanted.manifest, received.value.manifest);
+      return wantedOf(session, wanted.manifest, index, this.#around);
     });
 
   takePack = (id: string, pack: Uint8Array): Promise<Refused<{ readonly objects: number; readonly bytes: number }>> =>
@@ -255,7 +259,14 @@ class ExecutorOperations implements WorkspaceFiles {
   #sessionOf(slot: Slot): SlotSession {
     const known = this.#sessions.get(slot.id);
     if (known !== undefined) return known;
-    const session = new SlotSession(slot, this.#kept.store(slot.origin));
+    const store = this.#kept.store(slot.origin);
+    const resting = this.#resting?.slot.id === slot.id && this.#resting.isOn(store) ? this.#resting : null;
+    if (resting !== null) {
+      this.#resting = null;
+      resting.slot = slot;
+      resting.isClosed = false;
+    }
+    const session = resting ?? new SlotSession(slot, store);
     this.#sessions.set(slot.id, session);
     return session;
   }
@@ -263,6 +274,7 @@ class ExecutorOperations implements WorkspaceFiles {
   #release(session: SlotSession): void {
     this.#sessions.delete(session.slot.id);
     session.slot = this.#folders.update(session.slot, { lease: null, wanted: null, usedMs: Date.now() });
+    if (session.rest()) this.#resting = session;
   }
 
   #foldsNames(slot: Slot): boolean {

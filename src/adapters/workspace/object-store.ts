@@ -46,6 +46,7 @@ export class ObjectStore {
   /** Of the records of one pack. */
   #records = Buffer.alloc(0);
   #last = 0;
+  #losses = 0;
 
   private constructor(folder: string, segmentBytesMax: number) {
     this.#folder = folder;
@@ -77,6 +78,11 @@ export class ObjectStore {
 
   get objects(): number {
     return this.#index.count;
+  }
+
+  /** Rises whenever an object that was there may not be any more. */
+  get losses(): number {
+    return this.#losses;
   }
 
   has(hash: ObjectHash): boolean {
@@ -121,6 +127,7 @@ export class ObjectStore {
     this.#buffer ??= Buffer.allocUnsafeSlow(OBJECT_BYTES_MAX);
     const bytes = this.#segment(place.segment).read(place.offset, place.size, this.#buffer);
     if (bytes.length === place.size && this.#isIntact(hash, place, bytes)) return bytes;
+    this.#losses += 1;
     this.#index.delete(hash);
     this.#segment(place.segment).strike(place.offset);
     return null;
@@ -264,6 +271,7 @@ export class ObjectStore {
       // A crash in between leaves it in both.
       if (!this.#append([{ hash: binary, bytes }]).ok) return false;
     }
+    this.#losses += 1;
     this.#index.forget(segment.number);
     segment.delete();
     this.#segments.delete(segment.number);

@@ -90,7 +90,10 @@ export class SlotFolders {
   take(request: OpenRequest, nowMs: number): { readonly slot: Slot; readonly isNew: boolean } | null {
     const project = this.projectFolder(request.origin, request.project);
     this.#makeFolders(project, request.user);
-    writeProjectRecord(project, { label: request.label, root: request.root });
+    const known = readProjectRecord(project);
+    if (known?.label !== request.label || known.root !== request.root) {
+      writeProjectRecord(project, { label: request.label, root: request.root });
+    }
     const slots = this.slots(request.origin, request.project);
     const lease = { job: request.job, attempt: request.attempt };
     const own = slots.find(
@@ -124,6 +127,8 @@ export class SlotFolders {
   /** Writes what changed of a slot's record. @returns the slot as it is now */
   update(slot: Slot, change: Partial<SlotRecord>): Slot {
     const record = { ...slot.record, ...change };
+    const keys = Object.keys(change) as (keyof SlotRecord)[];
+    if (keys.every((key) => record[key] === slot.record[key])) return slot;
     writeSlotRecord(slot.paths, record);
     return { ...slot, record };
   }

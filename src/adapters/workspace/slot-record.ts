@@ -80,12 +80,12 @@ export class SlotPaths {
 }
 
 /**
- * Replaces a file whole or not at all. Without fsync: what a power cut takes is made again by a sync. On a full disk what
- * isn't longer is written over what is there, since a slot must be given back then too.
+ * Replaces a file whole or not at all, as `readReplaced` reads it. Without fsync: what a power cut takes is made again by
+ * a sync. On a full disk what isn't longer is written over what is there, since a slot must be given back then too.
  */
 export function replaceFile(path: string, content: string | Uint8Array): void {
   const bytes = Buffer.from(content);
-  const temporary = `${path}.tmp`;
+  const temporary = temporaryOf(path);
   try {
     writeBytes(openSync(temporary, 'w', PRIVATE_FILE_MODE), bytes);
   } catch (error) {
@@ -96,7 +96,7 @@ export function replaceFile(path: string, content: string | Uint8Array): void {
     truncateSync(path, bytes.length);
     return;
   }
-  renameSync(temporary, path);
+  putInPlace(path);
 }
 
 function writeBytes(fd: number, bytes: Buffer): void {
@@ -105,6 +105,29 @@ function writeBytes(fd: number, bytes: Buffer): void {
   } finally {
     closeSync(fd);
   }
+}
+
+const temporaryOf = (path: string): string => `${path}.tmp`;
+
+/**
+ * Ends a replacement whose temporary file, `path`.tmp, is complete. Renamed over the old file it would be forced to the disk
+ * (ext4, auto_da_alloc), which takes milliseconds: so that one goes first.
+ */
+export function putInPlace(path: string): void {
+  rmSync(path, { force: true });
+  renameSync(temporaryOf(path), path);
+}
+
+/** @returns null where there is none. A crash between the two steps of `putInPlace` leaves the temporary file alone */
+export function readReplaced(path: string): Buffer | null {
+  for (const file of [path, temporaryOf(path)]) {
+    try {
+      return readFileSync(file);
+    } catch (error) {
+      if (systemCodeOf(error) !== 'ENOENT' && systemCodeOf(error) !== 'ENOTDIR') throw error;
+    }
+  }
+  return null;
 }
 
 export const isDiskFull = (error: unknown): boolean => ['ENOSPC', 'EDQUOT'].includes(systemCodeOf(error));
@@ -131,11 +154,11 @@ export function writeProjectRecord(project: string, record: ProjectRecord): void
 
 function readRecord<T>(path: string, schema: z.ZodType<T>): T | null {
   try {
-    const parsed = schema.safeParse(JSON.parse(readFileSync(path, 'utf8')));
-    return parsed.success ? parsed.data : null;
+    const bytes = readReplaced(path);
+    const parsed = bytes === null ? null : schema.safeParse(JSON.parse(bytes.toString('utf8')));
+    return parsed?.success === true ? parsed.data : null;
   } catch (error) {
-    if (systemCodeOf(error) === 'ENOENT' || systemCodeOf(error) === 'ENOTDIR' || error instanceof SyntaxError)
-      return null;
+    if (error instanceof SyntaxError) return null;
     throw error;
   }
 }

@@ -14,6 +14,17 @@ import { TreeIndex } from './tree-index.ts';
 
 const MANIFEST_FILE = /^manifest-([0-9a-f]{64})$/;
 
+const INDEXES_MAX = 2;
+/** What a session between two jobs may hold in memory. */
+const RESTING_ENTRIES_MAX = 200_000;
+
+export interface ManifestNeeds {
+  /** Distinct ones. */
+  readonly objects: number;
+  /** Of its files together. */
+  readonly treeBytes: number;
+}
+
 /**
  * A slot's folder in somebody's hands. All that matters is on the disk too, since the thread may end between two calls;
  * what is held here saves reading it again.
@@ -24,13 +35,21 @@ export class SlotSession {
   /** Bytes of objects that were asked for and have not come. */
   awaitedBytes = 0;
   readonly #objects: ObjectSource;
-  #index: { readonly hash: ManifestHash; readonly index: TreeIndex } | null = null;
+  /** Of the manifest that is placed and the one that comes: the latest at the end. */
+  readonly #indexes = new Map<ManifestHash, TreeIndex>();
+  /** A manifest of which the store had all objects, while it had lost so many. */
+  #complete: { readonly hash: ManifestHash; readonly needs: ManifestNeeds; readonly losses: number } | null = null;
   /** Calls about one slot wait for each other. */
   #tail: Promise<unknown> = Promise.resolve();
 
   constructor(slot: Slot, objects: ObjectSource) {
     this.slot = slot;
     this.#objects = objects;
+  }
+
+  /** An origin's store is made anew where it was dropped meanwhile. */
+  isOn(objects: ObjectSource): boolean {
+    return this.#objects === objects;
   }
 
   /** Runs when all that was asked before is done, well or not. */
@@ -43,7 +62,8 @@ export class SlotSession {
 
   /** @throws MeshError `io` where the manifest that is placed, or comes, isn't there any more */
   indexOf(hash: ManifestHash): TreeIndex {
-    if (this.#index?.hash === hash) return this.#index.index;
+    const known = this.#indexes.get(hash);
+    if (known !== undefined) return known;
     const manifest = readManifest(this.slot.paths, hash);
     if (manifest === null)
       throw new MeshError('io', 'what the workspace should hold is not known here any more; run the command again');
@@ -51,14 +71,36 @@ export class SlotSession {
   }
 
   holds(hash: ManifestHash): boolean {
-    return this.#index?.hash === hash;
+    return this.#indexes.has(hash);
   }
 
   /** Keeps a manifest that was just decoded. */
   hold(hash: ManifestHash, manifest: Manifest): TreeIndex {
     const index = new TreeIndex(manifest);
-    this.#index = { hash, index };
+    this.#indexes.delete(hash);
+    this.#indexes.set(hash, index);
+    for (const oldest of this.#indexes.keys()) {
+      if (this.#indexes.size <= INDEXES_MAX) break;
+      this.#indexes.delete(oldest);
+    }
     return index;
+  }
+
+  /** Between two jobs that one alone is needed. @returns whether it is small enough to be kept */
+  rest(): boolean {
+    const { manifest } = this.slot.record;
+    for (const hash of this.#indexes.keys()) if (hash !== manifest) this.#indexes.delete(hash);
+    const index = manifest === null ? undefined : this.#indexes.get(manifest);
+    return index !== undefined && index.manifest.entries.length <= RESTING_ENTRIES_MAX;
+  }
+
+  /** What a manifest needs of the store, where that has all of it. @param losses of the store, see ObjectStore */
+  completeNeeds(hash: ManifestHash, losses: number): ManifestNeeds | null {
+    return this.#complete?.hash === hash && this.#complete.losses === losses ? this.#complete.needs : null;
+  }
+
+  noteComplete(hash: ManifestHash, needs: ManifestNeeds, losses: number): void {
+    this.#complete = { hash, needs, losses };
   }
 
   /** With the .gitignore files as they were sent: those that lie there may be a job's. */

@@ -16,7 +16,9 @@ import { cloneTree } from './slot-clone.ts';
 import type { Slot, SlotFolders } from './slot-folders.ts';
 import { copyNotes, dropNotes } from './slot-notes.ts';
 import type { SlotRecord } from './slot-record.ts';
-import { forgetManifests, readManifest, type SlotSession, writeManifest } from './slot-session.ts';
+import { forgetManifests, type ManifestNeeds, readManifest, type SlotSession, writeManifest } from './slot-session.ts';
+import type { ManifestHash } from '../../wire/manifest.ts';
+import type { ObjectStore } from './object-store.ts';
 import { Remover, type TreeOwner } from './tree-folders.ts';
 import { isGitIndex, TreeIndex } from './tree-index.ts';
 import { TreeState } from './tree-state.ts';
@@ -34,16 +36,20 @@ export interface SlotSurroundings {
 /** Which objects are lacking, and whether there is room for them. */
 export async function wantedOf(
   session: SlotSession,
+  hash: ManifestHash,
   index: TreeIndex,
   around: SlotSurroundings,
 ): Promise<Refused<Wanted>> {
   const { slot } = session;
   const { kept, folders } = around;
   const store = kept.store(slot.origin);
-  const objects = objectsOf(index.manifest.entries);
-  const lacking = objects.map((object) => !store.has(object.hash));
-  const bytes = objects.reduce((sum, object, at) => sum + (lacking[at] === true ? object.size : 0), 0);
-  const treeBytes = index.manifest.entries.reduce((sum, entry) => sum + (entry.kind === 'file' ? entry.size : 0), 0);
+  const known = session.completeNeeds(hash, store.losses);
+  const { want, lacking, bytes, needs } =
+    known === null
+      ? lackedOf(index, store)
+      : { want: encodeWant(known.objects, () => false), lacking: 0, bytes: 0, needs: known };
+  if (lacking === 0) session.noteComplete(hash, needs, store.losses);
+  const { treeBytes } = needs;
   session.slot = folders.update(slot, { bytes: Math.max(treeBytes, slot.record.bytes) });
   const quotaBytes = slot.record.wanted?.quotaBytes ?? Number.POSITIVE_INFINITY;
   if (!(await kept.fit(slot.origin, quotaBytes - bytes))) {
@@ -65,8 +71,26 @@ export async function wantedOf(
     );
   }
   session.awaitedBytes = bytes;
-  const want = encodeWant(objects.length, (object) => lacking[object] === true);
-  return ok({ want, objects: lacking.filter(Boolean).length, bytes });
+  return ok({ want, objects: lacking, bytes });
+}
+
+function lackedOf(
+  index: TreeIndex,
+  store: ObjectStore,
+): { readonly want: Uint8Array; readonly lacking: number; readonly bytes: number; readonly needs: ManifestNeeds } {
+  const objects = objectsOf(index.manifest.entries);
+  let lacking = 0;
+  let bytes = 0;
+  const want = encodeWant(objects.length, (at) => {
+    const object = objects[at];
+    if (object === undefined || store.has(object.hash)) return false;
+    lacking += 1;
+    bytes += object.size;
+    return true;
+  });
+  let treeBytes = 0;
+  for (const entry of index.manifest.entries) if (entry.kind === 'file') treeBytes += entry.size;
+  return { want, lacking, bytes, needs: { objects: objects.length, treeBytes } };
 }
 
 /** Keeps what a pack holds; more than was asked for would fill the disk unseen. */

@@ -1,6 +1,7 @@
-import { closeSync, openSync, readFileSync, renameSync, writeSync, type Stats } from 'node:fs';
+import { closeSync, openSync, readFileSync, writeSync, type Stats } from 'node:fs';
 import { systemCodeOf } from '../../base/errors.ts';
 import type { ManifestHash } from '../../wire/manifest.ts';
+import { putInPlace } from './slot-record.ts';
 import type { TreeIndex } from './tree-index.ts';
 
 /** Magic 8 bytes, manifest hash 32, entries u32, folders u32, noted at f64, 1 byte: left as it was collected; 7 unused. */
@@ -116,7 +117,7 @@ export class TreeState {
     return this.#isCollected && nowMs >= this.#notedMs && nowMs - this.#notedMs < COLLECTED_HOLDS_MS;
   }
 
-  /** Replaces the file at `path`, whole or not at all. It needn't survive a power cut: without it, files are hashed. */
+  /** Replaces the file at `path` by a whole one. It needn't survive a crash meanwhile: without it, files are hashed. */
   write(path: string, nowMs: number, by: 'placed' | 'collected'): void {
     this.#notedMs = nowMs;
     this.#isCollected = by === 'collected';
@@ -139,7 +140,7 @@ export class TreeState {
     } finally {
       closeSync(fd);
     }
-    renameSync(temporary, path);
+    putInPlace(path);
   }
 
   /** Before anything is changed in the tree: from now on each file is looked at. */
