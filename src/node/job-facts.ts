@@ -1,7 +1,9 @@
 import { constants } from 'node:os';
 import { unreachable } from '../base/assert.ts';
 import type { JobId, NodeId } from '../base/ids.ts';
+import { staysBecause } from '../core/scheduling/choice.ts';
 import type { AttemptPlace, JobResult, JobView } from '../core/scheduling/origin-job.ts';
+import type { StaysHere } from '../core/scheduling/placement-request.ts';
 import type { JobReason } from '../wire/api.ts';
 import type { Facts } from '../wire/facts.ts';
 import { SHOWN_COMMAND_CHARS_MAX, type JobRecord } from '../wire/job-record.ts';
@@ -38,6 +40,8 @@ export interface RecordContext extends JobFacts {
   readonly cancelAsked: boolean;
   /** Why this node ended it although nobody asked for that, or null. */
   readonly lostBecause: string | null;
+  /** What of its project's files keeps automatic routing here, or null. */
+  readonly staysHere: StaysHere | null;
 }
 
 interface End {
@@ -317,8 +321,13 @@ function codeOfSignal(signal: string): number | null {
   return number === undefined ? null : 128 + number;
 }
 
+/** `route` has all of it, such as the largest folders. */
+const staysNotice = ({ text }: StaysHere): string => `ran here: ${text.split('. ')[0] ?? text}`;
+
 function noticesOf(result: JobResult, context: RecordContext): string[] {
   const notices = [...context.notices, ...result.reruns.map((text) => `${text}; it was run again`)];
+  const { staysHere } = context;
+  if (staysHere !== null && staysBecause(result.route, staysHere)) notices.push(staysNotice(staysHere));
   if (result.kind !== 'ended') return notices;
   const { left_running: left, truncated } = result.ended;
   if (left > 0)

@@ -2,6 +2,7 @@ import type { JobId, NodeId } from '../base/ids.ts';
 import type { Logger } from '../base/log.ts';
 import type { Origin } from '../core/scheduling/origin.ts';
 import type { AttemptPlace, JobTerms, LooseAttempt, Submission } from '../core/scheduling/origin-job.ts';
+import type { StaysHere } from '../core/scheduling/placement-request.ts';
 import type { JobEvent, RunObject } from '../wire/api.ts';
 import type { Facts } from '../wire/facts.ts';
 import type { JobRecord } from '../wire/job-record.ts';
@@ -82,6 +83,8 @@ export interface KeptJob {
   /** Of stdin when its end had been handed over, in an earlier run of this daemon. */
   readonly stdinBytes: number | null;
   notices: readonly string[];
+  /** What of its project's files keeps it here. */
+  staysHere: StaysHere | null;
   /** It has ended, and its changes are on their way back: what is told of it until they are here. */
   ending: JobRecord | null;
   /** It is of a journal that was damaged, and not to be run twice: where it seems not to have run, that is not believed. */

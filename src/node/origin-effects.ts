@@ -180,9 +180,9 @@ export class OriginEffects {
 
   #recordOf(kept: KeptJob, result: JobResult): JobRecord {
     const { factsOf, self } = this.#options;
-    const { job, spec, submittedMs, notices, lostBecause, cancelled: cancelAsked, streams } = kept;
+    const { job, spec, submittedMs, notices, staysHere, lostBecause, cancelled: cancelAsked, streams } = kept;
     const received = streams?.received ?? null;
-    const said = { job, spec, submittedMs, notices, lostBecause, cancelAsked, received };
+    const said = { job, spec, submittedMs, notices, staysHere, lostBecause, cancelAsked, received };
     return recordOf(result, { ...said, factsOf, origin: self(), finishedMs: Date.now() });
   }
 

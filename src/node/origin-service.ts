@@ -296,7 +296,16 @@ export class OriginService implements OriginJobs {
     const fresh = { submitted: false, cancelled: false, lostBecause: null, sent: null };
     const given = { job, spec, nested, submittedMs, onEvent, stdinBytes };
     const flags = { toldDetached: false, uncertain: false };
-    const kept: KeptJob = { ...given, ...fresh, ...flags, streams: null, notices: [], ending: null, resolve };
+    const kept: KeptJob = {
+      ...given,
+      ...fresh,
+      ...flags,
+      streams: null,
+      notices: [],
+      staysHere: null,
+      ending: null,
+      resolve,
+    };
     this.#jobs.set(job, kept);
     if (nested !== null) this.#noteNested(job, nested);
     return { kept, result };
@@ -333,6 +342,7 @@ export class OriginService implements OriginJobs {
       if (this.#jobs.get(job) !== kept) return;
       if (kept.cancelled) return this.#effects.finish(job, { kind: 'cancelled', ...NOT_PLACED });
       kept.submitted = true;
+      kept.staysHere = submission.placement.workspace?.staysHere ?? null;
       this.#post({ kind: 'submit', submission: { ...submission, terms: termsOfSpec(spec, nested) } });
     } catch (error) {
       const code = error instanceof MeshError ? error.code : 'internal';

@@ -24,8 +24,8 @@ const GIT_OBJECT =
   /^objects\/(?:[0-9a-f]{2}\/(?:[0-9a-f]{38}|[0-9a-f]{62})|pack\/(?:pack-[0-9a-f]+\.[a-z]+|multi-pack-index(?:-[0-9a-f]+\.[a-z]+)?)|info\/(?:packs|commit-graph|commit-graphs\/[a-z0-9.-]+))$/;
 /** No part begins with a dot (git-check-ref-format), and none is a lock. */
 const GIT_REF = /^(?:refs|reftable)(?:\/(?!\.)(?![^/]*\.lock(?:\/|$))[^/]+)+$/;
-/** What makes a folder a repository, also where it holds nothing. */
-const GIT_FOLDER = /^(?:objects|refs|refs\/heads|refs\/tags|reftable)$/;
+/** What makes a folder a repository, and what `git init` makes in one, where it holds nothing that travels. */
+const GIT_FOLDER = /^(?:objects|objects\/info|objects\/pack|refs|refs\/heads|refs\/tags|reftable|hooks|info|branches)$/;
 
 const PROTECTED = new Set(['.git', '.claude', '.mcp.json', '.vscode', '.idea', '.envrc', '.husky', '.meshwork.toml']);
 

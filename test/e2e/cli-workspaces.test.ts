@@ -173,6 +173,8 @@ describe('secrets', () => {
     expect(JSON.parse(listed.stdout.toString())).toMatchObject({ root, files: [{ path: '.env', decision: null }] });
     const explained = await cli(['explain', '--json', '--', 'make']);
     expect(explained.stdout.toString()).toContain('.env');
+    const stayed = JSON.parse((await cli(['run', '--json', '--', 'make --version'])).stdout.toString());
+    expect(stayed.notices).toEqual([expect.stringMatching(/^ran here: \.env is not tracked.*secrets send \.env/)]);
     expect((await cli(['secrets', 'send', '.env'])).stdout.toString()).toMatch(/sent +\.env/);
     const ran = await onPeer('cat .env; stat -c %a .env');
     expect(ran.stdout.toString()).toBe('TOKEN=1\n600\n');

@@ -239,6 +239,7 @@ export class SimulatedOrigin {
       received: null,
       cancelAsked: open.cancel_asked,
       lostBecause: null,
+      staysHere: null,
     });
     if (result.kind === 'unknown') {
       const { attempts: attempt, place } = result;

@@ -11,6 +11,8 @@ const REF_DEPTH_MAX = 64;
 const OWN_REFS: ReadonlySet<string> = new Set(['bisect', 'worktree', 'rewritten']);
 const FAN_OUT = /^[0-9a-f]{2}$/;
 const OWN_FILE_MODE = 0o644;
+/** gitrepository-layout(5): scripts write into them without making them. What hooks this side has stays here. */
+const USUAL_FOLDERS = ['hooks', 'info', 'branches', 'objects/info', 'objects/pack', 'refs/heads', 'refs/tags'] as const;
 
 export interface GitFolderParts {
   readonly places: GitPlaces;
@@ -33,12 +35,15 @@ export function addGitFolder(draft: SelectionDraft, parts: GitFolderParts): void
   folder.addInfo();
   folder.addRefs();
   folder.addObjects();
+  folder.addUsualFolders();
 }
 
 class GitFolder {
   readonly #draft: SelectionDraft;
   readonly #parts: GitFolderParts;
   readonly #dotGit: string;
+  /** Folders of `.git` that a file of it lies in. */
+  readonly #filled = new Set<string>();
 
   constructor(draft: SelectionDraft, parts: GitFolderParts) {
     this.#draft = draft;
@@ -105,6 +110,15 @@ class GitFolder {
     if (!added && !fromOthers) this.#draft.addFolder(below(this.#dotGit, 'objects'));
   }
 
+  /** Those that are there and that no file fills. */
+  addUsualFolders(): void {
+    for (const folder of USUAL_FOLDERS) {
+      if (this.#filled.has(folder)) continue;
+      if (lookAt(below(this.#parts.places.shared, folder))?.isDirectory() !== true) continue;
+      this.#draft.addFolder(below(this.#dotGit, folder));
+    }
+  }
+
   /** @param isOther of another repository: what it says of all of its objects (info/) is not true of these */
   #addObjectsOf(objects: string, isOther: boolean, seen: Set<string>): boolean {
     let found = false;
@@ -141,12 +155,21 @@ class GitFolder {
     const path = parseTreePath(`${this.#dotGit}/${inside}`);
     if (!path.ok) return false;
     this.#draft.addPlaced(path.value, absolute);
+    this.#fill(inside);
     return true;
   }
 
   #addVirtual(inside: string, content: Uint8Array): void {
     const path = parseTreePath(`${this.#dotGit}/${inside}`);
-    if (path.ok) this.#draft.virtual.push({ path: path.value, content, mode: OWN_FILE_MODE });
+    if (!path.ok) return;
+    this.#draft.virtual.push({ path: path.value, content, mode: OWN_FILE_MODE });
+    this.#fill(inside);
+  }
+
+  #fill(inside: string): void {
+    for (let at = inside.lastIndexOf('/'); at > 0; at = inside.lastIndexOf('/', at - 1)) {
+      this.#filled.add(inside.slice(0, at));
+    }
   }
 }
 

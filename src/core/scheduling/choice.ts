@@ -9,6 +9,13 @@ import type { Expectation } from './score.ts';
 /** A command known to take less here is not worth sending away: the way there and back costs about as much. */
 const SHORT_S = 1;
 
+/** Between what a route says of the class and of what keeps the command here. */
+const STAYS_HERE = ', but stays here: ';
+
+/** Did that alone keep it here, by its route? A command may stay for other reasons as well, that nobody need act on. */
+export const staysBecause = (route: string, staysHere: { readonly text: string }): boolean =>
+  route.includes(STAYS_HERE + staysHere.text);
+
 /** Where a job may go, and the one line that says why. */
 export interface Choice {
   readonly nodes: readonly Candidate[];
@@ -65,7 +72,7 @@ function chooseByEstimate(
   const capable = judged.filter((item) => reasonsOf(item).length === 0).map((item) => item.node);
   const staysHere = request.workspace?.staysHere ?? null;
   if (staysHere !== null && capable.length > 0) {
-    return { nodes: capable, why: `${label}, but stays here: ${staysHere.text}${note}` };
+    return { nodes: capable, why: `${label}${STAYS_HERE}${staysHere.text}${note}` };
   }
   if (capable.length > 0) {
     const among = capable.length === 1 ? 'the only capable node' : `estimated best of ${capable.length} capable nodes`;

@@ -22,13 +22,15 @@ export interface PlacementRequest {
   readonly workspace?: WorkspaceTerms;
 }
 
+export interface StaysHere {
+  readonly code: 'too_large' | 'secrets' | 'needs_prepare' | 'sync';
+  readonly text: string;
+}
+
 /** What placement needs to know of a project's files. */
 export interface WorkspaceTerms {
   /** What keeps automatic routing here, with how to decide; null: nothing does. A named node takes the job all the same. */
-  readonly staysHere: {
-    readonly code: 'too_large' | 'secrets' | 'needs_prepare' | 'sync';
-    readonly text: string;
-  } | null;
+  readonly staysHere: StaysHere | null;
   /** What refuses every node but this one; null: nothing. */
   readonly refused: { readonly code: 'too_large' | 'needs_prepare' | 'sync'; readonly text: string } | null;
   /** Bytes that a node would have to be sent. */

@@ -37,6 +37,7 @@ const CONTEXT: RecordContext = {
   received: { stdout: 7, stderr: 0 },
   cancelAsked: true,
   lostBecause: null,
+  staysHere: null,
   notices: [],
 };
 
@@ -240,4 +241,14 @@ test('a late outcome takes the place of the unknown one', () => {
   const late = lateRecordOf(record, PLACE, result.ended, { finishedMs: 9, cancelAsked: false });
   expect(jobRecordSchema.parse(late)).toMatchObject({ late: true, return_code: 4, error: null, stdout_bytes: 9 });
   expect(runObjectOf(late)).toMatchObject({ late: true, reason: 'exited' });
+});
+
+test('what of the project kept it here is a notice, where that alone did', () => {
+  const staysHere = { code: 'too_large', text: 'the project has 9 files. Its largest folders: a (8)' } as const;
+  const noticesFor = (route: string): readonly string[] =>
+    recordOf({ ...ended({ kind: 'exited', code: 0 }), route }, { ...CONTEXT, staysHere }).notices;
+  expect(noticesFor(`here: \`make\` is heavy, but stays here: ${staysHere.text}`)).toEqual([
+    'ran here: the project has 9 files',
+  ]);
+  expect(noticesFor('here: `ls` is light, so it stays here')).toEqual([]);
 });

@@ -70,7 +70,6 @@ describe('paths of a tree', () => {
     '.git',
     'sub/.git',
     '.git/hooks/pre-commit',
-    '.git/hooks',
     '.git/logs/HEAD',
     '.git/objects/info/alternates',
     '.git/objects/pack/tmp_pack_x',
@@ -99,6 +98,8 @@ describe('paths of a tree', () => {
   it('has no links within .git, and no files where git has folders', () => {
     expect(wrongWithKind('.git/HEAD', 'link')).not.toBeNull();
     expect(wrongWithKind('.git/refs', 'file')).not.toBeNull();
+    expect(allowed('.git/hooks')).toBe(true);
+    for (const kind of ['file', 'link'] as const) expect(wrongWithKind('.git/hooks', kind)).not.toBeNull();
     expect(wrongWithKind('.git/refs', 'folder')).toBeNull();
     expect(wrongWithKind('a/b', 'link')).toBeNull();
   });

@@ -3,6 +3,7 @@ import {
   chmodSync,
   existsSync,
   mkdirSync,
+  readdirSync,
   readFileSync,
   renameSync,
   rmSync,
@@ -327,6 +328,11 @@ test('nothing that runs a program, no password, no other place is in .git', asyn
   ];
   expect(new Set(all).size).toBe(all.length);
   expect(all.filter((path) => /hooks|logs|lock|alternates/.test(path))).toEqual([]);
+  // A script may write into what `git init` made.
+  expect(selection.folders).toEqual(expect.arrayContaining(['.git/hooks', '.git/objects/pack']));
+  const there = join(made.home, 'there');
+  placeSelection(selection, there);
+  expect(readdirSync(join(there, '.git/hooks'))).toEqual([]);
   const config = selection.virtual.find(({ path }) => path === '.git/config');
   const text = Buffer.from(config?.content ?? []).toString();
   expect(text).toContain('url = "https://example.org/x.git"');
