@@ -3,6 +3,7 @@ import { type ByteReader, Malformed } from './byte-reader.ts';
 import type { ByteWriter } from './byte-writer.ts';
 import {
   CHUNKS_PER_FILE_MAX,
+  MTIME_MS_MAX,
   type Chunk,
   type FileEntry,
   type ManifestEntry,
@@ -29,8 +30,6 @@ const FILE = 0;
 const LINK = 1;
 const FOLDER = 2;
 const MODE_MAX = 0o777;
-/** The last moment that a Date can hold. */
-const MTIME_MS_MAX = 8.64e15;
 /** The shortest item has three bytes. */
 const ITEM_BYTES_MIN = 3;
 /**

@@ -9,6 +9,9 @@ export const WHOLE_FILE_BYTES_MAX = 2 * 1024 * 1024;
 /** No chunk is larger, and only a file's last one may be smaller than a quarter of the average (`chunker.ts`). */
 export const CHUNK_BYTES_MAX = 1024 * 1024;
 
+/** The last moment that a Date can hold. */
+export const MTIME_MS_MAX = 8.64e15;
+
 declare const brand: unique symbol;
 /**
  * A path below a root, or what a link points to: bytes, as file systems have them, one character (U+0000 to U+00FF) per

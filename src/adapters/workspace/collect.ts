@@ -6,13 +6,14 @@ import type { ChangeList } from '../../wire/change-pack.ts';
 import { sortEntries } from '../../wire/manifest-codec.ts';
 import {
   type FileEntry,
+  MANIFEST_ENTRIES_MAX,
   type ManifestEntry,
   type ObjectHash,
   TREE_PATH_BYTES_MAX,
   type TreePath,
 } from '../../wire/manifest.ts';
 import { parseChangedPath, shownPath } from '../../wire/tree-path.ts';
-import { chunksOf, fileAt } from './changed-file.ts';
+import { chunksOf, fileAt, sentMtimeOf } from './changed-file.ts';
 import { writeChangePack } from './change-pack-writer.ts';
 import { readRegular, withReadable } from './file-content.ts';
 import { GIT_INDEX_BYTES_MAX, normalisedIndex } from './git-content.ts';
@@ -79,6 +80,10 @@ async function packed(
 ): Promise<Omit<ChangePack, 'left_there' | 'problem'>> {
   const counts = { changed: list.changed.length, deleted: list.deleted.length };
   if (counts.changed + counts.deleted === 0) return { ...counts, pack_bytes: 0, pack_sha256: '' };
+  if (counts.changed > MANIFEST_ENTRIES_MAX) {
+    collector.say(`${counts.changed} files changed there, at most ${MANIFEST_ENTRIES_MAX} come back: none does`);
+    return { changed: 0, deleted: 0, pack_bytes: 0, pack_sha256: '' };
+  }
   try {
     const pack = await writeChangePack(collecting.pack, list, folders, collector.contents);
     return { ...counts, pack_bytes: pack.bytes, pack_sha256: pack.sha256 };
@@ -337,7 +342,7 @@ class Collector {
       path,
       size,
       mode: stat.mode & 0o777,
-      mtimeMs: Math.floor(stat.mtimeMs),
+      mtimeMs: sentMtimeOf(stat),
       hash,
       chunks,
     };

@@ -29,15 +29,16 @@ function openReadable(where: Buffer): number | null {
   }
 }
 
-/** SHA-256 of what an open file has from its beginning, at most `size` bytes. */
+/** SHA-256 of what an open file has now: what is written to it meanwhile, maybe without end, is not followed. */
 export function hashOpen(
   fd: number,
   onBytes?: (bytes: Buffer) => void,
 ): { readonly hash: ObjectHash; readonly size: number } {
   const hash = createHash('sha256');
+  const { size: end } = fstatSync(fd);
   let size = 0;
-  for (;;) {
-    const read = readSync(fd, buffer, 0, READ_BYTES, size);
+  while (size < end) {
+    const read = readSync(fd, buffer, 0, Math.min(READ_BYTES, end - size), size);
     if (read === 0) break;
     const bytes = buffer.subarray(0, read);
     hash.update(bytes);

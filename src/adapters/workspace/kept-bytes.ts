@@ -144,7 +144,8 @@ function namesInIfThere(folder: string): string[] {
 }
 
 async function sizeOf(tree: string, turn: Turn): Promise<number> {
-  if (lstatSync(tree, { throwIfNoEntry: false }) === undefined) return 0;
+  // Gone, or a link that a job put there.
+  if (lstatSync(tree, { throwIfNoEntry: false })?.isDirectory() !== true) return 0;
   const folders = new TreeFolders(tree, null);
   let bytes = 0;
   try {

@@ -5,7 +5,7 @@ import { err, ok, type Result } from '../../base/result.ts';
 import { tooManyBytes, tooManyFiles } from '../../core/workspace/largest-folders.ts';
 import type { ScanRefusal } from '../../ports/workspace.ts';
 import { isSameEntry } from '../../wire/manifest-difference.ts';
-import type { FileEntry, Manifest, ManifestEntry, TreePath } from '../../wire/manifest.ts';
+import { MTIME_MS_MAX, type FileEntry, type Manifest, type ManifestEntry, type TreePath } from '../../wire/manifest.ts';
 import { folderOf, isPortableLink, shownPath, wrongWithKind } from '../../wire/tree-path.ts';
 import { FileHasher, TICK_MS, type Hashed } from './file-hasher.ts';
 import { nativePath } from './native-path.ts';
@@ -291,7 +291,7 @@ class TreeScanner {
     content: Pick<FileEntry, 'hash' | 'chunks'>,
   ): FileEntry {
     const mode = this.#selection.secrets.has(path) ? SECRET_MODE : stat.mode & MODE_MASK;
-    const mtimeMs = Math.max(0, Math.floor(stat.mtimeMs));
+    const mtimeMs = Math.min(Math.max(0, Math.floor(stat.mtimeMs)), MTIME_MS_MAX);
     return { kind: 'file', path, size: stat.size, mode, mtimeMs, hash: content.hash, chunks: content.chunks };
   }
 }

@@ -1,4 +1,4 @@
-import { chmodSync, chownSync, existsSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
+import { chmodSync, chownSync, existsSync, lstatSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { bytesOfText } from '../../base/byte-text.ts';
 import { isNodeId, type JobId, type NodeId } from '../../base/ids.ts';
@@ -200,6 +200,12 @@ export class SlotFolders {
 
   #makeTree(paths: SlotPaths, record: SlotRecord, owner: TreeOwner): void {
     const tree = paths.tree(record);
+    // A job may have put a link or a file in their place: nothing is written through that.
+    for (const folder of [paths.holder, tree]) {
+      const stat = lstatSync(folder, { throwIfNoEntry: false });
+      if (stat === undefined || stat.isDirectory()) continue;
+      this.#remover(dirname(paths.holder)).remove(bytesOfText(`${dirname(folder)}/`), basename(folder));
+    }
     mkdirSync(tree, { recursive: true, mode: PRIVATE_FOLDER_MODE });
     if (owner === null) return;
     chmodSync(paths.holder, TRAVERSABLE_FOLDER_MODE);

@@ -62,7 +62,14 @@ export class TreeFolders {
   constructor(root: string, owner: TreeOwner, whose: 'ours' | 'theirs' = 'ours') {
     this.#owner = owner;
     this.#isOurs = whose === 'ours';
-    this.#push('', Buffer.from(root));
+    try {
+      this.#push('', Buffer.from(root));
+    } catch (error) {
+      // A job may have forbidden that, too.
+      if (systemCodeOf(error) !== 'EACCES' || !this.#isOurs) throw error;
+      chmodSync(root, OWNER_ALL);
+      this.#push('', Buffer.from(root));
+    }
   }
 
   /** @returns the prefix of the folder's entries; null where there is no folder (nothing, a file, a link) */

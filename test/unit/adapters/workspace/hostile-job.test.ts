@@ -1,0 +1,128 @@
+import { execFileSync } from 'node:child_process';
+import {
+  appendFileSync,
+  chmodSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  truncateSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
+import { dirname, join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { ChangePackFile } from '../../../../src/adapters/workspace/change-pack-file.ts';
+import { MTIME_MS_MAX } from '../../../../src/wire/manifest.ts';
+import type { ChangeList } from '../../../../src/wire/change-pack.ts';
+import type { ChangePack } from '../../../../src/wire/changes.ts';
+import { TestExecutor } from '../../../fixtures/sent-project.ts';
+
+const FILES = { 'a.txt': 'one', 'sub/b.txt': 'two', 'sub/deep/c.txt': 'three' };
+
+let executor: TestExecutor;
+let canary: string;
+beforeEach(() => {
+  executor = new TestExecutor();
+  canary = join(executor.home, 'canary');
+  for (const folder of ['', 'sub', 'sub/deep', 'app']) mkdirSync(join(canary, folder), { recursive: true });
+  writeFileSync(join(canary, 'file'), 'untouched');
+});
+afterEach(() => {
+  expect(readFileSync(join(canary, 'file'), 'utf8')).toBe('untouched');
+  expect(readdirSync(canary, { recursive: true }).map(String).toSorted()).toEqual(['app', 'file', 'sub', 'sub/deep']);
+  executor.remove();
+});
+
+async function jobDoes(act: (tree: string) => void): Promise<{ readonly tree: string; readonly changes: ChangePack }> {
+  const { id, tree } = await executor.sync(FILES);
+  act(tree);
+  const changes = await executor.collect(id);
+  await executor.files.close(id);
+  return { tree, changes };
+}
+
+async function listOf(changes: ChangePack): Promise<ChangeList> {
+  const pack = await ChangePackFile.open(join(executor.home, 'changes.pack'), changes.pack_sha256);
+  if (!pack.ok) throw new Error(pack.error);
+  pack.value.close();
+  return pack.value.list;
+}
+
+/** The same slot again, as it was sent. */
+async function isWholeAgain(tree: string): Promise<void> {
+  const next = await executor.sync(FILES);
+  expect(next.tree).toBe(tree);
+  expect(lstatSync(tree).isDirectory()).toBe(true);
+  for (const [path, text] of Object.entries(FILES)) expect(readFileSync(join(tree, path), 'utf8')).toBe(text);
+  await executor.files.sweep({ quotaBytes: 2 ** 40, keepDays: 1 });
+  await executor.files.close(next.id);
+}
+
+describe('a job that means harm', () => {
+  it.each([
+    ['the tree becomes a link', (tree: string) => (rmSync(tree, { recursive: true }), symlinkSync(canary, tree))],
+    [
+      'the tree becomes a dangling link',
+      (tree: string) => (rmSync(tree, { recursive: true }), symlinkSync('no', tree)),
+    ],
+    ['the tree becomes a file', (tree: string) => (rmSync(tree, { recursive: true }), writeFileSync(tree, ''))],
+    ['the tree is moved away', (tree: string) => renameSync(tree, `${tree}-gone`)],
+    [
+      'the folder above becomes a link',
+      (tree: string) => (rmSync(dirname(tree), { recursive: true }), symlinkSync(canary, dirname(tree))),
+    ],
+    [
+      'a folder becomes a link',
+      (tree: string) => (rmSync(join(tree, 'sub'), { recursive: true }), symlinkSync(canary, join(tree, 'sub'))),
+    ],
+    [
+      'a folder becomes a link to the folder above',
+      (tree: string) => (rmSync(join(tree, 'sub'), { recursive: true }), symlinkSync('..', join(tree, 'sub'))),
+    ],
+    [
+      'nothing may be read',
+      (tree: string) => (chmodSync(join(tree, 'a.txt'), 0), chmodSync(join(tree, 'sub'), 0), chmodSync(tree, 0)),
+    ],
+    [
+      'a FIFO is in the place of a file',
+      (tree: string) => (rmSync(join(tree, 'a.txt')), execFileSync('mkfifo', [join(tree, 'a.txt'), join(tree, 'new')])),
+    ],
+  ])('and where %s: nothing outside is touched, and the next job finds what was sent', async (_what, act) => {
+    const { tree } = await jobDoes(act);
+    await executor.files.list();
+    await isWholeAgain(tree);
+  });
+
+  it('brings a file back as it was at one moment while something writes on', async () => {
+    const { id, tree } = await executor.sync(FILES);
+    const path = join(tree, 'log');
+    writeFileSync(path, 'x'.repeat(2 * 1024 * 1024 - 10));
+    const collecting = executor.collect(id);
+    for (let round = 0; round < 20; round++) appendFileSync(path, 'y'.repeat(100_000));
+    const changes = await collecting;
+    expect(changes).toMatchObject({ changed: 1, problem: null });
+    expect((await listOf(changes)).changed).toMatchObject([{ path: 'log' }]);
+  });
+
+  it('with times that no Date holds, and files of a petabyte, still brings back the rest', async () => {
+    const { changes } = await jobDoes((tree) => {
+      writeFileSync(join(tree, 'future'), 'f');
+      utimesSync(join(tree, 'future'), 1e14, 1e14);
+      writeFileSync(join(tree, 'past'), 'p');
+      utimesSync(join(tree, 'past'), -1e9, -1e9);
+      writeFileSync(join(tree, 'sparse'), '');
+      truncateSync(join(tree, 'sparse'), 2 ** 42);
+      writeFileSync(join(tree, 'a.txt'), 'changed');
+    });
+    const { changed, deleted } = await listOf(changes);
+    expect(changed.map((entry) => entry.path)).toEqual(['a.txt', 'future', 'past']);
+    for (const entry of changed)
+      expect(entry).toSatisfy((one: { mtimeMs: number }) => one.mtimeMs >= 0 && one.mtimeMs <= MTIME_MS_MAX);
+    expect(deleted).toEqual([]);
+    expect(changes.problem).toContain('sparse cannot be read there');
+  });
+});
