@@ -15,6 +15,7 @@ import { encodeManifest } from '../../wire/manifest-codec.ts';
 import { compareManifests, encodeDifference } from '../../wire/manifest-difference.ts';
 import type { Manifest, ManifestHash } from '../../wire/manifest.ts';
 import { applyChanges } from './apply.ts';
+import { KnownNames } from './known-names.ts';
 import { SentManifests } from './manifest-store.ts';
 import { compressManifest } from './manifest-transport.ts';
 import type { ThreadSettings } from './operations.ts';
@@ -121,8 +122,14 @@ export class OriginOperations implements ProjectFiles {
 }
 
 export function createOriginOperations(settings: ThreadSettings): ProjectFiles {
+  /** Of the project that was scanned last. */
+  let latest: { readonly project: Project['key']; readonly known: KnownNames } | null = null;
   return new OriginOperations(settings, {
-    select: async (request, replaced) => selectFiles(request, settings.env, replaced),
+    select: async (request, replaced) => {
+      const { key } = request.project;
+      if (latest?.project !== key) latest = { project: key, known: new KnownNames() };
+      return selectFiles(request, settings.env, replaced, latest.known);
+    },
     apply: async (request, manifests) => applyChanges(request, { manifests }),
   });
 }

@@ -1,10 +1,11 @@
 import { MADE_BESIDE, MADE_FOLDER_MARKS } from '../../core/workspace/default-excludes.ts';
 import { textOfBytes } from '../../base/byte-text.ts';
 import { escapeControls } from '../../base/escape.ts';
-import { TREE_PATH_BYTES_MAX } from '../../wire/manifest.ts';
+import { TREE_PATH_BYTES_MAX, type TreePath } from '../../wire/manifest.ts';
 import { below, listFolder, type Named, readIgnoreFile } from './byte-files.ts';
 import { gitPlacesOf } from './git-places.ts';
 import { literalPattern } from './ignore-matcher.ts';
+import type { KnownNames } from './known-names.ts';
 import type { SelectionDraft } from './selection-draft.ts';
 import type { ShipFilter } from './ship-filter.ts';
 import { Turn } from './turn.ts';
@@ -16,6 +17,7 @@ const BEYOND_CAP = 4;
  * Offers every file of a project that isn't a git work tree, until there are far more than may be sent.
  *
  * @param root absolute bytes
+ * @param known of the last selection, and for the next
  * @returns repositories within it, which are listed by their own rules
  */
 export async function walkPlain(
@@ -23,14 +25,16 @@ export async function walkPlain(
   draft: SelectionDraft,
   filter: ShipFilter,
   filesMax: number,
+  known: KnownNames,
 ): Promise<string[]> {
-  const walk = new PlainWalk(root, draft, filter);
+  const walk = new PlainWalk(root, draft, filter, known);
   const turn = new Turn();
   for (let folder = walk.waiting.pop(); folder !== undefined; folder = walk.waiting.pop()) {
     if (turn.isOver()) await turn.pass();
     if (draft.count > filesMax * BEYOND_CAP) break;
     walk.lookInto(folder);
   }
+  known.end(draft.count);
   return walk.nested;
 }
 
@@ -40,9 +44,11 @@ class PlainWalk {
   readonly #root: string;
   readonly #draft: SelectionDraft;
   readonly #filter: ShipFilter;
+  readonly #known: KnownNames;
 
-  constructor(root: string, draft: SelectionDraft, filter: ShipFilter) {
+  constructor(root: string, draft: SelectionDraft, filter: ShipFilter, known: KnownNames) {
     this.#root = root;
+    this.#known = known;
     this.#draft = draft;
     this.#filter = filter;
   }
@@ -60,8 +66,9 @@ class PlainWalk {
       const path = below(folder, name);
       if (kind === 'other' || name === '.git') continue;
       if (kind === 'folder') this.#takeFolder(path);
+      else if (this.#known.has(path)) this.#draft.addKnown(path as TreePath);
       else if (this.#filter.leavesOut(path, false)) this.#draft.addIgnoredFile(path, false);
-      else this.#draft.addUntracked(path);
+      else if (this.#draft.addUntracked(path) === 'plain') this.#known.add(path);
     }
   }
 
@@ -70,11 +77,16 @@ class PlainWalk {
   }
 
   #learn(folder: string, entries: readonly Named[]): void {
+    let rules = '';
     for (const { name } of entries) {
-      if (name === '.meshworkignore') this.#filter.learn(folder, readIgnoreFile(this.#absolute(below(folder, name))));
-      const made = MADE_BESIDE[name];
-      if (made !== undefined) this.#filter.learn(folder, made);
+      const own = name === '.meshworkignore' ? readIgnoreFile(this.#absolute(below(folder, name))) : undefined;
+      for (const text of [own, MADE_BESIDE[name]]) {
+        if (text === undefined) continue;
+        this.#filter.learn(folder, text);
+        rules += `${text}\n`;
+      }
     }
+    this.#known.enter(folder, rules);
   }
 
   /** Did a tool make that folder for itself? */

@@ -11,6 +11,7 @@ import { below, lookAt, readIgnoreFile } from './byte-files.ts';
 import { foldersOf } from './empty-folders.ts';
 import { addGitFolder } from './git-folder.ts';
 import { listRepositories, type RepositoryListing } from './git-listing.ts';
+import { KnownNames } from './known-names.ts';
 import { walkPlain } from './plain-walk.ts';
 import { SelectionDraft } from './selection-draft.ts';
 import type { Selection } from './selection.ts';
@@ -25,12 +26,14 @@ const IGNORE_FILE = '.meshworkignore';
  * @param env of commands: git is taken from its PATH, and heeds the settings of its HOME
  * @param replaced tracked paths of an earlier selection that turned out to be folders: git says nothing of what is in
  * them by itself, so one selects again
+ * @param known of the last selection of the same project, and for the next
  * @returns a refusal `too_large` where there are more than `filesMax`, `no_project` where the root is gone
  */
 export async function selectFiles(
   request: ScanRequest,
   env: Readonly<Record<string, string | undefined>>,
   replaced: readonly TreePath[] = [],
+  known: KnownNames = new KnownNames(),
 ): Promise<Result<Selection, ScanRefusal>> {
   const root = bytesOfText(request.project.root);
   if (lookAt(root)?.isDirectory() !== true) {
@@ -40,7 +43,8 @@ export async function selectFiles(
   const filter = new ShipFilter(request.ship, isGit ? '' : PLAIN_EXCLUDES);
   const draft = new SelectionDraft(root, request, filter);
   const context = { root, env, replaced };
-  const tops = isGit ? [''] : await walkPlain(root, draft, filter, request.filesMax);
+  known.begin(request);
+  const tops = isGit ? [''] : await walkPlain(root, draft, filter, request.filesMax, known);
   const listings: RepositoryListing[] = [];
   for (const top of tops) listings.push(...(await listRepositories(context, top)));
   for (const listing of listings) learnIgnoreFiles(root, listing, filter);

@@ -65,19 +65,29 @@ export class SelectionDraft {
     if (parsed !== null) this.#keep(parsed, this.#tracked);
   }
 
-  /** @param isIgnored by a rule that an option overrides */
-  addUntracked(path: string, isIgnored = false): void {
-    if (isTemporary(path)) return;
+  /**
+   * @param isIgnored by a rule that an option overrides
+   * @returns `plain` where it goes along whatever is in it, see KnownNames
+   */
+  addUntracked(path: string, isIgnored = false): 'plain' | 'judged' {
+    if (isTemporary(path)) return 'judged';
     if (isDependencyFolder(path) && this.#isLinkToFolder(path)) {
       // A work tree that borrows another's dependencies: no file of the project, and it leads out of it.
       this.#addDependency(path);
       this.#filter.learn('', literalPattern(path));
-      return;
+      return 'judged';
     }
-    if (this.#filter.leavesOut(path, false) || !this.#maySend(path, isIgnored)) return;
+    if (this.#filter.leavesOut(path, false) || !this.#maySend(path, isIgnored)) return 'judged';
     const parsed = this.#parse(path);
-    if (parsed === null) return;
+    if (parsed === null) return 'judged';
     this.#keep(parsed, this.#others);
+    const isPlain = !isDependencyFolder(path) && !isDependencyFile(path) && judgeSecret(path, isIgnored) === 'plain';
+    return isPlain && this.#decisionOn(path) === null ? 'plain' : 'judged';
+  }
+
+  /** What was found to be `plain` by the same rules. */
+  addKnown(path: TreePath): void {
+    this.#others.push(path);
   }
 
   /** @param isToolsOwn in a folder that ignores itself, or is one of dependencies */

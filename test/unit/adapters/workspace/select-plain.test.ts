@@ -1,7 +1,8 @@
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, symlinkSync } from 'node:fs';
+import { mkdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { KnownNames } from '../../../../src/adapters/workspace/known-names.ts';
 import { findProject } from '../../../../src/adapters/workspace/project-root.ts';
 import { selectFiles } from '../../../../src/adapters/workspace/select-files.ts';
 import type { Selection } from '../../../../src/adapters/workspace/selection.ts';
@@ -17,6 +18,7 @@ interface Options {
   readonly ship?: Partial<ShipSettings>;
   readonly secrets?: ScanRequest['secrets'];
   readonly filesMax?: number;
+  readonly known?: KnownNames;
 }
 
 function projectWith(files: Readonly<Record<string, string>>, tracked: readonly string[] | null = null): string {
@@ -43,6 +45,8 @@ async function tryToSelect(root: string, options: Options = {}): Promise<Result<
       bytesMax: 1e9,
     },
     gitEnvironment(home),
+    [],
+    options.known,
   );
 }
 
@@ -294,4 +298,35 @@ test('what is included from within dependencies has to name them', async () => {
   const whole = await select(root, { ship: { ignored: ['node_modules'] } });
   expect(named(whole)).toEqual(['.gitignore', 'a.c', 'node_modules/x/gen/a.h']);
   expect(whole.dependencies).toEqual([]);
+});
+
+test('a selection that knows the one before finds the same as one that does not', async () => {
+  const root = projectWith({
+    'a.log': 'a',
+    'src/b.log': 'b',
+    'src/deep/c.log': 'c',
+    'src/deep/d.c': 'd',
+    '.npmrc': 'registry=x',
+    'package-lock.json': '{}',
+  });
+  const known = new KnownNames();
+  const steps: readonly ((options: { secrets: Record<string, 'send' | 'skip'> }) => void)[] = [
+    () => undefined,
+    () => undefined,
+    () => writeFileSync(join(root, 'src/.meshworkignore'), '*.log\n'),
+    () => writeFileSync(join(root, '.npmrc'), '//x/:_authToken=abc'),
+    () => rmSync(join(root, 'src/.meshworkignore')),
+    () => renameSync(join(root, 'src/deep/d.c'), join(root, 'src/deep/.env')),
+    ({ secrets }) => (secrets['src/deep/.env'] = 'send'),
+    () => writeFileSync(join(root, 'src/deep/pyvenv.cfg'), ''),
+    () => rmSync(join(root, 'src/deep/pyvenv.cfg')),
+    () => writeFileSync(join(root, '.meshworkignore'), 'src/\n'),
+    () => rmSync(join(root, '.meshworkignore')),
+  ];
+  const options = { secrets: {} };
+  for (const step of steps) {
+    step(options);
+    const plain = ({ files, ...others }: Selection): unknown => ({ ...others, files: files.toSorted() });
+    expect(plain(await select(root, { ...options, known }))).toEqual(plain(await select(root, options)));
+  }
 });
