@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { relative, resolve } from 'node:path';
 import { bytesOfText, textOfBytes } from '../base/byte-text.ts';
 import { MeshError } from '../base/errors.ts';
@@ -109,9 +110,14 @@ export class ProjectRequests implements ProjectHandlers {
   }
 }
 
-/** @throws MeshError `bad_argument` */
+/**
+ * Messages and lists name files from the root on: so may who decides in a folder below it.
+ *
+ * @throws MeshError `bad_argument`
+ */
 function pathBelow({ root }: Project, cwd: string, file: string): string {
-  const below = relative(root, resolve(cwd, file));
+  const isFromRoot = !existsSync(resolve(cwd, file)) && existsSync(resolve(root, file));
+  const below = relative(root, resolve(isFromRoot ? root : cwd, file));
   if (below === '' || below === '..' || below.startsWith('../')) {
     throw new MeshError('bad_argument', `${file} does not lie in ${root}; nothing was changed`);
   }

@@ -178,6 +178,10 @@ describe('secrets', () => {
     expect((await cli(['secrets', 'send', '.env'])).stdout.toString()).toMatch(/sent +\.env/);
     const ran = await onPeer('cat .env; stat -c %a .env');
     expect(ran.stdout.toString()).toBe('TOKEN=1\n600\n');
+    write('src/deep/.env', 'TOKEN=2\n');
+    // As messages name it, in a folder below the root.
+    const below = await cli(['secrets', 'skip', 'src/deep/.env'], join(root, 'src'));
+    expect(below.stdout.toString()).toMatch(/not sent +src\/deep\/\.env/);
     await cli(['secrets', 'skip', '.env']);
     expect((await onPeer('ls -A')).stdout.toString()).not.toContain('.env\n');
   });
