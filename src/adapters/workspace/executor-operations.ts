@@ -56,6 +56,9 @@ class ExecutorOperations implements WorkspaceFiles {
 
   open = (request: OpenRequest): Promise<Refused<OpenedWorkspace>> =>
     orFull(async () => {
+      if (!(await this.#kept.hasRoomFor(request.origin, request.project))) {
+        return refused('busy', 'there are too many of your projects there, and all are in use');
+      }
       const taken = this.#folders.take(request, Date.now());
       if (taken === null) return refused('busy', `there are ${SLOTS_PER_PROJECT_MAX} workspaces of this project there`);
       const session = this.#sessionOf(taken.slot);

@@ -13,6 +13,8 @@ import { Turn } from './turn.ts';
 /** The disk is not filled to the last byte: others write to it too. */
 export const FREE_BYTES_MIN = 64 * 1024 * 1024;
 const DAY_MS = 86_400_000;
+/** Of one origin; each has folders and records, however small it is. */
+const PROJECTS_MAX = 1024;
 
 /** What is kept here for other nodes: object stores, slots' folders, and how much that may be. */
 export class KeptBytes {
@@ -40,9 +42,10 @@ export class KeptBytes {
     return Math.max(0, stat.bavail * stat.bsize - FREE_BYTES_MIN);
   }
 
-  /** Trees and objects of an origin together. */
+  /** Trees, objects and manifests of an origin together. */
   of(origin: NodeId): number {
-    return this.#slotsOf(origin).reduce((sum, slot) => sum + slot.record.bytes, this.store(origin).bytes);
+    const slots = this.#slotsOf(origin);
+    return slots.reduce((sum, slot) => sum + slot.record.bytes + manifestBytes(slot), this.store(origin).bytes);
   }
 
   storeBytes(): number {
@@ -69,6 +72,19 @@ export class KeptBytes {
       if (oldest === undefined) return false;
       await this.remove(oldest, turn);
     }
+  }
+
+  /** Where an origin has very many projects, the one used longest ago makes room for another. False: all are in use. */
+  async hasRoomFor(origin: NodeId, project: string, projectsMax = PROJECTS_MAX): Promise<boolean> {
+    const projects = this.#folders.projects(origin);
+    if (projects.includes(project) || projects.length < projectsMax) return true;
+    const unused = projects
+      .map((each) => this.#folders.slots(origin, each))
+      .filter((slots) => slots.every((slot) => slot.record.lease === null))
+      .toSorted((one, other) => lastUse(one) - lastUse(other))[0];
+    if (unused === undefined) return false;
+    for (const slot of unused) await this.remove(slot, new Turn());
+    return true;
   }
 
   async sweep(limits: { readonly quotaBytes: number; readonly keepDays: number }, nowMs: number): Promise<void> {
@@ -136,6 +152,18 @@ export class KeptBytes {
       rmSync(join(folder, entry), { recursive: true, force: true });
     }
   }
+}
+
+const lastUse = (slots: readonly Slot[]): number => Math.max(0, ...slots.map((slot) => slot.record.usedMs));
+
+/** A few bytes of an origin may be a manifest of a hundred megabytes. */
+function manifestBytes({ paths, record }: Slot): number {
+  const hashes = new Set([record.manifest, record.wanted?.manifest ?? null]);
+  let bytes = 0;
+  for (const hash of hashes) {
+    if (hash !== null) bytes += lstatSync(paths.manifest(hash), { throwIfNoEntry: false })?.size ?? 0;
+  }
+  return bytes;
 }
 
 function namesInIfThere(folder: string): string[] {

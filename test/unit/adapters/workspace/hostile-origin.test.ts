@@ -4,6 +4,8 @@ import { brotliCompressSync } from 'node:zlib';
 import * as fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { collisionIn } from '../../../../src/adapters/workspace/name-folding.ts';
+import { KeptBytes } from '../../../../src/adapters/workspace/kept-bytes.ts';
+import { SlotFolders } from '../../../../src/adapters/workspace/slot-folders.ts';
 import { compressManifest } from '../../../../src/adapters/workspace/manifest-transport.ts';
 import { PackBuilder } from '../../../../src/adapters/workspace/pack-builder.ts';
 import { hashOfManifest } from '../../../../src/adapters/workspace/slot-session.ts';
@@ -234,5 +236,27 @@ describe('an origin that means harm', () => {
       }),
       { numRuns: 300 },
     );
+  });
+});
+
+describe('very much of little', () => {
+  it('manifests count as what is kept, and an origin has so many projects at most', async () => {
+    const folders = new SlotFolders(executor.workspaces);
+    const kept = new KeptBytes(executor.workspaces, folders);
+    const { origin } = executor.request(sentOf({}));
+    const ids: string[] = [];
+    for (const digit of ['1', '2', '3']) {
+      const sent = sentOf(Object.fromEntries(Array.from({ length: 200 }, (_, index) => [`${digit}-${index}`, ''])));
+      const opened = await executor.open(sent, { project: digit.repeat(32) });
+      await executor.files.takeManifest(opened.id, compressManifest(encodeManifest(sent.manifest)));
+      ids.push(opened.id);
+    }
+    expect(kept.of(origin)).toBeGreaterThan(3 * 200 * 40);
+    expect(await kept.hasRoomFor(origin, '3'.repeat(32), 3)).toBe(true);
+    expect(await kept.hasRoomFor(origin, '4'.repeat(32), 3)).toBe(false);
+    expect(folders.projects(origin)).toHaveLength(3);
+    for (const id of ids.slice(0, 2)) await executor.files.close(id);
+    expect(await kept.hasRoomFor(origin, '4'.repeat(32), 3)).toBe(true);
+    expect(folders.projects(origin)).toEqual(['2'.repeat(32), '3'.repeat(32)]);
   });
 });
