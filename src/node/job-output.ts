@@ -51,7 +51,7 @@ export class JobOutput {
       record = await this.#started(record, follow, signal);
       attempt ??= record.attempt;
       const where = { job: record.job, attempt, run_again: null };
-      if (record.executed_on_id === null) return { ...nothing(record, offset), ...where };
+      if (!hasBegun(record)) return { ...nothing(record, offset), ...where };
       if (record.attempt > attempt && follow) {
         return { from: offset, next_offset: 0, ended: false, ...where, run_again: record.attempt };
       }
@@ -79,11 +79,11 @@ export class JobOutput {
     }
   }
 
-  /** With `follow`, waits until an attempt has a node. Otherwise, and where there will be none, the job as it is. */
+  /** With `follow`, waits until an attempt has begun. Otherwise, and where there will be none, the job as it is. */
   async #started(record: JobRecord, follow: boolean, signal: AbortSignal): Promise<JobRecord> {
     let current = record;
     if (!follow) return current;
-    while (current.executed_on_id === null && current.state !== 'finished' && !signal.aborted) {
+    while (!hasBegun(current) && current.state !== 'finished' && !signal.aborted) {
       current = await this.#options.directory.wait(current.job, LOOK_AGAIN_MS, signal);
     }
     return current;
@@ -141,6 +141,10 @@ export class JobOutput {
 async function stopWhenGone(done: Promise<SourceEnd>, giveUp: () => void): Promise<void> {
   if ((await done) === 'gone') giveUp();
 }
+
+/** While its files travel and its dependencies are made there, a job has a node, and no attempt of its own there yet. */
+const hasBegun = ({ executed_on_id: node, attempt, state }: JobRecord): boolean =>
+  node !== null && attempt > 0 && state !== 'syncing' && state !== 'preparing';
 
 /** A job whose node can't be asked for now is waited for, unless it had ended and was never in reach. */
 function isWorthWaiting(answer: JobAnswer, record: JobRecord, hasRead: boolean): boolean {

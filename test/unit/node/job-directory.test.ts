@@ -528,8 +528,12 @@ describe('output', () => {
     const { sink, text } = reader();
     const read = net.node('a').output.read({ ...PLAIN, follow: true }, sink, LIVE);
     await vi.waitFor(() => expect(text()).toBe('first'), { timeout: 10_000 });
-    b.asOrigin = [jobRecord({ job: J1, ...ofOrigin('b'), ...runsOn('b'), attempt: 2 })];
+    // First its files travel: until they are there, that node has no output of it, and is not asked for any.
+    b.asOrigin = [jobRecord({ job: J1, ...ofOrigin('b'), ...runsOn('b'), state: 'syncing' })];
     net.isolate('c');
+    await vi.waitFor(() => expect(b.waiting.length).toBeGreaterThan(0), { timeout: 10_000 });
+    expect(b.asked).toEqual([]);
+    b.asOrigin = [jobRecord({ job: J1, ...ofOrigin('b'), ...runsOn('b'), attempt: 2 })];
     expect(await read).toMatchObject({ attempt: 1, run_again: 2, ended: false });
     b.log = 'second';
     const again = await net.node('a').output.read({ ...PLAIN, attempt: 2, follow: true }, reader().sink, LIVE);
@@ -549,11 +553,14 @@ describe('output', () => {
     expect(await read).toMatchObject({ from: 0, next_offset: 6, ended: false });
   });
 
-  test('of a job that has not begun is waited for, or is nothing yet', async () => {
+  test.each([
+    { state: 'queued', executed_on: null, executed_on_id: null },
+    { state: 'syncing', ...runsOn('b') },
+    { state: 'preparing', ...runsOn('b') },
+  ] as const)('of a job that is $state is waited for, or is nothing yet', async (waiting) => {
     const net = new Net('ab');
     const b = net.node('b');
-    const queued = { state: 'queued', attempt: 0, executed_on: null, executed_on_id: null } as const;
-    b.asOrigin = [jobRecord({ job: J1, ...ofOrigin('b'), ...queued })];
+    b.asOrigin = [jobRecord({ job: J1, ...ofOrigin('b'), attempt: 0, ...waiting })];
     const none = await net.node('a').output.read(PLAIN, reader().sink, LIVE);
     expect(none).toMatchObject({ next_offset: 0, ended: false });
     const { sink, text } = reader();
