@@ -82,51 +82,50 @@ class GitFolder {
 
   addRefs(): void {
     const { own, shared } = this.#parts.places;
-    // Without that folder git takes it for no repository at all.
-    let found = this.#addRefsBelow('refs', shared, own === shared ? null : (name) => !OWN_REFS.has(name), 0);
-    if (own !== shared) found = this.#addRefsBelow('refs', own, (name) => OWN_REFS.has(name), 0) || found;
-    if (!found) this.#draft.addFolder(below(this.#dotGit, 'refs'));
+    this.#addRefsBelow('refs', shared, own === shared ? null : (name) => !OWN_REFS.has(name), 0);
+    if (own !== shared) this.#addRefsBelow('refs', own, (name) => OWN_REFS.has(name), 0);
   }
 
-  #addRefsBelow(folder: string, base: string, wanted: ((name: string) => boolean) | null, depth: number): boolean {
-    if (depth > REF_DEPTH_MAX) return false;
-    let found = false;
+  #addRefsBelow(folder: string, base: string, wanted: ((name: string) => boolean) | null, depth: number): void {
+    if (depth > REF_DEPTH_MAX) return;
     for (const { name, kind } of listFolder(below(base, folder)) ?? []) {
       if (wanted?.(name) === false) continue;
       const path = below(folder, name);
-      if (kind === 'folder') found = this.#addRefsBelow(path, base, null, depth + 1) || found;
-      else if (kind === 'file') found = this.#add(path, below(base, path)) || found;
+      if (kind === 'folder') this.#addRefsBelow(path, base, null, depth + 1);
+      else if (kind === 'file') this.#add(path, below(base, path));
     }
-    return found;
   }
 
   addObjects(): void {
     const objects = below(this.#parts.places.shared, 'objects');
     const seen = new Set<string>();
-    const added = this.#addObjectsOf(objects, false, seen);
-    const others = alternatesOf(objects, 0);
-    let fromOthers = false;
-    for (const other of others) fromOthers = this.#addObjectsOf(other, true, seen) || fromOthers;
-    if (!added && !fromOthers) this.#draft.addFolder(below(this.#dotGit, 'objects'));
+    this.#addObjectsOf(objects, false, seen);
+    for (const other of alternatesOf(objects, 0)) this.#addObjectsOf(other, true, seen);
   }
 
-  /** Those that are there and that no file fills. */
+  /** Those that are there and that nothing fills. */
   addUsualFolders(): void {
     for (const folder of USUAL_FOLDERS) {
-      if (this.#filled.has(folder)) continue;
-      if (lookAt(below(this.#parts.places.shared, folder))?.isDirectory() !== true) continue;
-      this.#draft.addFolder(below(this.#dotGit, folder));
+      if (lookAt(below(this.#parts.places.shared, folder))?.isDirectory() === true) this.#addEmpty(folder);
     }
+    // Without these git takes it for no repository at all.
+    this.#addEmpty('objects');
+    this.#addEmpty('refs');
+  }
+
+  #addEmpty(folder: string): void {
+    if (this.#filled.has(folder)) return;
+    this.#draft.addFolder(below(this.#dotGit, folder));
+    this.#fill(folder);
   }
 
   /** @param isOther of another repository: what it says of all of its objects (info/) is not true of these */
-  #addObjectsOf(objects: string, isOther: boolean, seen: Set<string>): boolean {
-    let found = false;
+  #addObjectsOf(objects: string, isOther: boolean, seen: Set<string>): void {
     const add = (folder: string, name: string): void => {
       const path = `objects/${folder}/${name}`;
       if (seen.has(path)) return;
       seen.add(path);
-      found = this.#add(path, `${objects}/${folder}/${name}`) || found;
+      this.#add(path, `${objects}/${folder}/${name}`);
     };
     for (const { name: folder, kind } of listFolder(objects) ?? []) {
       if (kind !== 'folder') continue;
@@ -140,7 +139,6 @@ class GitFolder {
       for (const name of listNames(below(objects, folder))) if (name !== 'commit-graphs') add(folder, name);
       for (const name of listNames(below(objects, 'info/commit-graphs'))) add('info/commit-graphs', name);
     }
-    return found;
   }
 
   #addLinkedHead(head: string): void {
@@ -151,12 +149,11 @@ class GitFolder {
     this.#addVirtual('HEAD', Buffer.from(`ref: ${real.slice(shared.length)}\n`, 'latin1'));
   }
 
-  #add(inside: string, absolute: string): boolean {
+  #add(inside: string, absolute: string): void {
     const path = parseTreePath(`${this.#dotGit}/${inside}`);
-    if (!path.ok) return false;
+    if (!path.ok) return;
     this.#draft.addPlaced(path.value, absolute);
     this.#fill(inside);
-    return true;
   }
 
   #addVirtual(inside: string, content: Uint8Array): void {

@@ -453,3 +453,11 @@ test('random work trees: exactly what git lists is selected, with git and withou
   });
   await fc.assert(property, { numRuns: Number(process.env['RUNS'] ?? 25) });
 });
+
+test('a repository without a commit is one there, with a manifest that holds no folder within another', async () => {
+  const made = bench();
+  made.git(made.root, 'init', '-q');
+  const { folders } = await made.select();
+  expect(folders).toEqual(expect.arrayContaining(['.git/hooks', '.git/objects/pack', '.git/refs/heads']));
+  expect(folders.filter((folder) => folders.some((other) => other.startsWith(`${folder}/`)))).toEqual([]);
+});
