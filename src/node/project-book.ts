@@ -32,6 +32,8 @@ export class ProjectBook {
   readonly #log: Logger;
   /** In order of use. */
   readonly #projects = new Map<string, ProjectFacts>();
+  /** The project that was used last in this life. */
+  #latest: string | null = null;
 
   /** Never throws: what is not known costs time, not correctness. */
   constructor(path: string, log: Logger) {
@@ -64,6 +66,9 @@ export class ProjectBook {
 
   sentTo(project: Named, node: NodeId, manifest: ManifestHash): void {
     const facts = this.#factsOf(project);
+    const latest = facts.warm.at(-1);
+    // As after most jobs: a write would be for nothing, and holds the daemon up for milliseconds.
+    if (this.#latest === project.key && latest?.node === node && latest.manifest === manifest) return;
     const others = facts.warm.filter((one) => one.node !== node);
     this.#put({ ...facts, warm: [...others, { node, manifest }].slice(-NODES_MAX) });
   }
@@ -84,6 +89,7 @@ export class ProjectBook {
   #put(facts: ProjectFacts): void {
     this.#projects.delete(facts.key);
     this.#projects.set(facts.key, facts);
+    this.#latest = facts.key;
     for (const oldest of this.#projects.keys()) {
       if (this.#projects.size <= PROJECTS_MAX) break;
       this.#projects.delete(oldest);
