@@ -73,7 +73,8 @@ export class ChangeReturn {
       const problem = pack.problem === null ? [] : [`${shipped.node_name}: ${pack.problem}`];
       const told = [...withheld, ...problem];
       const changes = { ...NO_CHANGES, left_there: pack.left_there };
-      if (pack.pack_bytes === 0) {
+      // A node that sends changes that nobody wants is not heard.
+      if (pack.pack_bytes === 0 || !shipped.returns) {
         this.#forget(shipped);
         return { changes, notices: told };
       }
@@ -111,7 +112,7 @@ export class ChangeReturn {
   hold(job: JobId, ended: Ended): string | null {
     const shipped = this.shippedAs(job, ended.attempt);
     const pack = ended.changes;
-    if (shipped === null || pack === null || pack.pack_bytes === 0) return null;
+    if (shipped === null || !shipped.returns || pack === null || pack.pack_bytes === 0) return null;
     this.#hold(shipped, pack);
     return heldNotice(shipped, 'its end came late');
   }

@@ -1,5 +1,7 @@
+import { statfsSync } from 'node:fs';
 import { MeshError, systemCodeOf } from '../../base/errors.ts';
 import { err, ok, type Result } from '../../base/result.ts';
+import { formatSize } from '../../base/units.ts';
 import {
   type ApplyRules,
   applyRules,
@@ -50,16 +52,37 @@ export async function applyChanges(
 }
 
 async function applied(request: ApplyRequest, context: ApplyContext, pack: ChangePackFile): Promise<Applied> {
+  const sent = context.manifests.load(request.manifest);
   const local = filesOf(request.project.root);
   const copies = new ConflictCopies(request.conflicts, pack);
   try {
-    const applying = new Applying(request, pack, local, copies, context.manifests.load(request.manifest));
+    checkRoom(request.project.root, pack, sent);
+    const applying = new Applying(request, pack, local, copies, sent);
     await applying.run();
     return applying.tally.applied();
   } finally {
     copies.close();
     local.close();
   }
+}
+
+/** A few bytes of a pack may be files that fill the disk; what they take the place of makes room. @throws MeshError `io` */
+function checkRoom(root: string, pack: ChangePackFile, sent: Manifest | null): void {
+  const changed = new Set<TreePath>();
+  let needed = 0;
+  for (const entry of pack.list.changed) {
+    if (entry.kind !== 'file') continue;
+    changed.add(entry.path);
+    needed += entry.size;
+  }
+  for (const entry of sent?.entries ?? []) if (entry.kind === 'file' && changed.has(entry.path)) needed -= entry.size;
+  const { bavail, bsize } = statfsSync(root);
+  if (needed <= bavail * bsize) return;
+  const free = formatSize(bavail * bsize);
+  throw new MeshError(
+    'io',
+    `what came back needs ${formatSize(needed)}, the disk has ${free} free; nothing was changed`,
+  );
 }
 
 function filesOf(root: string): LocalFiles {

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { closeSync, constants, fstatSync, openSync } from 'node:fs';
 import { assert } from '../../base/assert.ts';
 import { err, ok, type Result } from '../../base/result.ts';
+import { formatSize } from '../../base/units.ts';
 import { CHANGE_HEAD_BYTES, type ChangeList, decodeChangeHead, decodeChangeList } from '../../wire/change-pack.ts';
 import type { FileEntry, ManifestEntry, ObjectHash } from '../../wire/manifest.ts';
 import { BLOCK_HEAD_BYTES, blockBytes } from '../../wire/object-pack.ts';
@@ -10,6 +11,8 @@ import { readAt, readBlocksOfFile } from './pack-reader.ts';
 import { Turn } from './turn.ts';
 
 const READ_BYTES = 1024 * 1024;
+/** Of all files together: one object may be many of them, and each is written out. */
+const FILES_BYTES_MAX = 64 * 1024 * 1024 * 1024;
 /** Decompressed blocks that are kept, of some 2 MiB each: most files lie in the order of the list, contents that occur again don't. */
 const BLOCKS_KEPT_MAX = 12;
 
@@ -147,8 +150,11 @@ async function hashOf(fd: number, size: number, turn: Turn): Promise<string> {
 /** What each object must have: a hash has one size. */
 function sizesOf(entries: readonly ManifestEntry[]): Result<Map<ObjectHash, number>, string> {
   const sizes = new Map<ObjectHash, number>();
+  let bytes = 0;
   for (const entry of entries) {
     if (entry.kind !== 'file') continue;
+    bytes += entry.size;
+    if (bytes > FILES_BYTES_MAX) return err(`its files have more than ${formatSize(FILES_BYTES_MAX)}`);
     for (const { hash, size } of entry.chunks ?? [entry]) {
       if ((sizes.get(hash) ?? size) !== size) return err(`${shownPath(entry.path)} has an object of two sizes`);
       sizes.set(hash, size);

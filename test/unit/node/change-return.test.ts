@@ -107,6 +107,13 @@ class Rig {
   }
 }
 
+test('changes of a job that was to bring none back are not fetched, whatever its node says', async () => {
+  const rig = new Rig({ returns: false });
+  expect((await rig.back(PACK)).changes).toEqual(NO_CHANGES);
+  expect([rig.fetched, rig.applied]).toEqual([[], []]);
+  expect(rig.shipped.get(JOB)).toBeNull();
+});
+
 test('changes are fetched, applied, dropped there and forgotten here', async () => {
   const rig = new Rig();
   expect(await rig.back(PACK)).toEqual({ changes: APPLIED.changes, notices: [] });

@@ -579,3 +579,27 @@ describe('a place that refuses', () => {
     expect(tree()).toEqual(['y']);
   });
 });
+
+describe('a node that means harm', () => {
+  it('is refused a few bytes that would be files without end', async () => {
+    const chunk = file('x', Buffer.alloc(1024 * 1024));
+    const chunks = Array.from({ length: 70_000 }, () => ({ hash: chunk.hash, size: chunk.size }));
+    const bomb: FileEntry = { ...file('bomb', ''), size: chunks.length * chunk.size, chunks };
+    expect(await apply({ changed: [bomb] })).toContain('its files have more than');
+    expect(tree()).toEqual([]);
+  });
+
+  it('never replaces or deletes what stayed here, with or without apply', async () => {
+    put('.env', 'TOKEN=mine');
+    put('build/local', 'mine');
+    for (const held of [false, true]) {
+      const changed = [file('.env', 'TOKEN=other'), file('build/local', 'other')];
+      const result = await applied({ sent: [file('a', 'a')], changed, held });
+      expect([result.returned, result.conflicts]).toEqual([[], ['.env', 'build/local']]);
+      expect(await applied({ sent: [file('a', 'a')], deleted: ['.env', 'build/local'], held })).toMatchObject({
+        deleted: [],
+      });
+      expect([text('.env'), text('build/local')]).toEqual(['TOKEN=mine', 'mine']);
+    }
+  });
+});
