@@ -141,6 +141,9 @@ export function openEntryOf(job: JobId, spec: JobSpec, nested: Nested | null, su
   };
 }
 
+/** What its client is told of a job that `down` ended. */
+export const DAEMON_DOWN = 'the daemon of this node went down: what had been started of the command was ended';
+
 /** What a job has to show that never came to be placed. */
 export const NOT_PLACED = {
   attempts: 0,

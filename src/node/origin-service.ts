@@ -14,6 +14,7 @@ import type { OriginJobs } from './job-sources.ts';
 import {
   NOT_PLACED,
   openEntryOf,
+  DAEMON_DOWN,
   termsOfSpec,
   type KeptJob,
   type Nested,
@@ -73,7 +74,6 @@ export class OriginService implements OriginJobs {
     });
   }
 
-  /** For `status`. */
   get notices(): readonly string[] {
     return this.#options.book.notices;
   }
@@ -82,7 +82,6 @@ export class OriginService implements OriginJobs {
     return [...this.#jobs.keys()];
   }
 
-  /** See `OriginOptions.endsWithClient`. */
   endsWithClient(job: JobId): boolean {
     return this.#jobs.get(job)?.spec.durable === false;
   }
@@ -207,9 +206,10 @@ export class OriginService implements OriginJobs {
     return true;
   }
 
-  /** Ends every job of this origin, as `down` does. */
+  /** Ends every job of this origin, as `down` does: nobody cancelled them, so they are told as lost. */
   cancelAll(): void {
-    for (const job of [...this.#jobs.keys(), ...this.#restore.waiting]) this.cancel(job);
+    for (const kept of this.#jobs.values()) kept.lostBecause ??= DAEMON_DOWN;
+    for (const job of [...this.openJobs, ...this.#restore.waiting]) this.cancel(job);
   }
 
   /** This daemon ends and another takes its jobs over: nothing is cancelled or written any more. */
