@@ -18,6 +18,8 @@ const POLL_MS = 25;
 const START_REPORT_BYTES_MAX = 8192;
 /** Most of what a daemon allocates is short-lived: a small young generation saves 15 to 20 MB while files travel (measured). */
 const YOUNG_SPACE = '--max-semi-space-size=4';
+/** glibc would keep memory that was freed for each of a dozen threads: 10 to 20 MB after a large project (measured). */
+const MALLOC_ARENAS = '2';
 
 /** The last line that a detached daemon writes to `daemon.start` when it cannot start. */
 interface StartFailure {
@@ -88,6 +90,7 @@ async function launch(
   const environment: NodeJS.ProcessEnv = { ...Object.fromEntries(own), ...options.env };
   // The daemon belongs to no job, whatever process happened to start it.
   delete environment['MESHWORK_JOB_ID'];
+  environment['MALLOC_ARENA_MAX'] ??= MALLOC_ARENAS;
   const child = spawn(
     process.execPath,
     [YOUNG_SPACE, options.cliPath, '--home', home.path, 'up', '--foreground', '--detached-child', ...options.flags],

@@ -12,6 +12,9 @@ import type { ContentPlaces } from './virtual-files.ts';
 const IN_MEMORY_MAX = 4;
 const IN_MEMORY_ENTRIES_MAX = 250_000;
 const ON_DISK_MAX = 64;
+/** Where less than that was hashed since it was written, to hash it again costs less than to write all at every scan. */
+const UNSAVED_FILES_MAX = 64;
+const UNSAVED_BYTES_MAX = 4 * 1024 * 1024;
 const PRIVATE_FOLDER_MODE = 0o700;
 
 /** @param replaced see `selectFiles` */
@@ -21,7 +24,11 @@ interface Known {
   readonly memory: ScanMemory;
   /** Null where it was read from the disk and nobody needed it yet. */
   readonly hash: ManifestHash | null;
+  /** Hashed since the memory was written to the disk. */
+  readonly unsaved: { readonly files: number; readonly bytes: number };
 }
+
+const NOTHING = { files: 0, bytes: 0 };
 
 type Answer = Promise<Result<Scan, ScanRefusal>>;
 
@@ -90,21 +97,28 @@ export class ProjectScanner {
   }
 
   #knownOf(project: Project): Known {
-    const known = this.#known.get(project.key) ?? { memory: readScanMemory(this.#pathOf(project)), hash: null };
+    const known = this.#known.get(project.key) ?? {
+      memory: readScanMemory(this.#pathOf(project)),
+      hash: null,
+      unsaved: NOTHING,
+    };
     this.#known.delete(project.key);
     return known;
   }
 
   #keep(project: Project, known: Known, scanned: Scanned): ManifestHash {
-    const { manifest, columns, isSame, hashed } = scanned;
+    const { manifest, columns, isSame, hashed, hashedBytes } = scanned;
     const isKept = isSame && known.hash !== null && this.#manifests.touch(known.hash);
     const hash = isKept && known.hash !== null ? known.hash : this.#manifests.put(manifest);
     const memory = { manifest, columns };
-    if (!isSame || hashed > 0) {
+    let unsaved = { files: known.unsaved.files + hashed, bytes: known.unsaved.bytes + hashedBytes };
+    const isFirst = known.memory.manifest.entries.length === 0;
+    if (isFirst || unsaved.files > UNSAVED_FILES_MAX || unsaved.bytes > UNSAVED_BYTES_MAX) {
       writeScanMemory(this.#pathOf(project), memory);
-      if (known.memory.manifest.entries.length === 0) this.#sweep();
+      unsaved = NOTHING;
+      if (isFirst) this.#sweep();
     }
-    this.#known.set(project.key, { memory, hash });
+    this.#known.set(project.key, { memory, hash, unsaved });
     let entries = 0;
     for (const other of this.#known.values()) entries += other.memory.manifest.entries.length;
     for (const [key, other] of this.#known) {

@@ -36,6 +36,7 @@ export interface Scanned {
   readonly isSame: boolean;
   /** Files that were read. */
   readonly hashed: number;
+  readonly hashedBytes: number;
   readonly files: number;
   readonly bytes: number;
   readonly notices: readonly string[];
@@ -109,6 +110,7 @@ class TreeScanner {
   #bytes = 0;
   #same = 0;
   #hashed = 0;
+  #hashedBytes = 0;
 
   constructor(selection: Selection, memory: ScanMemory) {
     this.#selection = selection;
@@ -175,6 +177,7 @@ class TreeScanner {
       if (hashed.kind === 'gone') continue;
       if (hashed.kind !== 'file') return refusalOf(found, hashed);
       this.#hashed += 1;
+      this.#hashedBytes += hashed.stat.size;
       this.#columns.set(this.#entries.length, hashed.stat, hashed.isSettled);
       this.#keep(cursor, this.#fileEntry(found, hashed.stat, hashed));
     }
@@ -211,6 +214,7 @@ class TreeScanner {
       columns: this.#columns,
       isSame,
       hashed: this.#hashed,
+      hashedBytes: this.#hashedBytes,
       files,
       bytes,
       notices,
