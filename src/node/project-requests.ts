@@ -72,17 +72,18 @@ export class ProjectRequests implements ProjectHandlers {
     const project = found.value;
     if (project === null) throw new MeshError('no_project', `${cwd} lies in no project; nothing was changed`);
     const { secrets } = this.#options.projects;
+    const paths = files.map((file) => pathBelow(project, cwd, file));
     if (files.length > 0) {
-      const paths = files.map((file) => pathBelow(project, cwd, file));
       secrets.decide(project.root, paths, decision === 'ask' ? null : decision);
     }
     const decided = secrets.of(project.root);
     const { undecided, notices } = await this.#undecided(project);
     const all = new Map<string, SecretDecision | null>(undecided.map((path) => [path, null]));
     for (const [path, one] of Object.entries(decided)) all.set(textOfBytes(path), one);
+    const missing = paths.filter((path) => !isThere(project, path)).map((path) => textOfBytes(path));
     return {
       root: project.root,
-      notices,
+      notices: missing.length === 0 ? notices : [...notices, `not there now: ${missing.join(', ')}`],
       files: [...all].map(([path, one]) => ({ path, decision: one })).toSorted((a, b) => (a.path < b.path ? -1 : 1)),
     };
   }
@@ -123,3 +124,7 @@ function pathBelow({ root }: Project, cwd: string, file: string): string {
   }
   return bytesOfText(below);
 }
+
+/** @param path below the project's root, a byte string */
+const isThere = ({ root }: Project, path: string): boolean =>
+  existsSync(Buffer.from(`${bytesOfText(root)}/${path}`, 'latin1'));

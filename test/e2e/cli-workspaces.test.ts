@@ -184,6 +184,10 @@ describe('secrets', () => {
     expect(below.stdout.toString()).toMatch(/not sent +src\/deep\/\.env/);
     await cli(['secrets', 'skip', '.env']);
     expect((await onPeer('ls -A')).stdout.toString()).not.toContain('.env\n');
+    // A name that is not there may be a slip.
+    expect((await cli(['secrets', 'send', '.evn'])).stdout.toString()).toMatch(
+      /sent +\.evn\n[^]*! not there now: \.evn\n$/,
+    );
   });
 });
 
@@ -198,6 +202,9 @@ describe('workspaces', () => {
     expect(kept).toMatchObject({ origin: 'origin', in_use: 0 });
     expect(await peer.must(['workspaces'])).toContain(kept?.name);
     expect(await peer.must(['workspaces', 'rm', kept?.name ?? ''])).toContain(`removed ${kept?.name}`);
+    const again = await peer.run(['workspaces', 'rm', kept?.name ?? '']);
+    expect(again).toMatchObject({ code: 1 });
+    expect(again.stdout.toString()).toContain('nothing was removed');
     expect((await onPeer('cat src/a.txt')).stdout.toString()).toBe('edited\n');
     const all = (await peer.json(['workspaces', 'rm'])) as { removed: string[] };
     expect(all.removed.length).toBeGreaterThan(0);

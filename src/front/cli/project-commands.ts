@@ -7,6 +7,8 @@ import { applyView, secretsView, workspacesView } from './workspaces-view.ts';
 
 /** As patch(1) and git merge: not all of it could be applied. */
 const EXIT_CONFLICTS = 1;
+/** As rm(1): one of those named is still there, or never was. */
+const EXIT_KEPT = 1;
 
 type Connect = () => Promise<ApiClient>;
 
@@ -43,7 +45,11 @@ export async function workspacesCommand(connect: Connect, json: boolean): Promis
   }
 }
 
-/** `workspaces rm`: removes those named, or all that no job uses. */
+/**
+ * `workspaces rm`: removes those named, or all that no job uses.
+ *
+ * @returns 0, or 1 where one of those named was not removed
+ */
 export async function removeWorkspacesCommand(
   connect: Connect,
   names: readonly string[],
@@ -60,7 +66,7 @@ export async function removeWorkspacesCommand(
       else printLine(`${formatSize(report.bytes)} are free again`);
       for (const notice of report.notices) printLine(`! ${escapeControls(notice)}`);
     }
-    return 0;
+    return names.every((name) => report.removed.includes(name)) ? 0 : EXIT_KEPT;
   } finally {
     api.close();
   }
