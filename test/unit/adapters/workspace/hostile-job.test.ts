@@ -6,6 +6,7 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  realpathSync,
   renameSync,
   rmSync,
   symlinkSync,
@@ -14,12 +15,13 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { dirname, join } from 'node:path';
+import * as fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { ChangePackFile } from '../../../../src/adapters/workspace/change-pack-file.ts';
 import { MTIME_MS_MAX } from '../../../../src/wire/manifest.ts';
 import type { ChangeList } from '../../../../src/wire/change-pack.ts';
 import type { ChangePack } from '../../../../src/wire/changes.ts';
-import { TestExecutor } from '../../../fixtures/sent-project.ts';
+import { sentOf, TestExecutor, type SentFiles } from '../../../fixtures/sent-project.ts';
 
 const FILES = { 'a.txt': 'one', 'sub/b.txt': 'two', 'sub/deep/c.txt': 'three' };
 
@@ -126,3 +128,61 @@ describe('a job that means harm', () => {
     expect(changes.problem).toContain('sparse cannot be read there');
   });
 });
+
+const RUNS = Number(process.env['RUNS'] ?? 1500);
+
+it(`${RUNS} random manifests, one after the other in one workspace that jobs leave in any state, touch nothing outside`, async () => {
+  const name = fc.constantFrom('a', 'b', 'c', 'sub', 'x.o');
+  const path = fc.array(name, { minLength: 1, maxLength: 4 }).map((parts) => parts.join('/'));
+  const entry = fc.oneof(
+    { weight: 4, arbitrary: fc.tuple(path, fc.constantFrom('x', '', 'yy')).map(([at, text]): SentPath => [at, text]) },
+    fc
+      .tuple(path, fc.constantFrom('a', '../b', '..', '../../canary', '.'))
+      .map(([at, link]): SentPath => [at, { link }]),
+    path.map((at): SentPath => [at, null]),
+  );
+  const debris = fc.tuple(path, fc.constantFrom('link', 'up', 'fifo', 'locked', 'file', 'gone'));
+  const gitignore: SentPath = ['.gitignore', '*.o\n'];
+  let placed = 0;
+  await fc.assert(
+    fc.asyncProperty(fc.array(entry, { maxLength: 8 }), fc.array(debris, { maxLength: 3 }), async (entries, left) => {
+      const sent = sentOf(Object.fromEntries([gitignore, ...entries]));
+      const opened = await executor.open(sent);
+      const isTaken = await executor.send(opened.id, sent).then(
+        () => true,
+        () => false,
+      );
+      const isPlaced = isTaken && (await executor.files.place(opened.id, () => undefined)).ok;
+      if (isPlaced) {
+        placed++;
+        for (const [at, file] of Object.entries(Object.fromEntries(entries))) {
+          if (typeof file === 'string') expect(readFileSync(join(opened.tree, at), 'utf8')).toBe(file);
+        }
+        for (const [at, what] of left) leave(join(opened.tree, at), what);
+        await executor.collect(opened.id, { outputs: ['**/*.o'] });
+      }
+      await executor.files.close(opened.id);
+      expect(readFileSync(join(canary, 'file'), 'utf8')).toBe('untouched');
+    }),
+    { numRuns: RUNS },
+  );
+  expect(placed).toBeGreaterThan(RUNS / 10);
+}, 600_000);
+
+type SentPath = readonly [string, SentFiles[string]];
+
+/** What a job leaves at a path; where something is in the way, nothing. */
+function leave(path: string, what: string): void {
+  try {
+    // What a job writes through its own links is its own affair.
+    if (realpathSync(dirname(path)) !== dirname(path)) return;
+    rmSync(path, { recursive: true, force: true });
+    if (what === 'link') symlinkSync(canary, path);
+    else if (what === 'up') symlinkSync('..', path);
+    else if (what === 'fifo') execFileSync('mkfifo', [path], { stdio: 'ignore' });
+    else if (what === 'locked') mkdirSync(path, { mode: 0 });
+    else if (what === 'file') writeFileSync(path, 'left');
+  } catch (error) {
+    expect(error).toBeInstanceOf(Error);
+  }
+}
