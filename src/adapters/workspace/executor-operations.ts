@@ -54,7 +54,15 @@ class ExecutorOperations implements WorkspaceFiles {
     this.#around = { folders: this.#folders, kept: this.#kept, owner: settings.user };
   }
 
-  open = (request: OpenRequest): Promise<Refused<OpenedWorkspace>> =>
+  open = async (request: OpenRequest): Promise<Refused<OpenedWorkspace>> => {
+    const result = await this.#open(request);
+    if (result.ok || result.error.code !== 'no_space') return result;
+    // What fills the disk may be what a job of theirs left in a workspace: without that there may be room.
+    await this.#kept.fit(request.origin, 0);
+    return this.#open(request);
+  };
+
+  #open = (request: OpenRequest): Promise<Refused<OpenedWorkspace>> =>
     orFull(async () => {
       if (!(await this.#kept.hasRoomFor(request.origin, request.project))) {
         return refused('busy', 'there are too many of your projects there, and all are in use');

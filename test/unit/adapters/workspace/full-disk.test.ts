@@ -78,17 +78,27 @@ describe.runIf(isMounted)('a full disk', () => {
     expect(changes).toMatchObject({ changed: 0, pack_bytes: 0, problem: expect.stringContaining('ENOSPC') });
   });
 
+  it('is made free of what an earlier job left there', async () => {
+    const { id, tree } = await executor.sync({ a: '1', '.gitignore': 'filled\n' });
+    await executor.files.close(id);
+    const { bavail, bsize } = statfsSync(disk);
+    writeFileSync(join(tree, 'filled'), Buffer.alloc(bavail * bsize));
+    const sent = sentOf({ a: '2' });
+    const other = await executor.files.open(executor.request(sent, { project: '1'.repeat(32) }));
+    expect(other).toMatchObject({ ok: true });
+  });
+
   it('refuses a pack that does not fit', async () => {
     const sent = sentOf({ a: text('a') });
     const opened = await executor.open(sent);
     fillUpTo(0);
     await expect(executor.send(opened.id, sent)).rejects.toThrow(/the disk there/);
-    // It can be given back nonetheless.
-    await executor.files.close(opened.id);
-    expect((await executor.files.list()).workspaces).toMatchObject([{ inUse: 0 }]);
     expect(await executor.files.open(executor.request(sent, { project: '1'.repeat(32) }))).toMatchObject({
       ok: false,
       error: { code: 'no_space' },
     });
+    // It can be given back nonetheless.
+    await executor.files.close(opened.id);
+    expect((await executor.files.list()).workspaces).toMatchObject([{ inUse: 0 }]);
   });
 });
