@@ -18,6 +18,8 @@ import { syncProgress } from './sync-progress.ts';
 
 const WITHHELD_MAX = 64;
 const LABEL_CHARS_MAX = 255;
+/** Executors tell of it a few times a second. */
+const PROGRESS_MS_MIN = 50;
 
 export type SyncMessage = WorkspaceMessageOf<'ws.base' | 'ws.want' | 'ws.progress' | 'ws.ready' | 'ws.failed'>;
 
@@ -44,6 +46,7 @@ interface Sync extends SyncKey {
   job_project: JobProject | null;
   sender: PackSender | null;
   isBaseKnown: boolean;
+  progress: { readonly phase: string; readonly atMs: number };
   want: { readonly objects: number; readonly bytes: number; readonly atMs: number } | null;
 }
 
@@ -65,7 +68,14 @@ export class WorkspaceSync {
     const link = this.#options.executor(node);
     // Its end comes as an input of its own.
     if (link === null) return;
-    const fresh = { startedAtMs: nowMs(), job_project: null, sender: null, isBaseKnown: false, want: null };
+    const fresh = {
+      startedAtMs: nowMs(),
+      job_project: null,
+      sender: null,
+      isBaseKnown: false,
+      want: null,
+      progress: { phase: '', atMs: 0 },
+    };
     const sync: Sync = { ...key, spec, node, name, link, ...fresh };
     this.#syncs.set(job, sync);
     void this.#guard(sync, () => this.#open(sync));
@@ -190,7 +200,11 @@ export class WorkspaceSync {
     }
   }
 
+  /** An executor that tells it without pause is heard now and then. */
   #progress(sync: Sync, message: WorkspaceMessageOf<'ws.progress'>): void {
+    const { phase: before, atMs } = sync.progress;
+    if (message.phase === before && nowMs() - atMs < PROGRESS_MS_MIN) return;
+    sync.progress = { phase: message.phase, atMs: nowMs() };
     const { job, attempt, lease } = sync;
     const phase = message.phase === 'preparing' ? 'preparing' : 'syncing';
     const detail = syncProgress(message, sync.want, nowMs());

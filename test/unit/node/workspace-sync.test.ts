@@ -247,3 +247,23 @@ test('a daemon that starts takes up what attempts run in, and knows what they re
   await later.sessions.collect(key);
   expect(later.workspaces.calls).toEqual(['release all but 1', 'collect out/** to a pack', 'close']);
 });
+
+test('progress without pause is heard now and then', async () => {
+  const rig = new Rig();
+  rig.begin();
+  const message = {
+    t: 'ws.progress',
+    job: key.job,
+    attempt: key.attempt,
+    phase: 'receiving',
+    files: 0,
+    bytes: 0,
+    line: '',
+  } as const;
+  for (let index = 0; index < 5000; index++) rig.sync.receive(EXECUTOR, { ...message, files: index });
+  rig.sync.receive(EXECUTOR, { ...message, phase: 'placing' });
+  const told = rig.posts.filter(({ kind }) => kind === 'sync_progress');
+  expect(told.length).toBeGreaterThan(1);
+  expect(told.length).toBeLessThan(1000);
+  await rig.end();
+});
