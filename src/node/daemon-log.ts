@@ -36,6 +36,8 @@ class BoundedFile {
   }
 }
 
+function ignoreFailure(): void {}
+
 export interface DaemonLogOptions {
   readonly path: string;
   readonly level: 'debug' | 'info' | 'warn' | 'error';
@@ -51,6 +53,9 @@ export interface DaemonLogOptions {
  */
 export function openDaemonLog(options: DaemonLogOptions): { readonly log: Logger; close(): void } {
   const file = new BoundedFile(options.path, options.bytesMax);
+  // A detached daemon's stderr is a file beside the log, on a disk that may be full too: an error of it that nobody
+  // hears would end the daemon, and there is nowhere left to say it.
+  process.stderr.on('error', ignoreFailure);
   let broken = false;
   let closed = false;
   const destination = {
@@ -78,6 +83,7 @@ export function openDaemonLog(options: DaemonLogOptions): { readonly log: Logger
     close: () => {
       flush();
       closed = true;
+      process.stderr.off('error', ignoreFailure);
       file.close();
     },
   };
