@@ -8,10 +8,11 @@ import { join } from 'node:path';
 const NODE_NEWEST = '24.21.0';
 /** Test files at once, where a suite allows more than one: vitest's default on two cores is one. */
 const WORKERS = '--maxWorkers=2';
-/** What could differ on another Node.js: processes, signals, streams, files, the MCP library. All of them with --soak. */
-const E2E_ON_NEWEST = ['cli-fidelity', 'cli-ending', 'cli-jobs', 'mcp-tools', 'mcp-jobs', 'preparation'].map(
+/** What could differ on another Node.js: processes, signals, streams, files, the MCP library. All suites with --soak. */
+const E2E_ON_NEWEST = ['cli-fidelity', 'mcp-tools', 'mcp-jobs', 'cli-workspaces'].map(
   (name) => `test/e2e/${name}.test.ts`,
 );
+const UNIT_ON_NEWEST = ['adapters', 'runner', 'node', 'front'].map((folder) => `test/unit/${folder}/`);
 const soak = process.argv.includes('--soak');
 const quick = process.argv.includes('--quick');
 const unknown = process.argv.slice(2).filter((word) => word !== '--soak' && word !== '--quick');
@@ -125,7 +126,7 @@ try {
   const onThis = (name) => [name, node, here];
   const again = (name, files = []) => (newest === null ? [] : [[name, newest, NODE_NEWEST, soak ? [] : files]]);
   await Promise.all([
-    lane([...['architecture', 'unit', 'simulation', 'contract', 'mesh'].map(onThis), ...again('unit')]),
+    lane([...['architecture', 'unit', 'simulation', 'contract', 'mesh'].map(onThis), ...again('unit', UNIT_ON_NEWEST)]),
     lane([...['e2e', 'netns'].map(onThis), ...again('e2e', E2E_ON_NEWEST)]),
   ]);
 } finally {
