@@ -4,6 +4,7 @@ import { bytesOfText, textOfBytes } from '../base/byte-text.ts';
 import { MeshError, messageOf } from '../base/errors.ts';
 import type { JobId, NodeId } from '../base/ids.ts';
 import { err, ok, type Result } from '../base/result.ts';
+import { lookupNode } from '../core/scheduling/node-lookup.ts';
 import type { JobClass, WorkspaceTerms } from '../core/scheduling/placement-request.ts';
 import type { Project, ProjectFiles, Scan, ScanRefusal, ScanRequest } from '../ports/workspace.ts';
 import type { JobSpec, SyncSpec } from '../wire/job-spec.ts';
@@ -167,7 +168,8 @@ export class ProjectService {
       case 'local':
         return false;
       case 'node':
-        return target.node !== name && !id.startsWith(target.node);
+        // As placement reads names: one letter is no beginning of an id, even where this node's id begins so.
+        return !lookupNode(target.node, [{ id, name, state: 'alive' }]).ok;
       case 'any':
         return jobClass !== 'bound';
       case 'bash': {

@@ -78,6 +78,9 @@ test('a project is looked at only where its files may be sent', async () => {
     await rig.terms({ target: { kind: 'bash' }, requires: { ...requires, capabilities: [] } }, 'light'),
   ).not.toBeNull();
   expect(await rig.terms({ target: { kind: 'node', node: 'there' } }, 'bound')).not.toBeNull();
+  // The name of another node may be how this one's id begins; from four characters on that means this one.
+  expect(await rig.terms({ target: { kind: 'node', node: SELF.slice(0, 1) } })).not.toBeNull();
+  expect(await rig.terms({ target: { kind: 'node', node: SELF.slice(0, 4) } })).toBeNull();
 });
 
 test('bytes are those that a node lacks; where products are is told', async () => {

@@ -89,7 +89,7 @@ function damaged(bytes: Uint8Array, changes: readonly (readonly [number, number]
 function expectInside(entries: readonly ManifestEntry[], isManifest: boolean): void {
   const paths = new Set(entries.map((entry) => entry.path as string));
   expect(paths.size).toBe(entries.length);
-  for (const { path } of entries) {
+  for (const { path, kind } of entries) {
     expect(resolve('/root/of/tree', path)).toBe(`/root/of/tree/${path}`);
     expect(path).not.toContain('\0');
     const parts = path.split('/');
@@ -100,7 +100,9 @@ function expectInside(entries: readonly ManifestEntry[], isManifest: boolean): v
         .toLowerCase();
       if (part !== '.git') expect(name).not.toMatch(/^(\.git|git~1)[. ]*$/);
     }
-    if (isManifest) expect(path).not.toMatch(/(^|\/)\.git\/(hooks|logs)/);
+    // The folder of hooks, which is empty, and nothing that would be run.
+    if (isManifest && kind !== 'folder') expect(path).not.toMatch(/(^|\/)\.git\/hooks/);
+    if (isManifest) expect(path).not.toMatch(/(^|\/)\.git\/(hooks\/|logs)/);
     parts.slice(1).forEach((_, index) => expect(paths.has(parts.slice(0, index + 1).join('/'))).toBe(false));
   }
 }

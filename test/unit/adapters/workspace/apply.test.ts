@@ -136,10 +136,15 @@ async function applied(job: Job): Promise<Applied['changes'] & { readonly notice
   return { ...result.changes, notices: result.notices };
 }
 
+/** Without following links, as `recursive` of Node.js 24 does. */
+const filesBelow = (of: string): string[] =>
+  readdirSync(of, { withFileTypes: true }).flatMap((entry) =>
+    entry.isDirectory() ? filesBelow(join(of, entry.name)) : [join(of, entry.name)],
+  );
+
 const tree = (of = root): string[] =>
-  readdirSync(of, { recursive: true, withFileTypes: true })
-    .filter((entry) => !entry.isDirectory())
-    .map((entry) => join(entry.parentPath, entry.name).slice(of.length + 1))
+  filesBelow(of)
+    .map((path) => path.slice(of.length + 1))
     .toSorted();
 
 describe('what a job changed, applied', () => {
