@@ -17,8 +17,13 @@ const kept = (runner: RunnerProcess): KeptAttempt => {
   return one;
 };
 
-const isLogged = (home: string, job: string): boolean =>
-  existsSync(path.join(home, 'jobs', `${job}.1`)) && readdirSync(path.join(home, 'jobs', `${job}.1`)).length > 0;
+/** The file is there before its first bytes are. */
+function isLogged(home: string, job: string): boolean {
+  const folder = path.join(home, 'jobs', `${job}.1`);
+  return (
+    existsSync(folder) && readdirSync(folder).some((name) => readFileSync(path.join(folder, name)).includes('out\n'))
+  );
+}
 
 describe('a runner that outlives its daemon', () => {
   it('goes on, and the next daemon takes over what runs', async () => {
