@@ -130,7 +130,7 @@ function latestOf(output: HeadTail): string {
 }
 
 /** CSI and OSC sequences of ECMA-48: colours, moves of the cursor, links. */
-// oxlint-disable-next-line no-control-regex
+// oxlint-disable-next-line no-control-regex -- the characters that such a sequence is made of
 const SEQUENCES = /\u001b(?:\[[0-?]*[ -/]*[@-~]|\][^\u0007\u001b]*(?:\u0007|\u001b\\))/g;
 
 function linesOf(text: string): string[] {

@@ -168,8 +168,7 @@ const LABEL_BYTE_LAST = /[\u{fffd}]+$/u;
 
 /** A project's own name as one part of a path here. */
 export function folderNameOf(label: string): string {
-  // oxlint-disable-next-line no-control-regex
-  const plain = label.replaceAll(/[/\\\u0000-\u001f\u007f]/g, '_');
+  const plain = label.replaceAll(/[/\\\p{Cc}]/gu, '_');
   const cut = Buffer.from(plain).subarray(0, LABEL_BYTES_MAX).toString('utf8').replace(LABEL_BYTE_LAST, '');
   return cut === '' || cut === '.' || cut === '..' || /^\.git$/i.test(cut) ? 'project' : cut;
 }

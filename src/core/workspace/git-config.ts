@@ -87,7 +87,7 @@ interface Allowed {
 function allowedSetting({ key, value }: GitSetting): Allowed | null {
   const first = key.indexOf('.');
   const last = key.lastIndexOf('.');
-  // eslint-disable-next-line no-control-regex -- that is what must not be there
+  // oxlint-disable-next-line no-control-regex -- that is what must not be there
   if (first <= 0 || value.length > VALUE_CHARS_MAX || /[\0-\x08\x0b-\x1f\x7f]/.test(value)) return null;
   const section = key.slice(0, first).toLowerCase();
   const name = key.slice(last + 1).toLowerCase();
@@ -95,7 +95,7 @@ function allowedSetting({ key, value }: GitSetting): Allowed | null {
     return PLAIN_KEYS.has(`${section}.${name}`) ? { section, name, value } : null;
   }
   const subsection = key.slice(first + 1, last);
-  // eslint-disable-next-line no-control-regex -- that is what must not be there
+  // oxlint-disable-next-line no-control-regex -- that is what must not be there
   if (/[\0-\x1f\x7f]/.test(subsection) || NAMED_KEYS[section]?.has(name) !== true) return null;
   const safe = name === 'url' || (section === 'branch' && name === 'remote') ? withoutPassword(value) : value;
   return safe === null

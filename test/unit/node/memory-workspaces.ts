@@ -10,7 +10,7 @@ import type { ChangePack } from '../../../src/wire/changes.ts';
 import type { ManifestHash } from '../../../src/wire/manifest.ts';
 
 export const MANIFEST = 'a'.repeat(64) as ManifestHash;
-export const PROJECT = { root: '/work/p', key: '0'.repeat(32), kind: 'git' } as const;
+export const PROJECT = { root: '/projects/p', key: '0'.repeat(32), kind: 'git' } as const;
 export const SCAN: Scan = {
   manifest: MANIFEST,
   files: 3,
