@@ -3,6 +3,8 @@ import { matchesName, matchesPath, namePattern, type NamePattern, pathPattern, t
 /** Each `*` of a name, and each `**`, multiplies what an expression may try: more than these are matched in another way. */
 const STARS_MAX = 2;
 const ANY_DEPTHS_MAX = 1;
+/** Longer ones make expressions that are refused, or that take long to make. */
+const PATTERN_CHARS_MAX = 1024;
 /** Rules that hold in one folder: more would be written down anew for each folder below. */
 const PATTERNS_MAX = 10_000;
 
@@ -12,6 +14,7 @@ export function areHard(patterns: readonly string[], total: number): boolean {
 }
 
 function isHard(pattern: string): boolean {
+  if (pattern.length > PATTERN_CHARS_MAX) return true;
   if (!pattern.includes('*')) return false;
   const parts = pattern.split('/');
   return (

@@ -7,8 +7,13 @@ export const ANY_DEPTH = '**';
 
 const ANY_CHARACTERS = 1;
 const ANY_CHARACTER = 2;
+/** `[…]`: first and last characters of its ranges, one after the other. */
+interface CharacterClass {
+  readonly isNegative: boolean;
+  readonly ranges: string;
+}
 /** One character, or one of a class. */
-type Token = string | RegExp | typeof ANY_CHARACTERS | typeof ANY_CHARACTER;
+type Token = string | CharacterClass | typeof ANY_CHARACTERS | typeof ANY_CHARACTER;
 
 export type NamePattern = readonly Token[];
 export type PathPart = typeof ANY_DEPTH | NamePattern;
@@ -16,16 +21,16 @@ export type PathPart = typeof ANY_DEPTH | NamePattern;
 /** One name with `*`, `?`, `[…]` and `\` before what is meant literally. */
 export function namePattern(text: string): NamePattern {
   const tokens: Token[] = [];
+  const ends = endsOfClasses(text);
   for (let at = 0; at < text.length; at++) {
     const character = text.charAt(at);
     if (character === '*') {
       if (tokens.at(-1) !== ANY_CHARACTERS) tokens.push(ANY_CHARACTERS);
     } else if (character === '?') tokens.push(ANY_CHARACTER);
     else if (character === '[') {
-      const end = endOfClass(text, at);
-      const found = end === -1 ? null : classOf(text.slice(at + 1, end));
-      tokens.push(found ?? character);
-      if (found !== null) at = end;
+      const end = endOfClass(text, at, ends);
+      tokens.push(end === -1 ? character : classOf(text.slice(at + 1, end)));
+      if (end !== -1) at = end;
     } else {
       if (character === '\\' && at + 1 < text.length) at++;
       tokens.push(text.charAt(at));
@@ -96,29 +101,54 @@ export function matchesPath(parts: readonly PathPart[], names: readonly string[]
 
 function isOne(token: Exclude<Token, typeof ANY_CHARACTERS>, character: string): boolean {
   if (token === ANY_CHARACTER) return true;
-  return typeof token === 'string' ? token === character : token.test(character);
+  return typeof token === 'string' ? token === character : isOfClass(token, character);
+}
+
+function isOfClass({ isNegative, ranges }: CharacterClass, character: string): boolean {
+  for (let at = 0; at < ranges.length; at += 2) {
+    if (character >= ranges.charAt(at) && character <= ranges.charAt(at + 1)) return !isNegative;
+  }
+  return isNegative;
+}
+
+/** For each place of a text the next `]` from there on that no `\` stands before; its length: there is none. */
+function endsOfClasses(text: string): Int32Array {
+  if (!text.includes('[')) return new Int32Array();
+  const ends = new Int32Array(text.length + 2).fill(text.length);
+  for (let at = text.length - 1; at >= 0; at--) {
+    const next = text.charAt(at) === '\\' ? at + 2 : at + 1;
+    ends[at] = text.charAt(at) === ']' ? at : (ends[next] ?? text.length);
+  }
+  return ends;
 }
 
 /** Where `]` ends the class that begins there; -1: nowhere, then `[` means itself. A `]` right at its beginning is in it. */
-function endOfClass(text: string, start: number): number {
+function endOfClass(text: string, start: number, ends: Int32Array): number {
   let at = start + 1;
   if (/[!^]/.test(text.charAt(at))) at++;
   if (text.charAt(at) === ']') at++;
-  for (; at < text.length; at++) {
-    if (text.charAt(at) === '\\') at++;
-    else if (text.charAt(at) === ']') return at;
-  }
-  return -1;
+  const end = ends[at] ?? text.length;
+  return end < text.length ? end : -1;
 }
 
-/** Null for one such as `[z-a]`, which is no class. */
-function classOf(body: string): RegExp | null {
+/** One such as `[z-a]` means its first character, as git takes it. */
+function classOf(body: string): CharacterClass {
   const isNegative = /^[!^]/.test(body);
-  const inner = (isNegative ? body.slice(1) : body).replaceAll(/\\?[\\\]^[]/gs, (found) => `\\${found.at(-1) ?? ''}`);
-  try {
-    return new RegExp(`^[${isNegative ? '^' : ''}${inner}]$`, 's');
-  } catch (error) {
-    if (!(error instanceof SyntaxError)) throw error;
-    return null;
+  let ranges = '';
+  for (let at = isNegative ? 1 : 0; at < body.length; at++) {
+    const first = literalAt(body, at);
+    at = first.at;
+    // A `-` at the end is itself.
+    const isRange = body.charAt(at + 1) === '-' && at + 2 < body.length;
+    const last = isRange ? literalAt(body, at + 2) : first;
+    at = last.at;
+    ranges += first.character + (last.character < first.character ? first.character : last.character);
   }
+  return { isNegative, ranges };
+}
+
+/** @returns the character meant there, and where it is */
+function literalAt(body: string, at: number): { readonly character: string; readonly at: number } {
+  const place = body.charAt(at) === '\\' && at + 1 < body.length ? at + 1 : at;
+  return { character: body.charAt(place), at: place };
 }

@@ -1,4 +1,3 @@
-import ignore, { type Ignore } from 'ignore';
 import { bytesOfText } from '../../base/byte-text.ts';
 import type { ShipSettings } from '../../ports/workspace.ts';
 import { RULE_FILES_MAX, RULES_CHARS_MAX, type IgnoreRules } from '../../wire/workspace.ts';
@@ -9,9 +8,9 @@ import { createIgnoreMatcher, type IgnoreMatcher } from './ignore-matcher.ts';
  * which win over .meshworkignore. All patterns have the syntax of .gitignore(5), relative to the root.
  */
 export class ShipFilter {
-  readonly #exclude: Ignore | null;
-  readonly #include: Ignore | null;
-  readonly #asIs: Ignore | null;
+  readonly #exclude: IgnoreMatcher | null;
+  readonly #include: IgnoreMatcher | null;
+  readonly #asIs: IgnoreMatcher | null;
   readonly #wanted: readonly string[];
   readonly #excludes: string;
   readonly #matcher: IgnoreMatcher;
@@ -40,25 +39,23 @@ export class ShipFilter {
 
   /** By an option, which nothing overrules. */
   excludes(path: string): boolean {
-    return this.#exclude?.ignores(path) === true;
+    return this.#exclude?.isIgnored(path, false) === true;
   }
 
   leavesOut(path: string, isFolder: boolean): boolean {
     if (!this.#hasRules && this.#exclude === null) return false;
-    const asked = isFolder ? `${path}/` : path;
-    if (this.#exclude?.ignores(asked) === true) return true;
+    if (this.#exclude?.isIgnored(path, isFolder) === true) return true;
     return this.#hasRules && this.#matcher.isIgnored(path, isFolder) && !this.includes(path, isFolder);
   }
 
   /** True where it comes along although a rule ignores it. */
   includes(path: string, isFolder: boolean): boolean {
-    const asked = isFolder ? `${path}/` : path;
-    return this.#include?.ignores(asked) === true || this.sendsAsIs(path, isFolder);
+    return this.#include?.isIgnored(path, isFolder) === true || this.sendsAsIs(path, isFolder);
   }
 
   /** `[ship] ignored`: what was named there is not asked whether it is secret. */
   sendsAsIs(path: string, isFolder: boolean): boolean {
-    return this.#asIs?.ignores(isFolder ? `${path}/` : path) === true;
+    return this.#asIs?.isIgnored(path, isFolder) === true;
   }
 
   /**
@@ -97,9 +94,10 @@ export class ShipFilter {
   }
 }
 
-function matcherOf(patterns: readonly string[]): Ignore | null {
+/** As rules of ignore files are: these are a project's too, and one may be made so that an expression never ends. */
+function matcherOf(patterns: readonly string[]): IgnoreMatcher | null {
   if (patterns.length === 0) return null;
-  const matcher = ignore({ ignorecase: false, allowRelativePaths: true });
-  for (const pattern of patterns) matcher.add({ pattern: bytesOfText(pattern) });
-  return matcher;
+  const text = patterns.map(bytesOfText).join('\n');
+  const rules: IgnoreRules = [{ folder: '', text, source: 'project' }];
+  return createIgnoreMatcher({ isGit: false, rules, gitignores: new Map() });
 }

@@ -169,6 +169,32 @@ test('patterns that expressions would try for years are judged at once', () => {
   expect(performance.now() - startedMs).toBeLessThan(20_000);
 });
 
+test('patterns so long that no expression takes them are judged too', () => {
+  const many = 100_000;
+  const texts = ['*/', '[', '[a', '[a]*', String.raw`\ `, ' ', '?', String.raw`[\]`].map(
+    (part) => `${part.repeat(many)}x`,
+  );
+  for (const text of [...texts, `*b\n${texts.join('\n')}`]) {
+    const matcher = createIgnoreMatcher({
+      isGit: true,
+      rules: [{ folder: '', text, source: 'project' }],
+      gitignores: new Map([['a', text]]),
+    });
+    expect(matcher.isIgnored('a/ab', false)).toBe(text.startsWith('*b'));
+    expect(matcher.isIgnored('a'.repeat(255), false)).toBe(false);
+  }
+}, 30_000);
+
+test('classes of characters mean the same in both ways', () => {
+  const classes = ['[]a]', '[!]a]', '[]-a]', '[a-]', '[^a-c]', String.raw`[\]x]`, '[--0]', '[z-a]'];
+  const names = ['a', ']', 'b', '-', '`', 'd', 'x', '.', '0', 'z', '[', '!', '[a', '[z-a]', '[!', '\u{e4}'].map(bytes);
+  const judged = (text: string) => {
+    const matcher = createIgnoreMatcher({ isGit: true, rules: [], gitignores: new Map([['', text]]) });
+    return names.filter((each) => matcher.isIgnored(each, false));
+  };
+  for (const each of classes) expect([each, judged(`${each}\nq*q*q*q*q`)]).toEqual([each, judged(`${each}\nq*q`)]);
+});
+
 test('very many rules in many folders are not written down for each of them', () => {
   const text = Array.from({ length: 20_000 }, (_, index) => `?${index}`).join('\n');
   const folders = Array.from({ length: 200 }, (_, depth) => Array.from({ length: depth }, () => 'f').join('/'));

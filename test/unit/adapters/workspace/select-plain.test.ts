@@ -59,6 +59,19 @@ async function select(root: string, options: Options = {}): Promise<Selection> {
 const named = (selection: Selection): string[] =>
   selection.files.filter((path) => path !== '.meshwork.toml').toSorted();
 
+test('patterns that expressions would try for years hold in settings, options and ignore files of a project', async () => {
+  const evil = `${'*a'.repeat(60)}b`;
+  const name = 'a'.repeat(250);
+  const files = { [name]: '', [`${name}b`]: '', 'kept.txt': '', '.meshworkignore': `${evil}\n`, 'sub/x.txt': '' };
+  const rooted = projectWith({ ...files, [`sub/${name}b`]: '' });
+  const all = ['.meshworkignore', name, 'kept.txt', 'sub/x.txt'];
+  expect(named(await select(rooted))).toEqual(all);
+  const ship = { include: [`/${evil}`], exclude: [`sub/${evil}`, `x${evil}`], ignored: [`${evil}x`] };
+  expect(named(await select(rooted, { ship }))).toEqual([...all.slice(0, 2), `${name}b`, ...all.slice(2)]);
+  const tracked = projectWith({ [name]: '', [`${name}b`]: '', 'a.txt': '' }, ['a.txt']);
+  expect(named(await select(tracked, { ship: { exclude: [evil] } }))).toEqual(['a.txt', name].toSorted());
+});
+
 test('a project without git: dependencies and caches stay here, products go along', async () => {
   const root = projectWith({
     'a.py': 'a',
