@@ -1,10 +1,24 @@
-import { MeshError } from '../base/errors.ts';
+import { err, ok, type Result } from '../base/result.ts';
+import type { WorkspaceRefusal } from '../ports/workspace.ts';
 import { STREAM_CREDIT_BYTES_MAX, type IncomingStream, type StreamMux } from '../wire/stream-mux.ts';
 import { WorkspaceFrameDecoder, type WorkspaceFrame } from '../wire/workspace-frame.ts';
 
 const FRAME_HEAD_BYTES = 5;
-/** An origin that sends nothing for so long holds a slot for nothing. */
-const SILENCE_MS_MAX = 60_000;
+/**
+ * An origin that sends less than so much in so long, while this side waits for it, holds a slot for nothing: a byte now and
+ * then would do so for ever. The slowest of links makes a hundred times as much.
+ */
+export const SLOW_MS_MAX = 60_000;
+export const SLOW_BYTES_MIN = 16 * 1024;
+/** Of a window's bytes, when the thread is busy: very small ones are no more than this. */
+const FRAMES_WAITING_MAX = 65_536;
+
+/** Room in memory for a frame that comes whole. */
+export interface FrameRoom {
+  /** @returns false where there is none now: nothing is taken */
+  take(bytes: number): boolean;
+  give(bytes: number): void;
+}
 
 /**
  * The up stream of a workspace session at its executor: frames, one at a time. The sender has no more under way than its
@@ -12,20 +26,25 @@ const SILENCE_MS_MAX = 60_000;
  */
 export class FrameInbox {
   readonly #stream: IncomingStream;
+  readonly #room: FrameRoom;
   readonly #reader = new WorkspaceFrameDecoder();
   readonly #frames: WorkspaceFrame[] = [];
   #expectsManifest = true;
-  #failure: string | null = null;
-  #bytes = 0;
+  #failure: WorkspaceRefusal | null = null;
+  /** In which the sender was waited for, and what came meanwhile: since it was looked at last. */
+  #waitedMs = 0;
+  #waitedBytes = 0;
+  #roomTaken = 0;
   #wake: () => void = () => undefined;
 
   /** Opens the stream without credit. */
-  constructor(mux: StreamMux, id: number) {
+  constructor(mux: StreamMux, id: number, room: FrameRoom) {
+    this.#room = room;
     this.#stream = mux.openIncoming(id, 0, {
       onData: (bytes) => this.#take(bytes),
       // A sender that ends between frames has said END before; whoever waits for more waits for nothing.
-      onEnd: () => this.#fail('the stream of files ended'),
-      onAbort: () => this.#fail('the stream of files was cut off'),
+      onEnd: () => this.#fail({ code: 'refused', message: 'the stream of files ended' }),
+      onAbort: () => this.#fail({ code: 'refused', message: 'the stream of files was cut off' }),
     });
   }
 
@@ -35,50 +54,98 @@ export class FrameInbox {
     this.#stream.grant(STREAM_CREDIT_BYTES_MAX);
   }
 
-  /** @throws MeshError `sync_failed` where the stream ended, was cut off, isn't made of frames, or nothing came for long */
-  async next(): Promise<WorkspaceFrame> {
+  /**
+   * @returns a refusal where the stream ended, was cut off or isn't made of frames (`refused`), where next to nothing came
+   * for long (`expired`), and where a manifest has no room (`busy`)
+   */
+  async next(): Promise<Result<WorkspaceFrame, WorkspaceRefusal>> {
     for (;;) {
       const frame = this.#frames.shift();
       if (frame !== undefined) {
-        if (frame.kind === 'manifest') this.#expectsManifest = false;
-        return frame;
+        if (frame.kind === 'manifest') {
+          this.#expectsManifest = false;
+          // Its sender has shown that it is there; what packs bring together counts from here on.
+          this.#waitedMs = 0;
+        }
+        return ok(frame);
       }
-      if (this.#failure !== null) throw new MeshError('sync_failed', this.#failure);
-      const given = this.#bytes;
-      const timer = setTimeout(() => {
-        if (this.#bytes === given) this.close(`nothing came for ${SILENCE_MS_MAX / 1000} s`);
-        else this.#wake();
-      }, SILENCE_MS_MAX);
-      await new Promise<void>((resolve) => {
-        this.#wake = resolve;
-      });
-      clearTimeout(timer);
+      if (this.#failure !== null) return err(this.#failure);
+      await this.#more();
     }
   }
 
   /** That frame is dealt with. */
   done(frame: WorkspaceFrame): void {
     if (frame.kind === 'pack') this.#stream.consumed(FRAME_HEAD_BYTES + frame.payload.byteLength);
+    if (frame.kind === 'manifest') this.free();
   }
 
   close(why: string): void {
-    this.#stream.abort();
-    this.#fail(why);
+    this.#end({ code: 'refused', message: why });
+  }
+
+  /** Nothing that came is in memory any more. */
+  free(): void {
+    if (this.#roomTaken > 0) this.#room.give(this.#roomTaken);
+    this.#roomTaken = 0;
+  }
+
+  /** Settles when something came, or too little did. */
+  async #more(): Promise<void> {
+    const sinceMs = performance.now();
+    const timer = setTimeout(() => this.#judge(), SLOW_MS_MAX - this.#waitedMs);
+    await new Promise<void>((resolve) => {
+      this.#wake = resolve;
+    });
+    clearTimeout(timer);
+    this.#waitedMs = Math.min(this.#waitedMs + performance.now() - sinceMs, SLOW_MS_MAX);
+    if (this.#waitedMs < SLOW_MS_MAX || this.#waitedBytes < SLOW_BYTES_MIN) return;
+    this.#waitedMs = 0;
+    this.#waitedBytes = 0;
+  }
+
+  #judge(): void {
+    if (this.#waitedBytes >= SLOW_BYTES_MIN) return this.#wake();
+    const seconds = SLOW_MS_MAX / 1000;
+    const what = this.#waitedBytes === 0 ? 'nothing' : `no more than ${this.#waitedBytes} bytes`;
+    const message = `${what} came within ${seconds} s; what came is kept for the next try`;
+    this.#end({ code: 'expired', message });
   }
 
   #take(bytes: Uint8Array): void {
     if (this.#failure !== null) return;
-    this.#bytes += bytes.byteLength;
+    this.#waitedBytes += bytes.byteLength;
     const isManifest = this.#expectsManifest && this.#frames.length === 0;
     const frames = this.#reader.push(bytes.slice());
     if (!frames.ok) return this.close(frames.error);
-    if (isManifest) this.#stream.consumed(bytes.byteLength);
+    if (isManifest) {
+      this.#stream.consumed(bytes.byteLength);
+      if (frames.value.length === 0 && !this.#takeRoom()) return;
+    }
     if (frames.value.length === 0) return;
     this.#frames.push(...frames.value);
+    if (this.#frames.length > FRAMES_WAITING_MAX) return this.close(`more than ${FRAMES_WAITING_MAX} packs at once`);
     this.#wake();
   }
 
-  #fail(why: string): void {
+  /** For the manifest whose header has come. */
+  #takeRoom(): boolean {
+    const bytes = this.#reader.pendingBytes;
+    if (this.#roomTaken > 0 || bytes === 0) return true;
+    if (this.#room.take(bytes)) {
+      this.#roomTaken = bytes;
+      return true;
+    }
+    this.#end({ code: 'busy', message: 'too many large projects are on their way there; nothing has run' });
+    return false;
+  }
+
+  #end(why: WorkspaceRefusal): void {
+    this.#stream.abort();
+    this.#fail(why);
+  }
+
+  #fail(why: WorkspaceRefusal): void {
     this.#failure ??= why;
     this.#wake();
   }

@@ -1,13 +1,14 @@
-import { MeshError, messageOf } from '../base/errors.ts';
+import { messageOf } from '../base/errors.ts';
 import type { NodeId } from '../base/ids.ts';
 import type { Logger } from '../base/log.ts';
 import { err, ok, type Result } from '../base/result.ts';
-import type { OpenedWorkspace, WorkspaceFiles, WorkspaceRefusal } from '../ports/workspace.ts';
+import type { OpenedWorkspace, Wanted, WorkspaceFiles, WorkspaceRefusal } from '../ports/workspace.ts';
 import { REASON_CHARS_MAX } from '../wire/jobs.ts';
+import type { WorkspaceFrame } from '../wire/workspace-frame.ts';
 import type { WorkspaceMessageOf, WsOpen } from '../wire/workspace.ts';
 import type { WorkspaceLink } from './change-packs.ts';
 import { nowMs } from './core-loop.ts';
-import { FrameInbox } from './frame-inbox.ts';
+import { FrameInbox, type FrameRoom } from './frame-inbox.ts';
 import type { Prepared } from './preparer.ts';
 import { folderWithin } from './workspace-folder.ts';
 import type { WorkspacePreparer } from './workspace-preparer.ts';
@@ -28,6 +29,8 @@ export interface SessionOptions {
   readonly preparer: Preparer;
   readonly log: Logger;
   readonly quotaBytes: number;
+  /** For manifests, which come whole. */
+  readonly room: FrameRoom;
   readonly user: { readonly uid: number; readonly gid: number } | null;
   /** The lease goes on: the files are on their way. */
   readonly renew: () => void;
@@ -70,13 +73,15 @@ export class WorkspaceSession {
     line: '',
   };
   #toldAtMs = 0;
+  /** The origin let it down. */
+  #isWasted = false;
 
   constructor(from: NodeId, open: WsOpen, link: WorkspaceLink, options: SessionOptions) {
     this.from = from;
     this.open = open;
     this.#link = link;
     this.#options = options;
-    this.#inbox = new FrameInbox(link.mux, open.up);
+    this.#inbox = new FrameInbox(link.mux, open.up, options.room);
     this.#lifeSign = setInterval(() => this.#tell(true), SIGN_OF_LIFE_MS);
   }
 
@@ -95,13 +100,13 @@ export class WorkspaceSession {
       const served = await this.#serve();
       if (this.isOver) return await this.#release();
       if (served.ok) return;
-      await this.#fail(served.error, false);
+      await this.#fail(served.error);
     } catch (error) {
       if (this.isOver) return await this.#release();
-      const isOrigin = error instanceof MeshError && error.code === 'sync_failed';
-      if (!isOrigin) this.#options.log.error('a workspace session failed', { error: messageOf(error) });
-      await this.#fail({ code: isOrigin ? 'refused' : 'io', message: messageOf(error) }, isOrigin);
+      this.#options.log.error('a workspace session failed', { error: messageOf(error) });
+      await this.#fail({ code: 'io', message: messageOf(error) });
     } finally {
+      this.#inbox.free();
       clearInterval(this.#lifeSign);
     }
   }
@@ -164,23 +169,31 @@ export class WorkspaceSession {
     const isKnown = base === manifest;
     this.#send({ t: 'ws.base', job, attempt, base });
     this.#inbox.begin(!isKnown);
-    const encoded = isKnown ? null : await this.#manifest();
-    const wanted = await files.takeManifest(id, encoded);
+    const wanted = isKnown ? await files.takeManifest(id, null) : await this.#takeManifest(id);
     if (!wanted.ok || this.isOver) return wanted.ok ? ok(null) : wanted;
     const { want, objects, bytes } = wanted.value;
     this.#send({ t: 'ws.want', job, attempt, want: Buffer.from(want).toString('base64'), objects, bytes });
     if (objects === 0) return ok(null);
     for (;;) {
-      const frame = await this.#inbox.next();
-      if (frame.kind === 'end') return ok(null);
-      if (frame.kind !== 'pack') return err({ code: 'refused', message: `sent a ${frame.kind} where packs belong` });
-      const taken = await files.takePack(id, frame.payload);
+      const pack = await this.#next('pack', 'end');
+      if (!pack.ok) return pack;
+      if (pack.value.kind === 'end') return ok(null);
+      const taken = await files.takePack(id, pack.value.payload);
       if (!taken.ok) return taken;
-      this.#inbox.done(frame);
+      this.#inbox.done(pack.value);
       const { files: before, bytes: bytesBefore } = this.#progress;
       const soFar = { files: before + taken.value.objects, bytes: bytesBefore + taken.value.bytes };
       this.#now({ phase: 'receiving', ...soFar, line: '' });
     }
+  }
+
+  /** On its own, so that nothing of it is in memory while packs come. */
+  async #takeManifest(id: string): Promise<Result<Wanted, WorkspaceRefusal>> {
+    const frame = await this.#next('manifest');
+    if (!frame.ok) return frame;
+    const wanted = await this.#options.files.takeManifest(id, frame.value.payload);
+    this.#inbox.done(frame.value);
+    return wanted;
   }
 
   async #prepare(workspace: OpenedWorkspace): Promise<Result<Prepared, WorkspaceRefusal>> {
@@ -190,19 +203,25 @@ export class WorkspaceSession {
     return this.#options.preparer.prepare(this.from, workspace, this.open, onLine, this.#over.signal);
   }
 
-  async #manifest(): Promise<Uint8Array> {
+  /** The next frame; one of another kind is the origin's fault. */
+  async #next<K extends WorkspaceFrame['kind']>(
+    ...kinds: readonly K[]
+  ): Promise<Result<Extract<WorkspaceFrame, { readonly kind: K }>, WorkspaceRefusal>> {
     const frame = await this.#inbox.next();
-    if (frame.kind === 'manifest') return frame.payload;
-    throw new MeshError('sync_failed', `a ${frame.kind} came where the manifest belongs`);
+    const isOf = (value: WorkspaceFrame): value is Extract<WorkspaceFrame, { readonly kind: K }> =>
+      kinds.some((kind) => kind === value.kind);
+    if (frame.ok && isOf(frame.value)) return ok(frame.value);
+    this.#isWasted = !frame.ok ? frame.error.code !== 'busy' : true;
+    if (!frame.ok) return frame;
+    return err({ code: 'refused', message: `a ${frame.value.kind} came where the ${kinds.join(' or ')} belongs` });
   }
 
-  /** @param wasted the origin let it down */
-  async #fail(refusal: WorkspaceRefusal, wasted: boolean): Promise<void> {
+  async #fail(refusal: WorkspaceRefusal): Promise<void> {
     const { job, attempt } = this.open;
     this.#over.abort();
     this.#inbox.close('the session failed');
     await this.#release();
-    this.#options.unlease(wasted);
+    this.#options.unlease(this.#isWasted);
     const message = refusal.message.slice(0, REASON_CHARS_MAX * 8);
     this.#send({ t: 'ws.failed', job, attempt, code: refusal.code, message });
   }

@@ -9,6 +9,7 @@ import { CHANGE_PROBLEM_CHARS_MAX, type ChangePack } from '../wire/changes.ts';
 import type { WorkspaceMessageOf, WsOpen } from '../wire/workspace.ts';
 import type { AttemptWorkspaces } from './attempt-workspaces.ts';
 import type { ChangePacks, WorkspaceLink } from './change-packs.ts';
+import { ManifestBudget } from './manifest-budget.ts';
 import { wrongStepPath } from './workspace-folder.ts';
 import {
   SESSION_NOTE,
@@ -54,6 +55,7 @@ export class WorkspaceSessions implements AttemptWorkspaces {
   readonly #sessions = new Map<string, WorkspaceSession>();
   /** By attempt: bounded by the slots. */
   readonly #inUse = new Map<string, InUse>();
+  readonly #manifests = new ManifestBudget();
 
   constructor(options: WorkspaceSessionsOptions) {
     this.#options = options;
@@ -168,18 +170,27 @@ export class WorkspaceSessions implements AttemptWorkspaces {
     const { job, attempt, lease } = open;
     const key = { job, attempt, lease };
     const name = nameOf(key);
-    const refuse = (code: 'refused' | 'busy', message: string): void => {
+    const refuse = (code: 'refused' | 'busy', message: string, isOver = true): void => {
+      if (isOver) post({ kind: 'unlease', ...key, wasted: code === 'refused' });
       link.send({ t: 'ws.failed', job, attempt, code, message });
     };
     const { holdsLease, post } = this.#options;
-    if (!holdsLease(from, key)) return refuse('refused', 'there is no such lease (any more)');
-    if (this.#sessions.has(name)) return refuse('busy', 'an earlier session of that attempt is not over yet');
+    if (!holdsLease(from, key)) return refuse('refused', 'there is no such lease (any more)', false);
+    const earlier = this.#sessions.get(name);
+    // Of the same lease it goes on: that one was opened twice.
+    const isSame = earlier?.open.lease === lease;
+    if (earlier !== undefined) return refuse('busy', 'an earlier session of that attempt is not over yet', !isSame);
     if (this.#sessions.size >= SESSIONS_MAX) return refuse('busy', `${SESSIONS_MAX} sessions are open`);
     if (!link.mux.canOpen([open.up])) return refuse('refused', 'the stream of the request is in use');
     const outside = open.prepare.map(wrongStepPath).find((wrong) => wrong !== null);
     if (outside !== undefined) return refuse('refused', `a preparation names what it must not: ${outside}`);
+    const room = {
+      take: (bytes: number) => this.#manifests.take(from, bytes),
+      give: (bytes: number) => this.#manifests.give(from, bytes),
+    };
     const session = new WorkspaceSession(from, open, link, {
       ...this.#options,
+      room,
       renew: () => post({ kind: 'renew', ...key, ttlMs: RENEW_MS }),
       ready: (cwd) => post({ kind: 'ready', ...key, cwd, ttlMs: READY_MS }),
       unlease: (wasted) => post({ kind: 'unlease', ...key, wasted }),

@@ -7,6 +7,9 @@ import { err, ok, type Result } from '../base/result.ts';
  */
 export const WORKSPACE_FRAME_KINDS = { manifest: 1, pack: 2, end: 3 } as const;
 const HEADER_BYTES = 5;
+/** Chunks below this are put together in blocks: an object of its own for each byte would be a hundred times as much. */
+const CHUNK_BYTES_MIN = 8 * 1024;
+const BLOCK_BYTES = 64 * 1024;
 
 export type WorkspaceFrame =
   /** Compressed, of `encodeManifest` of ProjectFiles. */
@@ -24,22 +27,33 @@ export function encodeFrameHeader(kind: WorkspaceFrame['kind'], payloadBytes: nu
   return header;
 }
 
-/** Puts frames together as bytes arrive. Holds one unfinished frame, never more than its sender has really sent. */
+/** Puts frames together as bytes arrive. Holds one unfinished frame, never much more than its sender has really sent. */
 export class WorkspaceFrameDecoder {
   #pieces: Uint8Array[] = [];
+  /** The last piece is a view of it that ends where the next small chunk is put; null: it is none. */
+  #block: Uint8Array | null = null;
   #held = 0;
   #stage: 'first' | 'packs' | 'ended' | 'refused' = 'first';
 
-  /** @returns the frames that are whole now, or what is malformed: nothing is taken after that */
+  /** Of the frame that is not whole yet, as its header has it, the header itself included; 0: none, or not known yet. */
+  get pendingBytes(): number {
+    if (this.#held < HEADER_BYTES || this.#stage === 'ended') return 0;
+    return HEADER_BYTES + lengthOf(this.#joined(HEADER_BYTES));
+  }
+
+  /**
+   * @param chunk the caller's no more
+   * @returns the frames that are whole now, or what is malformed: nothing is taken after that
+   */
   push(chunk: Uint8Array): Result<WorkspaceFrame[], string> {
-    if (chunk.byteLength > 0) this.#pieces.push(chunk);
-    this.#held += chunk.byteLength;
+    this.#keep(chunk);
     const frames: WorkspaceFrame[] = [];
     for (;;) {
       const next = this.#next();
       if (!next.ok) {
         this.#stage = 'refused';
         this.#pieces = [];
+        this.#block = null;
         this.#held = 0;
         return next;
       }
@@ -48,12 +62,33 @@ export class WorkspaceFrameDecoder {
     }
   }
 
+  #keep(chunk: Uint8Array): void {
+    this.#held += chunk.byteLength;
+    if (chunk.byteLength >= CHUNK_BYTES_MIN) {
+      this.#pieces.push(chunk);
+      this.#block = null;
+      return;
+    }
+    if (chunk.byteLength === 0) return;
+    const block = this.#block;
+    const last = this.#pieces.at(-1);
+    const end = block === null || last === undefined ? BLOCK_BYTES : last.byteOffset + last.byteLength;
+    if (block !== null && last !== undefined && end + chunk.byteLength <= BLOCK_BYTES) {
+      block.set(chunk, end);
+      this.#pieces[this.#pieces.length - 1] = block.subarray(last.byteOffset, end + chunk.byteLength);
+      return;
+    }
+    this.#block = new Uint8Array(BLOCK_BYTES);
+    this.#block.set(chunk);
+    this.#pieces.push(this.#block.subarray(0, chunk.byteLength));
+  }
+
   #next(): Result<WorkspaceFrame | null, string> {
     if (this.#stage === 'refused') return err('bytes after a malformed frame');
     if (this.#stage === 'ended') return this.#held === 0 ? ok(null) : err('bytes after the end of the files');
     if (this.#held < HEADER_BYTES) return ok(null);
     const head = this.#joined(HEADER_BYTES);
-    const length = new DataView(head.buffer, head.byteOffset).getUint32(1);
+    const length = lengthOf(head);
     const kind = this.#kindOf(head[0] ?? 0, length);
     if (typeof kind === 'object') return err(kind.wrong);
     if (this.#held < HEADER_BYTES + length) return ok(null);
@@ -104,6 +139,9 @@ export class WorkspaceFrameDecoder {
     const first = this.#pieces[0];
     if (left > 0 && first !== undefined) this.#pieces[0] = first.subarray(left);
     this.#held -= bytes;
+    if (this.#pieces.length === 0) this.#block = null;
     return taken;
   }
 }
+
+const lengthOf = (head: Uint8Array): number => new DataView(head.buffer, head.byteOffset).getUint32(1);

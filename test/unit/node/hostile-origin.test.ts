@@ -1,10 +1,12 @@
 import { join } from 'node:path';
-import { expect, test } from 'vitest';
+import { afterEach, expect, test, vi } from 'vitest';
 import { base32, makeJobId, type LeaseId, type NodeId } from '../../../src/base/ids.ts';
 import { silentLogger } from '../../../src/base/log.ts';
 import { ok } from '../../../src/base/result.ts';
 import type { LeaseInput } from '../../../src/core/jobs/executor-state.ts';
 import { ChangePacks } from '../../../src/node/change-packs.ts';
+import { SLOW_BYTES_MIN, SLOW_MS_MAX } from '../../../src/node/frame-inbox.ts';
+import { MANIFESTS_BYTES_MAX, MANIFESTS_OF_ORIGIN_BYTES_MAX } from '../../../src/node/manifest-budget.ts';
 import { WorkspaceSessions } from '../../../src/node/workspace-sessions.ts';
 import { encodeFrameHeader, type WorkspaceFrame } from '../../../src/wire/workspace-frame.ts';
 import { MANIFEST_BYTES_MAX, type WorkspaceMessage, type WsOpen } from '../../../src/wire/workspace.ts';
@@ -77,6 +79,8 @@ class Rig {
   }
 }
 
+afterEach(() => vi.useRealTimers());
+
 const some = (bytes: number) => new Uint8Array(bytes).fill(1);
 
 test.each([
@@ -121,4 +125,105 @@ test('a session that is open is not opened again, nor over a stream in use', asy
   rig.sessions.receive(ORIGIN, { ...OPEN, attempt: 2 });
   expect(rig.failure).toMatchObject({ code: 'refused', attempt: 2 });
   expect(rig.workspaces.calls).toEqual(['open']);
+});
+
+test('a session that is not opened gives its slot back, unless an earlier one of the same lease goes on', async () => {
+  const rig = new Rig();
+  rig.sessions.receive(ORIGIN, OPEN);
+  const other = 'b'.repeat(26) as LeaseId;
+  rig.sessions.receive(ORIGIN, OPEN);
+  expect(rig.leases.filter(({ kind }) => kind === 'unlease')).toEqual([]);
+  rig.sessions.receive(ORIGIN, { ...OPEN, lease: other });
+  rig.sessions.receive(ORIGIN, {
+    ...OPEN,
+    attempt: 2,
+    prepare: [{ folder: '..', run: 'x', tool: '', inputs: [], makes: [] }],
+  });
+  expect(rig.leases.filter(({ kind }) => kind === 'unlease')).toEqual([
+    { kind: 'unlease', ...key, lease: other, wasted: false },
+    { kind: 'unlease', ...key, attempt: 2, lease, wasted: true },
+  ]);
+});
+
+/** With clocks that the test moves. */
+async function receiving(): Promise<Rig> {
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] });
+  const rig = new Rig();
+  rig.sessions.receive(ORIGIN, OPEN);
+  await rig.settle();
+  return rig;
+}
+
+test.each([
+  ['nothing at all', 0],
+  ['a byte now and then', 1],
+])('an origin that sends %s holds no slot', async (_what, bytes) => {
+  const rig = await receiving();
+  rig.up.write(encodeFrameHeader('manifest', 1000));
+  for (let waitedMs = 0; waitedMs < 2 * SLOW_MS_MAX; waitedMs += SLOW_MS_MAX / 4) {
+    rig.up.write(some(bytes));
+    await rig.settle();
+    vi.advanceTimersByTime(SLOW_MS_MAX / 4);
+  }
+  await rig.settle();
+  expect(rig.failure).toMatchObject({ code: 'expired', message: expect.stringContaining('came within 60 s') });
+  expect(rig.leases.at(-1)).toMatchObject({ kind: 'unlease', wasted: true });
+  expect(rig.workspaces.calls).toContain('close');
+});
+
+test('packs without end of next to nothing hold no slot either', async () => {
+  const rig = await receiving();
+  rig.frame('manifest', some(10));
+  for (let waitedMs = 0; waitedMs < 2 * SLOW_MS_MAX && rig.failure === undefined; waitedMs += SLOW_MS_MAX / 10) {
+    rig.frame('pack', some(10));
+    await rig.settle();
+    vi.advanceTimersByTime(SLOW_MS_MAX / 10);
+  }
+  await rig.settle();
+  expect(rig.failure).toMatchObject({ code: 'expired' });
+});
+
+test('an origin that is slow and goes on is waited for', async () => {
+  const rig = await receiving();
+  const pieces = 40;
+  rig.up.write(encodeFrameHeader('manifest', pieces * SLOW_BYTES_MIN));
+  for (let index = 0; index < pieces; index++) {
+    rig.up.write(some(SLOW_BYTES_MIN));
+    await rig.settle();
+    vi.advanceTimersByTime(SLOW_MS_MAX - 1);
+  }
+  await rig.settle();
+  expect(rig.failure).toBeUndefined();
+  expect(rig.workspaces.calls).toContain(`manifest of ${pieces * SLOW_BYTES_MIN}`);
+});
+
+test('manifests that are under way at once have a bound, for one origin and for all', async () => {
+  const rig = new Rig();
+  const origins = [1, 2, 3, 4, 5].map((byte) => base32(new Uint8Array(33).fill(byte)).slice(0, 52) as NodeId);
+  const ups = origins.flatMap((origin, index) =>
+    [1, 2].map((attempt) => {
+      const up = 1001 + 4 * index + 2 * attempt;
+      const stream = rig.link.first.openOutgoing(up, 0, {});
+      const which = { ...OPEN, job: makeJobId(index + 2, new Uint8Array(16)), attempt, up };
+      rig.sessions.receive(origin, which);
+      return { stream, which };
+    }),
+  );
+  await rig.settle();
+  for (const { stream } of ups) stream.write(encodeFrameHeader('manifest', MANIFEST_BYTES_MAX));
+  await rig.settle();
+  const busy = rig.said.filter((said) => said.t === 'ws.failed' && said.code === 'busy');
+  const fit = MANIFESTS_BYTES_MAX / MANIFESTS_OF_ORIGIN_BYTES_MAX;
+  expect(ups.length - busy.length).toBe(fit);
+  expect(busy.filter((said) => said.t === 'ws.failed' && said.attempt === 1)).toHaveLength(origins.length - fit);
+  // What ends gives its room back.
+  for (const { which } of ups)
+    rig.sessions.receive(origins[0] ?? ORIGIN, { t: 'ws.close', job: which.job, attempt: which.attempt });
+  await rig.settle();
+  const again = rig.link.first.openOutgoing(2001, 0, {});
+  rig.sessions.receive(origins[0] ?? ORIGIN, { ...OPEN, up: 2001 });
+  await rig.settle();
+  again.write(encodeFrameHeader('manifest', MANIFEST_BYTES_MAX));
+  await rig.settle();
+  expect(rig.said.filter((said) => said.t === 'ws.failed' && said.job === OPEN.job)).toEqual([]);
 });

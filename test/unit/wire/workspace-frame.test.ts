@@ -50,4 +50,20 @@ describe('frames of the up stream', () => {
     expect(decoder.push(bytes).ok).toBe(false);
     expect(decoder.push(frame('pack')).ok).toBe(false);
   });
+
+  it('that come byte by byte take little more memory than they have', () => {
+    const bytes = 400_000;
+    const content = new Uint8Array(bytes).map((_, at) => at % 251);
+    const decoder = new WorkspaceFrameDecoder();
+    decoder.push(encodeFrameHeader('manifest', bytes));
+    expect(decoder.pendingBytes).toBe(bytes + 5);
+    const before = process.memoryUsage().heapUsed;
+    for (let at = 0; at < bytes - 1; at++) decoder.push(content.slice(at, at + 1));
+    expect(process.memoryUsage().heapUsed - before).toBeLessThan(100 * bytes);
+    expect(decoder.push(content.subarray(bytes - 1))).toEqual({
+      ok: true,
+      value: [{ kind: 'manifest', payload: content }],
+    });
+    expect(decoder.pendingBytes).toBe(0);
+  });
 });
