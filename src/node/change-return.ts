@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import { MeshError, messageOf } from '../base/errors.ts';
 import type { JobId, NodeId } from '../base/ids.ts';
 import type { Logger } from '../base/log.ts';
+import { bindsProject } from '../core/workspace/newest-products.ts';
 import type { Applied, ProjectFiles } from '../ports/workspace.ts';
 import { NO_CHANGES, type ChangePack, type Changes } from '../wire/changes.ts';
 import type { Ended, Outcome } from '../wire/jobs.ts';
@@ -195,8 +196,9 @@ export class ChangeReturn {
   }
 
   /** The newest products are where they were left last, until they are fetched. */
-  #noteProducts({ project, node, node_name: name, outputs }: ShippedJob, { left_there: left }: ChangePack): void {
+  #noteProducts({ project, node, node_name: name, outputs }: ShippedJob, { left_there: all }: ChangePack): void {
     const { book } = this.#options;
+    const left = all.filter(bindsProject);
     if (left.length === 0) {
       if (outputs.length > 0 && book.productsAt(project)?.node === node) book.productsAre(project, null);
       return;

@@ -15,8 +15,11 @@ const ROW_BYTES = FIELDS * Float64Array.BYTES_PER_ELEMENT + 1;
  * within that time before its state was noted may change once more and look the same.
  */
 export const RACY_MS = 20;
-/** So long what lay in a folder when it was collected is taken to lie there still, where the folder itself looks alike. */
-const COLLECTED_HOLDS_MS = 10 * 60_000;
+/**
+ * So long what lay in a folder when it was collected is taken to lie there still, where the folder itself looks alike: for
+ * jobs that come right one after the other. Longer is time enough for a person to edit a file there.
+ */
+const COLLECTED_HOLDS_MS = 10_000;
 
 const UNKNOWN = 0;
 const KNOWN = 1;
@@ -112,7 +115,7 @@ export class TreeState {
     return this.folders.isSame(folder, stat) && stat.ctimeMs < this.#notedMs - RACY_MS;
   }
 
-  /** Nothing ran in the tree since it was collected, and that is not long ago. */
+  /** Nothing ran in the tree since it was collected, and that was seconds ago. */
   holds(nowMs: number): boolean {
     return this.#isCollected && nowMs >= this.#notedMs && nowMs - this.#notedMs < COLLECTED_HOLDS_MS;
   }

@@ -7,9 +7,10 @@ import type { TreeIndex } from './tree-index.ts';
 import type { TreeState } from './tree-state.ts';
 
 /**
- * Which folders are as they were collected, so that nobody need look at what lies in them. A tree that was collected a
- * short while ago and in which nothing ran since is taken to be so where its folders are alike: a file that somebody
- * writes to in place meanwhile is seen at the next collecting, as a change.
+ * Which folders are as they were collected, so that nobody need look at what lies in them. A tree that was collected
+ * seconds ago and in which nothing ran since is taken to be so where its folders are alike. What would have to write to a file
+ * in place meanwhile is a process that outlived its job, and that may write during the next job, too: no look before it helps.
+ * Such a write is seen at the next collecting, as a change. Later every file is looked at.
  */
 export class UnchangedFolders {
   readonly #before: { readonly index: TreeIndex; readonly state: TreeState } | null;

@@ -135,6 +135,13 @@ test('where nothing changed nothing is fetched, and what stayed there is known',
   expect(rig.book.productsAt(PROJECT)).toBeNull();
 });
 
+test('a log or a tool’s own file that stayed there is named, and keeps nobody there', async () => {
+  const rig = new Rig();
+  const left = [{ path: 'sub/.envrc', files: 1, bytes: 20 }];
+  expect(await rig.back({ ...NOTHING, left_there: left })).toMatchObject({ changes: { left_there: left } });
+  expect(rig.book.productsAt(PROJECT)).toBeNull();
+});
+
 test.each([
   { outcome: { kind: 'timeout', code: null, signal: 'SIGTERM' } },
   { outcome: { kind: 'cancelled', code: null, signal: 'SIGTERM' } },

@@ -15,7 +15,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { FIRST_MTIME_MS, sentOf, TestExecutor, type SentFiles } from '../../../fixtures/sent-project.ts';
 
 let executor: TestExecutor;
@@ -182,6 +182,22 @@ describe('placing a tree', () => {
     await run({ '.gitignore': 'out/\n', 'a/1': '1' });
     expect(readdirSync(tree).toSorted()).toEqual(['.gitignore', 'a', 'out']);
     expect(readdirSync(join(tree, 'a'))).toEqual(['1']);
+  });
+
+  it('looks at every file where a while has passed since the collecting', async () => {
+    const settle = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 60));
+    const files = { 'a/1': '1', 'a/2': '2' };
+    await run(files);
+    await settle();
+    const tree = await run(files);
+    await settle();
+    writeFileSync(join(tree, 'a/1'), 'by a person');
+    vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + 11_000 });
+    try {
+      await run(files, (there) => expect(textOf(join(there, 'a/1'))).toBe('1'));
+    } finally {
+      vi.useRealTimers();
+    }
   });
 
   it('turns files into folders and back, also where products are in the way', async () => {
