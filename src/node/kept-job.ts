@@ -83,6 +83,8 @@ export interface KeptJob {
   /** Of stdin when its end had been handed over, in an earlier run of this daemon. */
   readonly stdinBytes: number | null;
   notices: readonly string[];
+  /** Of the files that were sent for the latest attempt: another one may run elsewhere, without any. */
+  syncNotices: readonly string[];
   /** What of its project's files keeps it here. */
   staysHere: StaysHere | null;
   /** It has ended, and its changes are on their way back: what is told of it until they are here. */
@@ -93,6 +95,11 @@ export interface KeptJob {
 
 export const JOURNAL_DAMAGED =
   "this node's journal of jobs was damaged, so that it cannot know whether the command was started: it is not started again";
+
+/** What people are told of the job as it is now. */
+export function noticesOf({ notices, syncNotices }: KeptJob): readonly string[] {
+  return [...notices, ...syncNotices.filter((one) => !notices.includes(one))];
+}
 
 export function placeEntryOf(place: AttemptPlace): PlaceEntry {
   const { node, name, lease, instance, cwd, route, tools, syncMs } = place;

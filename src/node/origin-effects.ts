@@ -10,6 +10,7 @@ import { nowMs } from './core-loop.ts';
 import { lateRecordOf, outcomeText, recordOf, withNotice } from './job-facts.ts';
 import {
   JOURNAL_DAMAGED,
+  noticesOf,
   placeEntryOf,
   type ExecutorEnd,
   type KeptJob,
@@ -87,6 +88,12 @@ export class OriginEffects {
       default:
         unreachable(effect);
     }
+  }
+
+  /** What people are to be told of the files that were sent for an attempt. */
+  noteSync(job: JobId, notices: readonly string[]): void {
+    const kept = this.#options.jobs.get(job);
+    if (kept !== undefined) kept.syncNotices = notices;
   }
 
   linkUp(node: NodeId): void {
@@ -180,9 +187,9 @@ export class OriginEffects {
 
   #recordOf(kept: KeptJob, result: JobResult): JobRecord {
     const { factsOf, self } = this.#options;
-    const { job, spec, submittedMs, notices, staysHere, lostBecause, cancelled: cancelAsked, streams } = kept;
+    const { job, spec, submittedMs, staysHere, lostBecause, cancelled: cancelAsked, streams } = kept;
     const received = streams?.received ?? null;
-    const said = { job, spec, submittedMs, notices, staysHere, lostBecause, cancelAsked, received };
+    const said = { job, spec, submittedMs, notices: noticesOf(kept), staysHere, lostBecause, cancelAsked, received };
     return recordOf(result, { ...said, factsOf, origin: self(), finishedMs: Date.now() });
   }
 
@@ -213,12 +220,14 @@ export class OriginEffects {
   }
 
   #start({ job, attempt, place }: EffectOf<'start'>): void {
-    const { jobs, book, post, origin } = this.#options;
+    const { jobs, book, post, origin, projects } = this.#options;
     const kept = jobs.get(job);
     const notWritten = (reason: string): void => post({ kind: 'start_not_written', job, attempt, reason });
     if (kept === undefined) return notWritten('the job is gone');
     const executor = this.#options.executor(place.node);
     if (executor === null) return notWritten('the link is down');
+    // Files were sent elsewhere, and it runs without.
+    if ((projects?.shippedAs(job, attempt, place.node) ?? null) === null) kept.syncNotices = [];
     const view = origin.view(job, nowMs());
     const queueMs = view === null ? 0 : Math.max(0, place.reservedAtMs - view.submittedAtMs);
     book.note({ e: 'started', job, attempt, place: placeEntryOf(place), queue_ms: queueMs });
@@ -353,6 +362,7 @@ export class OriginEffects {
     const kept = this.#options.jobs.get(job);
     if (kept === undefined) return;
     kept.sent = null;
+    kept.syncNotices = [];
     kept.streams?.dropAttempt();
   }
 

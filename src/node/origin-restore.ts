@@ -189,6 +189,7 @@ export class OriginRestore {
       stdinBytes,
       streams: null,
       notices: entry.notices,
+      syncNotices: [],
       staysHere: null,
       onEvent: () => undefined,
       resolve: () => undefined,

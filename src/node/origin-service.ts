@@ -15,6 +15,7 @@ import {
   NOT_PLACED,
   openEntryOf,
   DAEMON_DOWN,
+  noticesOf,
   termsOfSpec,
   type KeptJob,
   type Nested,
@@ -60,11 +61,7 @@ export class OriginService implements OriginJobs {
     });
     options.projects?.listen({
       post: this.#post,
-      notify: (job, notices) => {
-        const kept = this.#jobs.get(job);
-        if (kept !== undefined)
-          kept.notices = [...kept.notices, ...notices.filter((one) => !kept.notices.includes(one))];
-      },
+      notify: (job, notices) => this.#effects.noteSync(job, notices),
     });
     this.#restore = new OriginRestore({
       ...options,
@@ -302,6 +299,7 @@ export class OriginService implements OriginJobs {
       ...flags,
       streams: null,
       notices: [],
+      syncNotices: [],
       staysHere: null,
       ending: null,
       resolve,
@@ -373,10 +371,10 @@ export class OriginService implements OriginJobs {
 
   #liveRecord(kept: KeptJob, atMs = nowMs()): JobRecord {
     if (kept.ending !== null) return kept.ending;
-    const { job, spec, submittedMs, notices, streams } = kept;
+    const { job, spec, submittedMs, streams } = kept;
     const { origin, factsOf, self } = this.#options;
     const received = streams?.received ?? null;
-    const facts = { job, spec, submittedMs, notices, received, factsOf, origin: self() };
+    const facts = { job, spec, submittedMs, notices: noticesOf(kept), received, factsOf, origin: self() };
     return liveRecordOf(kept.submitted ? origin.view(job, atMs) : null, facts, atMs);
   }
 

@@ -142,7 +142,10 @@ async function lookAt(path: string): Promise<Place | string> {
   } catch (error) {
     switch (systemCodeOf(error)) {
       case 'ENOENT':
-        return 'does not exist';
+        // What a decoder puts in the place of bytes that it does not understand.
+        return path.includes('\uFFFD')
+          ? 'has a name that is not UTF-8, or does not exist: meshwork passes paths on as text'
+          : 'does not exist';
       case 'ENOTDIR':
         return 'does not exist (a part of its path is a file)';
       case 'EACCES':

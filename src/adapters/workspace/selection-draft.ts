@@ -141,8 +141,10 @@ export class SelectionDraft {
 
   finish(kind: Selection['kind'], repositories: IgnoreRules): Selection {
     const { rules, notices } = this.#filter.rules(repositories);
-    if (this.#leftOut > 0)
-      this.notice(`git there misses ${this.#leftOut} tracked files that .meshworkignore or --exclude leaves out`);
+    if (this.#leftOut > 0) {
+      const files = this.#leftOut === 1 ? '1 tracked file' : `${this.#leftOut} tracked files`;
+      this.notice(`git there misses ${files} that .meshworkignore or --exclude leaves out`);
+    }
     return {
       kind,
       root: this.#root,

@@ -5,7 +5,7 @@ import { formatSize } from '../../base/units.ts';
 import type { Wanted, WorkspaceRefusal } from '../../ports/workspace.ts';
 import { objectsOf } from '../../wire/manifest-codec.ts';
 import { encodeWant } from '../../wire/want-list.ts';
-import type { KeptBytes } from './kept-bytes.ts';
+import { FREE_BYTES_MIN, type KeptBytes } from './kept-bytes.ts';
 import type { Added } from './object-store.ts';
 import { refreshIndexes } from './git-refresh.ts';
 import { nativePath } from './native-path.ts';
@@ -64,11 +64,10 @@ export async function wantedOf(
   const needed = bytes + (slot.record.manifest === null ? treeBytes : grows);
   const lackingBytes = needed - kept.freeBytes();
   if (lackingBytes > 0) await kept.fit(slot.origin, Math.max(0, kept.of(slot.origin) - lackingBytes));
-  if (needed > kept.freeBytes()) {
-    return refused(
-      'no_space',
-      `the disk there has ${formatSize(kept.freeBytes())} free, the project needs ${formatSize(needed)}`,
-    );
+  const freeBytes = kept.freeBytes();
+  if (needed > freeBytes) {
+    const has = `beyond ${formatSize(FREE_BYTES_MIN)} in reserve the disk there has ${formatSize(freeBytes)} free`;
+    return refused('no_space', `${has}, the project needs ${formatSize(needed)}`);
   }
   session.awaitedBytes = bytes;
   return ok({ want, objects: lacking, bytes });

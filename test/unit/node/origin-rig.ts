@@ -5,6 +5,7 @@ import { Origin } from '../../../src/core/scheduling/origin.ts';
 import { CoreLoop } from '../../../src/node/core-loop.ts';
 import { JobBook } from '../../../src/node/job-book.ts';
 import { OriginService } from '../../../src/node/origin-service.ts';
+import type { ProjectCarrier } from '../../../src/node/project-carrier.ts';
 import type { ClientStreams } from '../../../src/node/origin-streams.ts';
 import type { RunObject } from '../../../src/wire/api.ts';
 import type { JobMessage, JobMessageOf, Outcome } from '../../../src/wire/jobs.ts';
@@ -77,7 +78,10 @@ export class OriginRig {
   readonly faults: unknown[] = [];
   #beta: Candidate = candidate('beta');
 
-  constructor(file: MemoryJournalFile, options: { readonly linked?: boolean; readonly clientGraceMs?: number } = {}) {
+  constructor(
+    file: MemoryJournalFile,
+    options: { readonly linked?: boolean; readonly clientGraceMs?: number; readonly projects?: ProjectCarrier } = {},
+  ) {
     const loop = new CoreLoop((error) => this.faults.push(error));
     const log = { ...silent, warn: (text: string) => this.warnings.push(text) };
     if (options.linked === false) this.link = null;
@@ -104,6 +108,7 @@ export class OriginRig {
       prepare: async (job, spec) => ({ ...submissionOf(1, { target: spec.target }), job, command: spec.command }),
       onFinished: (record) => this.finished.push(record.job),
       clientGraceMs: options.clientGraceMs ?? 10_000,
+      ...(options.projects === undefined ? {} : { projects: options.projects }),
     });
   }
 

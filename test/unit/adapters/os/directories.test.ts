@@ -63,6 +63,7 @@ describe('evidence', () => {
 
   it.each([
     ['/no/such/place', 'does not exist'],
+    ['/no/caf\uFFFD', 'has a name that is not UTF-8, or does not exist'],
     ['/etc/passwd', 'is not a directory'],
     ['/etc/passwd/x', 'a part of its path is a file'],
     ['relative', 'not an absolute path'],
