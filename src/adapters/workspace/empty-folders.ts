@@ -21,7 +21,7 @@ export interface KnownContent {
  * command may need them to be there.
  *
  * @param top absolute bytes
- * @param folders relative to the top, none ignored
+ * @param folders relative to the top, which is '', none ignored
  */
 export function emptyFoldersBelow(top: string, folders: readonly string[], known: KnownContent): string[] {
   if (folders.length === 0) return [];
@@ -31,9 +31,9 @@ export function emptyFoldersBelow(top: string, folders: readonly string[], known
   const walk = (folder: string, depth: number): void => {
     looked += 1;
     if (looked > FOLDERS_LOOKED_AT_MAX || depth > DEPTH_MAX) return;
-    const entries = listFolder(`${top}/${folder}`);
+    const entries = listFolder(folder === '' ? top : `${top}/${folder}`);
     if (entries === null) return;
-    const isFilled = filled.has(folder);
+    const isFilled = folder === '' || filled.has(folder);
     if (!isFilled && (isDependencyFolder(folder) || entries.some(({ name }) => OWN_MARKS.has(name)))) return;
     const inner = entries.filter(({ name, kind }) => kind === 'folder' && !known.skipped.has(below(folder, name)));
     for (const { name } of inner) walk(below(folder, name), depth + 1);

@@ -15,6 +15,8 @@ const NESTING_MAX = 16;
 const PATHSPEC_BYTES_MAX = 64 * 1024;
 const LISTED_AT_ONCE_MAX = 4;
 const WORDS_SHOWN_MAX = 200;
+/** How git names the folder that it was asked in, where that lies within a work tree and has no tracked file. */
+const TOP = './';
 
 /** What git, or else a walk, says of one repository of the tree. Paths are relative to the project's root, in bytes. */
 export interface RepositoryListing {
@@ -106,6 +108,9 @@ class RepositoryLister {
     if (refused !== null || !untracked.ok || !ignored.ok) {
       return this.#walk(places, refused ?? '', index?.ok === true ? index.value : null);
     }
+    if (splitList(ignored.value).includes(TOP)) {
+      return this.#walk(places, 'its folder is ignored by the repository around it', null);
+    }
     this.#warn(untracked.value);
     if (index?.ok === false) this.#notices.push(`${this.#name()}: ${index.error}; .git stays here`);
     const trackedIndex = index?.ok === true ? index.value : await this.#trackedByGit(git);
@@ -146,7 +151,8 @@ class RepositoryLister {
     const collapsed: string[] = [];
     const files: string[] = [];
     const sort = (path: string, folders: string[]): void => {
-      if (!path.endsWith('/')) files.push(path);
+      if (path === TOP) folders.push('');
+      else if (!path.endsWith('/')) files.push(path);
       else if (this.#isRepository(path.slice(0, -1))) nested.push(path.slice(0, -1));
       else folders.push(path.slice(0, -1));
     };
@@ -177,7 +183,7 @@ class RepositoryLister {
 
   /** Files in untracked folders, which the first list only names; also what is a repository within them. */
   async #inside(git: Git, folders: readonly string[]): Promise<string[]> {
-    const asPathspecs = folders.map((folder) => `:(literal)${folder}/`);
+    const asPathspecs = folders.map((folder) => (folder === '' ? ':(literal)./' : `:(literal)${folder}/`));
     const fits =
       asPathspecs.join('').length <= PATHSPEC_BYTES_MAX && asPathspecs.every((spec) => /^[\x20-\x7e]+$/.test(spec));
     // Arguments are text, so a folder whose name isn't ASCII is found among all.
@@ -188,7 +194,7 @@ class RepositoryLister {
       return [];
     }
     const inside = new Set(folders);
-    return splitList(listed.value).filter((path) => fits || isInOneOf(path, inside));
+    return splitList(listed.value).filter((path) => fits || inside.has('') || isInOneOf(path, inside));
   }
 
   /** One that isn't checked out is an empty folder. */

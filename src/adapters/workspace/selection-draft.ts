@@ -7,6 +7,7 @@ import type { TreePath } from '../../wire/manifest.ts';
 import { parseTreePath } from '../../wire/tree-path.ts';
 import type { IgnoreRules } from '../../wire/workspace.ts';
 import { below, listFolder, lookAt, lookThrough, readByteText } from './byte-files.ts';
+import { foldersOf } from './empty-folders.ts';
 import { literalPattern } from './ignore-matcher.ts';
 import type { PlacedElsewhere, Selection, VirtualFile } from './selection.ts';
 import type { ShipFilter } from './ship-filter.ts';
@@ -151,7 +152,7 @@ export class SelectionDraft {
       files: this.#tracked.concat(this.#others),
       trackedFiles: this.#tracked.length,
       secrets: this.#secrets,
-      folders: [...this.#folders],
+      folders: this.#emptyFolders(),
       elsewhere: this.#elsewhere,
       virtual: this.virtual,
       withheld: this.#withheld.toSorted(),
@@ -161,6 +162,13 @@ export class SelectionDraft {
       rules,
       notices: [...this.#notices, ...notices],
     };
+  }
+
+  /** A folder of ignored files has a file after all where an option, or a decision, takes one of them along. */
+  #emptyFolders(): TreePath[] {
+    if (this.#folders.size === 0) return [];
+    const filled = foldersOf(this.#others);
+    return [...this.#folders].filter((folder) => !filled.has(folder));
   }
 
   #keep(path: TreePath, list: TreePath[]): void {

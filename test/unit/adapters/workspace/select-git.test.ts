@@ -348,6 +348,35 @@ test('a folder of a work tree that is a project of its own', async () => {
   expect(selection.rules).toEqual([{ folder: '', text: '*.o\n/made/', source: 'exclude' }]);
 });
 
+test('a folder of a work tree without tracked files, and one that the repository around it ignores', async () => {
+  const made = committed();
+  writeTree(made.root, { 'new/.meshwork.toml': '', 'new/src/a.c': 'a', 'new/a.o': 'o', 'new/.gitignore': 'tmp/\n' });
+  mkdirSync(join(made.root, 'new/empty'));
+  const fresh = await made.select(join(made.root, 'new'));
+  expect(fresh.files.toSorted()).toEqual(['.gitignore', '.meshwork.toml', 'src/a.c']);
+  expect([fresh.folders, fresh.notices]).toEqual([['empty'], []]);
+  writeTree(made.root, {
+    'out/.meshwork.toml': '',
+    'out/deep/a.c': 'a',
+    'out/x.tmp': 't',
+    'out/.gitignore': '*.tmp\n',
+  });
+  const ignored = await made.select(join(made.root, 'out'));
+  expect(ignored.files.toSorted()).toEqual(['.gitignore', '.meshwork.toml', 'deep/a.c']);
+  expect(ignored.notices).toEqual([expect.stringContaining('ignored by the repository around it')]);
+});
+
+test('a folder of ignored files alone is no empty one where some of them go along', async () => {
+  const made = committed();
+  writeTree(made.root, { 'conf/.env': 'A=1', 'objects/a.o': 'o', 'rest/deep/b.o': 'o' });
+  const foldersOf = ({ folders }: Selection) => folders.filter((path) => !path.startsWith('.git/')).toSorted();
+  expect(foldersOf(await made.select())).toEqual(['conf', 'objects', 'rest']);
+  const ship = { include: ['objects/*.o'], exclude: [], ignored: [], git: true };
+  const selection = await made.select(made.root, { secrets: { 'conf/.env': 'send' }, ship });
+  expect(named(selection)).toEqual(expect.arrayContaining(['conf/.env', 'objects/a.o']));
+  expect(foldersOf(selection)).toEqual(['rest']);
+});
+
 test('what the user ignores everywhere is ignored there too', async () => {
   const made = committed();
   writeTree(made.home, { '.config/git/ignore': '*.swp\n' });
