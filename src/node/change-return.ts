@@ -6,7 +6,7 @@ import { bindsProject } from '../core/workspace/newest-products.ts';
 import type { Applied, ProjectFiles } from '../ports/workspace.ts';
 import { NO_CHANGES, type ChangePack, type Changes } from '../wire/changes.ts';
 import type { Ended, Outcome } from '../wire/jobs.ts';
-import { changeNotices } from './api-changes.ts';
+import { changeNotices, namesOf } from './api-changes.ts';
 import type { ChangeFetch, FetchRefusal } from './change-fetch.ts';
 import type { ProjectBook } from './project-book.ts';
 import type { ShippedJob, ShippedJobs } from './shipped-jobs.ts';
@@ -18,6 +18,8 @@ const PATIENCE_MS = 30_000;
 /** For `meshwork apply`, which can be asked again. */
 const APPLY_PATIENCE_MS = 5000;
 const LEFT_NAMES_MAX = 3;
+const HELD_NAMES_MAX = 3;
+const UNMATCHED_NAMES_MAX = 4;
 
 export interface ChangeReturnOptions {
   readonly files: ProjectFiles;
@@ -72,7 +74,7 @@ export class ChangeReturn {
       }
       this.#noteProducts(shipped, pack);
       const problem = pack.problem === null ? [] : [`${shipped.node_name}: ${pack.problem}`];
-      const told = [...withheld, ...problem];
+      const told = [...withheld, ...problem, ...unmatchedNotices(shipped, pack)];
       const changes = { ...NO_CHANGES, left_there: pack.left_there };
       // A node that sends changes that nobody wants is not heard.
       if (pack.pack_bytes === 0 || !shipped.returns) {
@@ -81,10 +83,13 @@ export class ChangeReturn {
       }
       const held = this.#hold(shipped, pack);
       if (!isAutomatic(outcome))
-        return { changes: heldChanges(changes, pack), notices: [...told, heldNotice(shipped, outcomeOf(outcome))] };
+        return {
+          changes: heldChanges(changes, pack),
+          notices: [...told, heldNotice(shipped, outcomeOf(outcome), pack)],
+        };
       const applied = await this.#apply(held, false, PATIENCE_MS);
       if (!applied.ok)
-        return { changes: heldChanges(changes, pack), notices: [...told, heldNotice(shipped, applied.why)] };
+        return { changes: heldChanges(changes, pack), notices: [...told, heldNotice(shipped, applied.why, pack)] };
       const all = { ...applied.value.changes, left_there: pack.left_there };
       const folder = join(this.#options.conflicts, job);
       return {
@@ -93,7 +98,7 @@ export class ChangeReturn {
       };
     } catch (error) {
       this.#options.log.error('changes could not be brought back', { job, error: messageOf(error) });
-      const notice = heldNotice(shipped, `they could not be applied here (${messageOf(error)})`);
+      const notice = heldNotice(shipped, `they could not be applied here (${messageOf(error)})`, pack);
       const changes = { ...NO_CHANGES, left_there: pack?.left_there ?? [] };
       return { changes: pack === null ? changes : heldChanges(changes, pack), notices: [...withheld, notice] };
     }
@@ -115,7 +120,7 @@ export class ChangeReturn {
     const pack = ended.changes;
     if (shipped === null || !shipped.returns || pack === null || pack.pack_bytes === 0) return null;
     this.#hold(shipped, pack);
-    return heldNotice(shipped, 'its end came late');
+    return heldNotice(shipped, 'its end came late', pack);
   }
 
   /**
@@ -215,16 +220,30 @@ function outcomeOf({ kind }: Outcome): string {
   return kind === 'timeout' ? 'it timed out' : kind === 'cancelled' ? 'it was cancelled' : 'how it ended is not known';
 }
 
-function heldNotice({ job, node_name: name }: ShippedJob, why: string): string {
-  return `what it changed on ${name} is held, since ${why}: \`meshwork apply ${job}\` applies it here`;
+function heldNotice({ job, node_name: name }: ShippedJob, why: string, pack: ChangePack | null): string {
+  const named = pack === null || pack.named.length === 0 ? '' : ` (${heldNames(pack)})`;
+  return `what it changed on ${name}${named} is held, since ${why}: \`meshwork apply ${job}\` applies it here`;
 }
 
-/** Names are known once the pack is here. */
-function heldChanges(changes: Changes, { changed, deleted }: ChangePack): Changes {
-  return {
-    ...changes,
-    more: { returned: 0, deleted: 0, conflicts: 0, held_back: changed + deleted, left_there: 0 },
-  };
+const heldNames = ({ named, changed, deleted }: ChangePack): string =>
+  namesOf(named, changed + deleted, HELD_NAMES_MAX);
+
+/** The first names came with the job's end, all of them are in the pack. */
+function heldChanges(changes: Changes, { named, changed, deleted }: ChangePack): Changes {
+  const rest = Math.max(0, changed + deleted - named.length);
+  const more = { returned: 0, deleted: 0, conflicts: 0, held_back: rest, left_there: 0 };
+  return { ...changes, held_back: named, ...(rest > 0 ? { more } : {}) };
+}
+
+/** Only what this job asked for: its node may say anything, and settings name what not every job makes. */
+function unmatchedNotices({ asked, node_name: name }: ShippedJob, { unmatched }: ChangePack): string[] {
+  const globs = asked.filter((glob) => unmatched.includes(glob));
+  const named = namesOf(
+    globs.map((glob) => `'${glob}'`),
+    globs.length,
+    UNMATCHED_NAMES_MAX,
+  );
+  return globs.length === 0 ? [] : [`no file on ${name} matches --out ${named} when the job has ended`];
 }
 
 function withheldNotices({ withheld }: ShippedJob, outcome: Outcome): string[] {

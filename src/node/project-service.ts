@@ -7,8 +7,9 @@ import { err, ok, type Result } from '../base/result.ts';
 import { lookupNode } from '../core/scheduling/node-lookup.ts';
 import type { JobClass, WorkspaceTerms } from '../core/scheduling/placement-request.ts';
 import type { Project, ProjectFiles, Scan, ScanRefusal, ScanRequest } from '../ports/workspace.ts';
+import { OUTPUT_GLOBS_MAX } from '../wire/changes.ts';
 import type { JobSpec, SyncSpec } from '../wire/job-spec.ts';
-import { OUTPUT_GLOBS_MAX, type PrepareStep } from '../wire/workspace.ts';
+import type { PrepareStep } from '../wire/workspace.ts';
 import type { Config } from './config-schema.ts';
 import { nowMs } from './core-loop.ts';
 import { planPreparation } from './preparation-plan.ts';
@@ -41,7 +42,7 @@ export interface JobProject {
   readonly scan: Scan;
   readonly scannedAtMs: number;
   readonly prepare: readonly PrepareStep[];
-  /** Globs relative to the root. */
+  /** Globs relative to the root, those of the settings first. */
   readonly outputs: readonly string[];
 }
 

@@ -3,7 +3,8 @@ import { z } from 'zod';
 import { MeshError } from '../base/errors.ts';
 import { SYNC_GLOBS_MAX } from '../wire/job-spec.ts';
 import { TREE_PATH_BYTES_MAX } from '../wire/manifest.ts';
-import { GLOB_CHARS_MAX, OUTPUT_GLOBS_MAX, PREPARE_INPUTS_MAX } from '../wire/workspace.ts';
+import { GLOB_CHARS_MAX, OUTPUT_GLOBS_MAX } from '../wire/changes.ts';
+import { PREPARE_INPUTS_MAX } from '../wire/workspace.ts';
 import { didYouMean, readSettingsFile, shownValue, type Table, valueAt } from './settings-file.ts';
 
 /** The file in a project's root; it goes along with the project, and is never changed by what comes back. */

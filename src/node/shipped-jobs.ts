@@ -14,11 +14,12 @@ import { z } from 'zod';
 import { messageOf } from '../base/errors.ts';
 import { isJobId, type JobId } from '../base/ids.ts';
 import type { Logger } from '../base/log.ts';
+import { GLOB_CHARS_MAX, OUTPUT_GLOBS_MAX } from '../wire/changes.ts';
 import { ATTEMPTS_MAX, jobIdSchema } from '../wire/jobs.ts';
 import { PATH_CHARS_MAX } from '../wire/job-spec.ts';
 import { manifestHashSchema } from '../wire/manifest.ts';
 import { nodeIdSchema } from '../wire/trust.ts';
-import { GLOB_CHARS_MAX, OUTPUT_GLOBS_MAX, projectKeySchema } from '../wire/workspace.ts';
+import { projectKeySchema } from '../wire/workspace.ts';
 
 const WITHHELD_MAX = 64;
 const NAME_CHARS_MAX = 8192;
@@ -43,6 +44,8 @@ const shippedJobSchema = z.strictObject({
   returns: z.boolean(),
   /** Globs of ignored products that come back, relative to the root. */
   outputs: z.array(z.string().max(GLOB_CHARS_MAX)).max(OUTPUT_GLOBS_MAX),
+  /** Of them, those that the job itself asked for: what the project's settings name needn't be made by every job. */
+  asked: z.array(z.string().max(GLOB_CHARS_MAX)).max(OUTPUT_GLOBS_MAX),
   /** When the project was scanned. */
   scanned_ms: z.number(),
   /** What waits for `meshwork apply`; null: the job has not ended, as far as is known, or all came back. */

@@ -5,7 +5,7 @@ import type { NodeId } from '../base/ids.ts';
 import type { Logger } from '../base/log.ts';
 import type { AttemptKey, LeaseInput, LeaseKey } from '../core/jobs/executor-state.ts';
 import type { OpenedWorkspace, WorkspaceFiles } from '../ports/workspace.ts';
-import { CHANGE_PROBLEM_CHARS_MAX, type ChangePack } from '../wire/changes.ts';
+import { CHANGE_PROBLEM_CHARS_MAX, type ChangePack, NO_CHANGE_PACK } from '../wire/changes.ts';
 import type { WorkspaceMessageOf, WsOpen } from '../wire/workspace.ts';
 import type { AttemptWorkspaces } from './attempt-workspaces.ts';
 import type { ChangePacks, WorkspaceLink } from './change-packs.ts';
@@ -158,7 +158,7 @@ export class WorkspaceSessions implements AttemptWorkspaces {
     } catch (error) {
       log.error('what a job changed could not be collected', { ...key, error: messageOf(error) });
       const problem = `what it changed could not be collected: ${messageOf(error)}`;
-      return { ...NOTHING, problem: problem.slice(0, CHANGE_PROBLEM_CHARS_MAX) };
+      return { ...NO_CHANGE_PACK, problem: problem.slice(0, CHANGE_PROBLEM_CHARS_MAX) };
     } finally {
       this.#inUse.delete(nameOf(key));
       await this.#close(workspace);
@@ -219,14 +219,6 @@ export class WorkspaceSessions implements AttemptWorkspaces {
     }
   }
 }
-
-const NOTHING: Omit<ChangePack, 'problem'> = {
-  changed: 0,
-  deleted: 0,
-  pack_bytes: 0,
-  pack_sha256: '',
-  left_there: [],
-};
 
 const nameOf = ({ job, attempt }: AttemptKey): string => `${job}/${attempt}`;
 

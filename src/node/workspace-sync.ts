@@ -215,7 +215,7 @@ export class WorkspaceSync {
     const { job, attempt, lease, node, name, job_project: jobProject, spec } = sync;
     if (jobProject === null) return;
     this.#end(sync);
-    const { project, scan, sync: options, outputs, scannedAtMs } = jobProject;
+    const { project, scan, sync: options, settings, outputs, scannedAtMs } = jobProject;
     const { root, key, kind } = project;
     const withheld = scan.withheld.slice(0, WITHHELD_MAX);
     const shipped: ShippedJob = {
@@ -228,6 +228,7 @@ export class WorkspaceSync {
       withheld,
       returns: options.returns,
       outputs: [...outputs],
+      asked: outputs.slice(settings.outputs.length),
       // That clock has another beginning.
       scanned_ms: Date.now() - (nowMs() - scannedAtMs),
       held: null,

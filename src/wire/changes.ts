@@ -4,6 +4,12 @@ import { z } from 'zod';
 export const CHANGES_SHOWN_MAX = 200;
 export const LEFT_THERE_MAX = 50;
 export const CHANGE_PROBLEM_CHARS_MAX = 1000;
+/** Of a change pack, beside it: for people, where the pack itself is not fetched. */
+export const CHANGES_NAMED_MAX = 50;
+export const CHANGES_NAMED_CHARS_MAX = 16 * 1024;
+/** Globs of outputs of one job. */
+export const OUTPUT_GLOBS_MAX = 64;
+export const GLOB_CHARS_MAX = 1024;
 const PATH_CHARS_MAX = 8192;
 const count = z.int().nonnegative();
 const shownPath = z.string().max(PATH_CHARS_MAX);
@@ -22,11 +28,27 @@ export const changePackSchema = z.strictObject({
   pack_bytes: count,
   /** SHA-256 of the pack, hexadecimal; '' where there is none. */
   pack_sha256: z.string().regex(/^([0-9a-f]{64})?$/),
+  /** The first of those, as text: CHANGES_NAMED_CHARS_MAX characters together. */
+  named: z.array(shownPath).max(CHANGES_NAMED_MAX),
   left_there: z.array(leftThereSchema).max(LEFT_THERE_MAX),
+  /** Globs of outputs that no file there matches. */
+  unmatched: z.array(z.string().max(GLOB_CHARS_MAX)).max(OUTPUT_GLOBS_MAX),
   /** Where it could not be collected (a full disk): why. */
   problem: z.string().max(CHANGE_PROBLEM_CHARS_MAX).nullable(),
 });
 export type ChangePack = z.infer<typeof changePackSchema>;
+
+/** Nothing changed, or nothing comes back. */
+export const NO_CHANGE_PACK: ChangePack = {
+  changed: 0,
+  deleted: 0,
+  pack_bytes: 0,
+  pack_sha256: '',
+  named: [],
+  left_there: [],
+  unmatched: [],
+  problem: null,
+};
 
 /** The `changes` of the run object. Paths are relative to the project's root, as text (U+FFFD where not UTF-8). */
 export const changesSchema = z.strictObject({

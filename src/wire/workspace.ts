@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { GLOB_CHARS_MAX, OUTPUT_GLOBS_MAX } from './changes.ts';
 import { ATTEMPTS_MAX, jobIdSchema, leaseIdSchema, REASON_CHARS_MAX } from './jobs.ts';
 import { manifestHashSchema, TREE_PATH_BYTES_MAX } from './manifest.ts';
 import { envSchema, PATH_CHARS_MAX } from './job-spec.ts';
@@ -22,8 +23,6 @@ import { envSchema, PATH_CHARS_MAX } from './job-spec.ts';
  * ```
  * A session ends with its lease's link; objects that arrived are kept, so the next one asks for less.
  */
-export const OUTPUT_GLOBS_MAX = 64;
-export const GLOB_CHARS_MAX = 1024;
 export const PREPARE_STEPS_MAX = 32;
 export const PREPARE_INPUTS_MAX = 256;
 export const RULE_FILES_MAX = 256;

@@ -1,7 +1,14 @@
 import { createHash } from 'node:crypto';
 import { lstatSync, readlinkSync, type Stats } from 'node:fs';
+import { textOfBytes } from '../../base/byte-text.ts';
 import { messageOf, systemCodeOf } from '../../base/errors.ts';
-import type { ChangePack } from '../../wire/changes.ts';
+import {
+  CHANGES_NAMED_CHARS_MAX,
+  CHANGES_NAMED_MAX,
+  type ChangePack,
+  GLOB_CHARS_MAX,
+  NO_CHANGE_PACK,
+} from '../../wire/changes.ts';
 import type { ChangeList } from '../../wire/change-pack.ts';
 import { sortEntries } from '../../wire/manifest-codec.ts';
 import {
@@ -60,11 +67,14 @@ export async function collectTree(collecting: Collecting): Promise<Collected> {
     await collector.scan();
     const findings = await collector.products();
     const list = collector.list();
-    const changes = collecting.returns
-      ? await packed(collecting, folders, list, collector)
-      : { changed: 0, deleted: 0, pack_bytes: 0, pack_sha256: '' };
+    const changes = collecting.returns ? await packed(collecting, folders, list, collector) : NO_CHANGE_PACK;
     return {
-      changes: { ...changes, left_there: [...findings.leftThere], problem: collector.problem() },
+      changes: {
+        ...changes,
+        left_there: [...findings.leftThere],
+        unmatched: collecting.returns && findings.isComplete ? collector.unmatched(findings.outputs) : [],
+        problem: collector.problem(),
+      },
       state: collector.state,
     };
   } finally {
@@ -77,20 +87,34 @@ async function packed(
   folders: TreeFolders,
   list: ChangeList,
   collector: Collector,
-): Promise<Omit<ChangePack, 'left_there' | 'problem'>> {
+): Promise<ChangePack> {
   const counts = { changed: list.changed.length, deleted: list.deleted.length };
-  if (counts.changed + counts.deleted === 0) return { ...counts, pack_bytes: 0, pack_sha256: '' };
+  if (counts.changed + counts.deleted === 0) return NO_CHANGE_PACK;
   if (counts.changed > MANIFEST_ENTRIES_MAX) {
     collector.say(`${counts.changed} files changed there, at most ${MANIFEST_ENTRIES_MAX} come back: none does`);
-    return { changed: 0, deleted: 0, pack_bytes: 0, pack_sha256: '' };
+    return NO_CHANGE_PACK;
   }
   try {
     const pack = await writeChangePack(collecting.pack, list, folders, collector.contents);
-    return { ...counts, pack_bytes: pack.bytes, pack_sha256: pack.sha256 };
+    return { ...NO_CHANGE_PACK, ...counts, pack_bytes: pack.bytes, pack_sha256: pack.sha256, named: namesOf(list) };
   } catch (error) {
     collector.say(`the changes could not be written down there: ${messageOf(error)}`);
-    return { changed: 0, deleted: 0, pack_bytes: 0, pack_sha256: '' };
+    return NO_CHANGE_PACK;
   }
+}
+
+/** As many as are worth reading in a line or two. */
+function namesOf({ changed, deleted }: ChangeList): string[] {
+  const names: string[] = [];
+  let chars = 0;
+  const first = changed.slice(0, CHANGES_NAMED_MAX).map((entry) => entry.path);
+  for (const path of [...first, ...deleted.slice(0, CHANGES_NAMED_MAX)]) {
+    const name = textOfBytes(path);
+    chars += name.length;
+    if (names.length === CHANGES_NAMED_MAX || chars > CHANGES_NAMED_CHARS_MAX) break;
+    names.push(name);
+  }
+  return names;
 }
 
 class Collector {
@@ -157,6 +181,18 @@ class Collector {
       });
     }
     return findings;
+  }
+
+  /** Globs that ask for what is not there, ignored or not. @param outputs that were found among ignored files */
+  unmatched(outputs: readonly string[]): string[] {
+    return this.#outputs.unmatchedBy(this.#paths(outputs)).filter((glob) => glob.length <= GLOB_CHARS_MAX);
+  }
+
+  *#paths(outputs: readonly string[]): Generator<string> {
+    yield* outputs;
+    for (const { path } of this.#changed) yield path;
+    const { entries } = this.#collecting.index.manifest;
+    for (const [index, { path }] of entries.entries()) if (this.#seen[index] === 1) yield path;
   }
 
   /** What can't be read is told with its name; the rest goes on. */

@@ -11,7 +11,7 @@ import type {
   WorkspaceFiles,
   WorkspaceRefusal,
 } from '../../ports/workspace.ts';
-import type { ChangePack } from '../../wire/changes.ts';
+import { NO_CHANGE_PACK, type ChangePack } from '../../wire/changes.ts';
 import { collectTree } from './collect.ts';
 import { KeptBytes } from './kept-bytes.ts';
 import { collisionIn, foldsNames } from './name-folding.ts';
@@ -323,11 +323,7 @@ function opened(slot: Slot): OpenedWorkspace {
 }
 
 const nothingCollected = (problem: string): ChangePack => ({
-  changed: 0,
-  deleted: 0,
-  pack_bytes: 0,
-  pack_sha256: '',
-  left_there: [],
+  ...NO_CHANGE_PACK,
   problem: problem.slice(0, PROBLEM_CHARS_MAX),
 });
 

@@ -5,6 +5,8 @@ import { ANY_DEPTH, matchesName, matchesPath, pathPattern, type PathPart } from 
 const ALTERNATIVES_MAX = 64;
 
 interface Glob {
+  /** As it was given. */
+  readonly source: string;
   readonly parts: readonly PathPart[];
   readonly isNegative: boolean;
 }
@@ -18,7 +20,7 @@ export class OutputGlobs {
 
   constructor(globs: readonly string[]) {
     this.#globs = globs
-      .flatMap((glob) => alternativesOf(bytesOfText(glob)).map(compiled))
+      .flatMap((glob) => alternativesOf(bytesOfText(glob)).map((one) => compiled(glob, one)))
       .filter((glob) => glob.parts.length > 0);
   }
 
@@ -33,6 +35,18 @@ export class OutputGlobs {
     for (const glob of this.#globs)
       if (glob.isNegative === isMatch && matchesPath(glob.parts, names, false)) isMatch = !glob.isNegative;
     return isMatch;
+  }
+
+  /** Of the globs that ask for something, those that none of `paths` fits; these are read as far as it takes. */
+  unmatchedBy(paths: Iterable<string>): string[] {
+    const open = new Set(this.#globs.flatMap(({ source, isNegative }) => (isNegative ? [] : [source])));
+    for (const path of open.size === 0 ? [] : paths) {
+      const names = path.split('/');
+      for (const { source, parts } of this.#globs)
+        if (open.has(source) && matchesPath(parts, names, false)) open.delete(source);
+      if (open.size === 0) break;
+    }
+    return [...open];
   }
 
   /** False: nothing in that folder can match. */
@@ -52,13 +66,13 @@ function reaches(parts: readonly PathPart[], names: readonly string[]): boolean 
   return true;
 }
 
-function compiled(glob: string): Glob {
+function compiled(source: string, glob: string): Glob {
   const isNegative = glob.startsWith('!');
   const names = glob
     .slice(isNegative ? 1 : 0)
     .split('/')
     .filter((name) => name !== '' && name !== '.');
-  return { parts: pathPattern(names), isNegative };
+  return { source, parts: pathPattern(names), isNegative };
 }
 
 function alternativesOf(glob: string): string[] {

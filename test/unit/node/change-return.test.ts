@@ -9,7 +9,7 @@ import { ChangeReturn } from '../../../src/node/change-return.ts';
 import { ProjectBook } from '../../../src/node/project-book.ts';
 import { ShippedJobs, type ShippedJob } from '../../../src/node/shipped-jobs.ts';
 import type { Applied, ApplyRequest } from '../../../src/ports/workspace.ts';
-import { NO_CHANGES, type ChangePack } from '../../../src/wire/changes.ts';
+import { NO_CHANGE_PACK, NO_CHANGES, type ChangePack } from '../../../src/wire/changes.ts';
 import type { Ended, Outcome } from '../../../src/wire/jobs.ts';
 import type { WorkspaceMessage } from '../../../src/wire/workspace.ts';
 import { temporaryFolders } from '../../fixtures/temporary-folder.ts';
@@ -19,15 +19,15 @@ import { MANIFEST, MemoryProject, PROJECT } from './memory-workspaces.ts';
 const folder = temporaryFolders();
 const EXECUTOR = base32(new Uint8Array(33).fill(2)).slice(0, 52) as NodeId;
 const JOB = makeJobId(1, new Uint8Array(16));
-const NOTHING: ChangePack = {
-  changed: 0,
-  deleted: 0,
-  pack_bytes: 0,
-  pack_sha256: '',
-  left_there: [],
-  problem: null,
+const NOTHING = NO_CHANGE_PACK;
+const PACK: ChangePack = {
+  ...NOTHING,
+  changed: 2,
+  deleted: 1,
+  pack_bytes: 4,
+  pack_sha256: 'b'.repeat(64),
+  named: ['a', 'b'],
 };
-const PACK: ChangePack = { ...NOTHING, changed: 2, deleted: 1, pack_bytes: 4, pack_sha256: 'b'.repeat(64) };
 const COUNTS = { returned: 2, deleted: 1, conflicts: 0, heldBack: 0 };
 const APPLIED: Applied = {
   changes: { ...NO_CHANGES, returned: ['a', 'b'], deleted: ['c'] },
@@ -44,6 +44,7 @@ const SHIPPED: ShippedJob = {
   withheld: [],
   returns: true,
   outputs: [],
+  asked: [],
   scanned_ms: 0,
   held: null,
   at_ms: 0,
@@ -149,12 +150,18 @@ test.each([
 ] as const)('after $outcome.kind they are held, and apply brings them', async ({ outcome }) => {
   const rig = new Rig();
   const { changes, notices } = await rig.back(PACK, outcome);
-  expect(changes).toMatchObject({ returned: [], more: { held_back: 3 } });
-  expect(notices.join()).toContain(`meshwork apply ${JOB}`);
+  expect(changes).toMatchObject({ returned: [], held_back: ['a', 'b'], more: { held_back: 1 } });
+  expect(notices.join()).toMatch(new RegExp(`on b \\(a, b and 1 more\\) is held.*meshwork apply ${JOB}`));
   expect(rig.fetched).toEqual([]);
   expect((await rig.returns.applyHeld(JOB)).changes).toEqual(APPLIED.changes);
   expect(rig.applied).toMatchObject([{ held: true }]);
   await expect(rig.returns.applyHeld(JOB)).rejects.toMatchObject({ code: 'nothing_to_apply' });
+});
+
+test('a glob that the job asked for and no file there matches is named, one of the settings is not', async () => {
+  const rig = new Rig({ outputs: ['dist/**', 'report.xml'], asked: ['report.xml'] });
+  const { notices } = await rig.back({ ...NOTHING, unmatched: ['dist/**', 'report.xml', 'made up'] });
+  expect(notices).toEqual(["no file on b matches --out 'report.xml' when the job has ended"]);
 });
 
 test('more than this disk gives is not fetched', async () => {

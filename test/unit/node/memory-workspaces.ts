@@ -6,7 +6,7 @@ import type {
   WorkspaceFiles,
   WorkspaceRefusal,
 } from '../../../src/ports/workspace.ts';
-import type { ChangePack } from '../../../src/wire/changes.ts';
+import { NO_CHANGE_PACK, type ChangePack } from '../../../src/wire/changes.ts';
 import type { ManifestHash } from '../../../src/wire/manifest.ts';
 
 export const MANIFEST = 'a'.repeat(64) as ManifestHash;
@@ -66,7 +66,7 @@ export class MemoryWorkspaces {
   /** Where it stops until the test lets it go on. */
   hold: Promise<void> = Promise.resolve();
   kept: OpenedWorkspace | null = null;
-  changes: ChangePack = { changed: 1, deleted: 0, pack_bytes: 0, pack_sha256: '', left_there: [], problem: null };
+  changes: ChangePack = { ...NO_CHANGE_PACK, changed: 1 };
 
   get files(): WorkspaceFiles {
     const step = async <T>(name: string, value: T): Promise<T> => {

@@ -12,7 +12,7 @@ import {
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { ChangePackFile } from '../../../../src/adapters/workspace/change-pack-file.ts';
-import type { ChangePack } from '../../../../src/wire/changes.ts';
+import { CHANGES_NAMED_MAX, NO_CHANGE_PACK, type ChangePack } from '../../../../src/wire/changes.ts';
 import type { ChangeList } from '../../../../src/wire/change-pack.ts';
 import { TestExecutor, type SentFiles } from '../../../fixtures/sent-project.ts';
 
@@ -61,7 +61,7 @@ const pathsOf = (outcome: Outcome): string[] => outcome.list.changed.map((entry)
 describe('collecting what a job changed', () => {
   it('finds nothing where nothing changed', async () => {
     const { changes } = await outcomeOf({ a: '1', 'b/c': '2', link: { link: 'a' }, 'empty/x': null }, () => undefined);
-    expect(changes).toEqual({ changed: 0, deleted: 0, pack_bytes: 0, pack_sha256: '', left_there: [], problem: null });
+    expect(changes).toEqual(NO_CHANGE_PACK);
   });
 
   it('finds new, changed, deleted, renamed, chmod-ed and linked files with odd names', async () => {
@@ -138,6 +138,32 @@ describe('collecting what a job changed', () => {
       { path: 'x.o', files: 1, bytes: 6 },
       { path: 'dist/b.map', files: 1, bytes: 3 },
     ]);
+  });
+
+  it('names the first of what changed, as people read them', async () => {
+    const many = Object.fromEntries(Array.from({ length: 60 }, (_, index) => [`many/${index}`, 'x']));
+    const outcome = await outcomeOf({ ...many, gone: '1', grün: '1' }, (tree) => {
+      rmSync(join(tree, 'gone'));
+      writeFileSync(join(tree, 'grün'), '2');
+    });
+    expect(outcome.changes.named).toEqual(['grün', 'gone']);
+    const all = await outcomeOf(many, (tree) => rmSync(join(tree, 'many'), { recursive: true }));
+    expect(all.changes.named).toHaveLength(CHANGES_NAMED_MAX);
+  });
+
+  it('names globs of outputs that nothing there matches, be it ignored, new or as it was sent', async () => {
+    const outputs = ['out/**', 'a.txt', 'new.{x,y}', 'none/*', '!out/q', 'gone'];
+    const outcome = await outcomeOf(
+      { '.gitignore': 'out/\n', 'a.txt': '1', gone: '1' },
+      (tree) => {
+        mkdirSync(join(tree, 'out'));
+        writeFileSync(join(tree, 'out/p'), 'p');
+        writeFileSync(join(tree, 'new.y'), 'y');
+        rmSync(join(tree, 'gone'));
+      },
+      { outputs },
+    );
+    expect(outcome.changes.unmatched).toEqual(['none/*', 'gone']);
   });
 
   it('names what earlier jobs left no more', async () => {
