@@ -1,4 +1,12 @@
-import { matchesName, matchesPath, namePattern, type NamePattern, pathPattern, type PathPart } from './path-pattern.ts';
+import {
+  isAnyDepth,
+  matchesName,
+  matchesPath,
+  namePattern,
+  type NamePattern,
+  pathPattern,
+  type PathPart,
+} from './path-pattern.ts';
 
 /** Each `*` of a name, and each `**`, multiplies what an expression may try: more than these are matched in another way. */
 const STARS_MAX = 2;
@@ -18,8 +26,8 @@ function isHard(pattern: string): boolean {
   if (!pattern.includes('*')) return false;
   const parts = pattern.split('/');
   return (
-    parts.filter((part) => part === '**').length > ANY_DEPTHS_MAX ||
-    parts.some((part) => part !== '**' && part.replaceAll(/\*+/g, '*').split('*').length - 1 > STARS_MAX)
+    parts.filter(isAnyDepth).length > ANY_DEPTHS_MAX ||
+    parts.some((part) => !isAnyDepth(part) && part.replaceAll(/\*+/g, '*').split('*').length - 1 > STARS_MAX)
   );
 }
 

@@ -39,11 +39,16 @@ export function namePattern(text: string): NamePattern {
   return tokens;
 }
 
+/** Does a part stand for any number of names? Git takes more than two `*` for two. */
+export function isAnyDepth(part: string | undefined): boolean {
+  return part !== undefined && /^\*\*+$/.test(part);
+}
+
 /** As {@link namePattern} for each part; neighbouring `**` are one. */
 export function pathPattern(parts: readonly string[]): PathPart[] {
   return parts
-    .filter((part, index) => part !== ANY_DEPTH || parts[index - 1] !== ANY_DEPTH)
-    .map((part) => (part === ANY_DEPTH ? ANY_DEPTH : namePattern(part)));
+    .filter((part, index) => !isAnyDepth(part) || !isAnyDepth(parts[index - 1]))
+    .map((part) => (isAnyDepth(part) ? ANY_DEPTH : namePattern(part)));
 }
 
 /** Number of characters times number of tokens, at most. */

@@ -143,7 +143,8 @@ test('judges as git does, in trees with ignore files at any depth', () => {
         }
       },
     ),
-    { numRuns: Number(process.env['RUNS'] ?? 60) },
+    // Seen: three stars were not taken for any number of folders.
+    { numRuns: Number(process.env['RUNS'] ?? 60), examples: [[['a', 'ä', 'b/a'], '***/*\n', null]] },
   );
 });
 
