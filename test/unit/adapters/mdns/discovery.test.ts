@@ -79,7 +79,7 @@ describe('createDiscovery', () => {
     ['never answers', `say({ t: 'running' }); setInterval(() => 0, 1000);`, 'did not answer'],
     ['is kept busy', `say({ t: 'running' }); for (;;) ;`, 'did not answer'],
     ['sends something malformed', `say({ t: 'hint', host: 'x; rm -rf /', port: 0, claimed_id: '' });`, 'malformed'],
-    ['eats all memory', `const all = []; for (;;) all.push(new Array(100_000).fill(all.length));`, 'memory'],
+    ['eats all memory', `const all = []; for (;;) all.push(new Array(2_000_000).fill(all.length));`, 'memory'],
   ])('says so when the thread %s, and starts it again', async (_what, code, reason) => {
     const { states } = run(threadOf(code));
     await until(() => expect(states.some((state) => messageOf(state).includes(reason))).toBe(true));
