@@ -13,15 +13,18 @@ import type {
 } from '../../ports/workspace.ts';
 import { NO_CHANGE_PACK, type ChangePack } from '../../wire/changes.ts';
 import { collectTree } from './collect.ts';
+import { HeldIndexes } from './held-indexes.ts';
 import { KeptBytes } from './kept-bytes.ts';
+import { expandManifest } from './manifest-transport.ts';
 import { collisionIn, foldsNames } from './name-folding.ts';
+import { LARGE_MANIFEST_BYTES, OneLargeTree } from './one-large-tree.ts';
 import type { ThreadSettings } from './operations.ts';
 import { receivedManifest } from './received-manifest.ts';
 import { wrongIgnoreFiles } from './sent-git-config.ts';
 import { SlotFolders, SLOTS_PER_PROJECT_MAX, type Slot } from './slot-folders.ts';
 import { isDiskFull } from './slot-record.ts';
 import { dropNotes, readNote, writeNote } from './slot-notes.ts';
-import { readManifest, SlotSession, writeManifest } from './slot-session.ts';
+import { manifestBytes, readManifest, SlotSession, writeManifest } from './slot-session.ts';
 import { cloneSlot, placeSlot, refused, type SlotSurroundings, takePack, wantedOf, warmest } from './slot-work.ts';
 import { digestsOf } from './tree-digest.ts';
 import { TreeState } from './tree-state.ts';
@@ -45,6 +48,8 @@ class ExecutorOperations implements WorkspaceFiles {
   readonly #sessions = new Map<string, SlotSession>();
   /** The one that was released last: what it knows of its tree saves the next job reading it again. */
   #resting: SlotSession | null = null;
+  readonly #held = new HeldIndexes();
+  readonly #largeTree = new OneLargeTree();
   /** By project folder: whether names fold there. */
   readonly #folding = new Map<string, boolean>();
 
@@ -87,37 +92,23 @@ class ExecutorOperations implements WorkspaceFiles {
       });
     });
 
-  takeManifest = (id: string, encoded: Uint8Array | null): Promise<Refused<Wanted>> =>
-    this.#refusing(id, async (session) => {
-      const { slot } = session;
-      const wanted = slot.record.wanted;
-      if (wanted === null) return refused('unknown', 'no manifest is expected; nothing was changed');
-      const base = slot.record.manifest;
-      if (encoded === null) {
-        if (base !== wanted.manifest) return refused('refused', 'a manifest is missing; nothing was changed');
-        return wantedOf(session, base, session.indexOf(base), this.#around);
-      }
-      const known =
-        base === null ? null : session.holds(base) ? session.indexOf(base).manifest : readManifest(slot.paths, base);
-      const received = receivedManifest(
-        encoded,
-        wanted.manifest,
-        base === null || known === null ? null : { hash: base, manifest: known },
-      );
-      if (!received.ok) return refused('refused', `${received.error}; nothing was changed`);
-      const wrong = wrongIgnoreFiles(received.value.manifest.entries);
-      if (wrong !== null) return refused('refused', `${wrong}; nothing was changed`);
-      const collision = this.#foldsNames(slot) ? collisionIn(received.value.manifest.entries) : null;
-      if (collision !== null) {
-        return refused(
-          'collision',
-          `${collision.join(' and ')} are one file where the workspace is: its file system does not tell them apart. Nothing was changed; rename one, or choose another node`,
-        );
-      }
-      writeManifest(slot.paths, wanted.manifest, received.value.encoded);
-      const index = session.hold(wanted.manifest, received.value.manifest);
-      return wantedOf(session, wanted.manifest, index, this.#around);
-    });
+  takeManifest = (id: string, encoded: Uint8Array | null): Promise<Refused<Wanted>> => {
+    const small = encoded === null ? null : expandManifest(encoded, LARGE_MANIFEST_BYTES);
+    // A large one, which may have to wait, is not in memory meanwhile.
+    const isLarge = small !== null && !small.ok;
+    return orFull(() =>
+      this.#withTree(
+        id,
+        async (session) => {
+          const expanded = encoded !== null && isLarge ? expandManifest(encoded) : small;
+          if (expanded === null) return this.#takeKnown(session);
+          if (!expanded.ok) return refused('refused', `${expanded.error}; nothing was changed`);
+          return this.#takeManifest(session, expanded.value);
+        },
+        isLarge,
+      ),
+    );
+  };
 
   takePack = (id: string, pack: Uint8Array): Promise<Refused<{ readonly objects: number; readonly bytes: number }>> =>
     this.#with(id, (session) => takePack(session, pack, this.#around));
@@ -126,10 +117,12 @@ class ExecutorOperations implements WorkspaceFiles {
     id: string,
     onProgress: (files: number) => void,
   ): Promise<Refused<{ readonly written: number; readonly removed: number; readonly notices: readonly string[] }>> =>
-    this.#refusing(id, async (session) => {
-      const placed = await placeSlot(session, onProgress, this.#around);
-      return placed.ok ? ok({ ...placed.value, notices: [] }) : placed;
-    });
+    orFull(() =>
+      this.#withTree(id, async (session) => {
+        const placed = await placeSlot(session, onProgress, this.#around);
+        return placed.ok ? ok({ ...placed.value, notices: [] }) : placed;
+      }),
+    );
 
   digest = (id: string, paths: readonly string[]): Promise<readonly (string | null)[]> =>
     this.#with(id, ({ slot }) => digestsOf(slot.paths.tree(slot.record), paths));
@@ -141,7 +134,7 @@ class ExecutorOperations implements WorkspaceFiles {
     this.#with(id, ({ slot }) => writeNote(slot.paths, name, text));
 
   collect = (request: CollectRequest): Promise<ChangePack> =>
-    this.#with(request.id, (session) => this.#collect(session, request)).catch((error: unknown) =>
+    this.#withTree(request.id, (session) => this.#collect(session, request)).catch((error: unknown) =>
       nothingCollected(`the changes could not be collected there: ${messageOf(error)}`),
     );
 
@@ -215,6 +208,39 @@ class ExecutorOperations implements WorkspaceFiles {
   sweep = (limits: { readonly quotaBytes: number; readonly keepDays: number }): Promise<void> =>
     this.#kept.sweep(limits, Date.now());
 
+  async #takeKnown(session: SlotSession): Promise<Refused<Wanted>> {
+    const { manifest, wanted } = session.slot.record;
+    if (wanted === null) return nothingExpected();
+    if (manifest !== wanted.manifest) return refused('refused', 'a manifest is missing; nothing was changed');
+    return wantedOf(session, manifest, session.indexOf(manifest), this.#around);
+  }
+
+  async #takeManifest(session: SlotSession, expanded: Uint8Array): Promise<Refused<Wanted>> {
+    const { slot } = session;
+    const { wanted, manifest: base } = slot.record;
+    if (wanted === null) return nothingExpected();
+    const known =
+      base === null ? null : session.holds(base) ? session.indexOf(base).manifest : readManifest(slot.paths, base);
+    const received = receivedManifest(
+      expanded,
+      wanted.manifest,
+      base === null || known === null ? null : { hash: base, manifest: known },
+    );
+    if (!received.ok) return refused('refused', `${received.error}; nothing was changed`);
+    const wrong = wrongIgnoreFiles(received.value.manifest.entries);
+    if (wrong !== null) return refused('refused', `${wrong}; nothing was changed`);
+    const collision = this.#foldsNames(slot) ? collisionIn(received.value.manifest.entries) : null;
+    if (collision !== null) {
+      return refused(
+        'collision',
+        `${collision.join(' and ')} are one file where the workspace is: its file system does not tell them apart. Nothing was changed; rename one, or choose another node`,
+      );
+    }
+    writeManifest(slot.paths, wanted.manifest, received.value.encoded);
+    const index = session.hold(wanted.manifest, received.value.manifest);
+    return wantedOf(session, wanted.manifest, index, this.#around);
+  }
+
   async #collect(session: SlotSession, request: CollectRequest): Promise<ChangePack> {
     const { slot } = session;
     const hash = slot.record.manifest;
@@ -243,16 +269,14 @@ class ExecutorOperations implements WorkspaceFiles {
     return ok(opened(session.slot));
   }
 
-  #refusing<T>(id: string, act: (session: SlotSession) => Promise<Refused<T>>): Promise<Refused<T>> {
-    return orFull(() => this.#with(id, act));
-  }
-
   async #clone(session: SlotSession): Promise<void> {
     const { slot } = session;
     const others = this.#folders.slots(slot.origin, slot.project).filter((other) => other.id !== slot.id);
     const source = warmest(others, slot.record.wanted?.manifest ?? null);
-    if (source !== null)
-      await cloneSlot(session, new SlotSession(source, this.#kept.store(source.origin)), this.#around);
+    if (source === null) return;
+    const isLarge = manifestBytes(source.paths, [source.record.manifest]) > LARGE_MANIFEST_BYTES;
+    const from = new SlotSession(source, this.#kept.store(source.origin), this.#held);
+    await this.#largeTree.run(isLarge, () => cloneSlot(session, from, this.#around));
   }
 
   async #with<T>(id: string, act: (session: SlotSession) => Promise<T> | T): Promise<T> {
@@ -262,8 +286,20 @@ class ExecutorOperations implements WorkspaceFiles {
     }
     const session = this.#sessionOf(slot);
     return session.inTurn(() => {
-      if (session.isClosed) throw new MeshError('io', 'the workspace was closed meanwhile');
+      checkOpen(session);
       return act(session);
+    });
+  }
+
+  /** With its manifests decoded. @param isLarge a large one comes, whatever is there */
+  #withTree<T>(id: string, act: (session: SlotSession) => Promise<T> | T, isLarge = false): Promise<T> {
+    return this.#with(id, (session) => {
+      const { paths, record } = session.slot;
+      const known = manifestBytes(paths, [record.manifest, record.wanted?.manifest ?? null]);
+      return this.#largeTree.run(isLarge || known > LARGE_MANIFEST_BYTES, () => {
+        checkOpen(session);
+        return act(session);
+      });
     });
   }
 
@@ -277,7 +313,7 @@ class ExecutorOperations implements WorkspaceFiles {
       resting.slot = slot;
       resting.isClosed = false;
     }
-    const session = resting ?? new SlotSession(slot, store);
+    const session = resting ?? new SlotSession(slot, store, this.#held);
     this.#sessions.set(slot.id, session);
     return session;
   }
@@ -285,7 +321,9 @@ class ExecutorOperations implements WorkspaceFiles {
   #release(session: SlotSession): void {
     this.#sessions.delete(session.slot.id);
     session.slot = this.#folders.update(session.slot, { lease: null, wanted: null, usedMs: Date.now() });
-    if (session.rest()) this.#resting = session;
+    if (!session.rest()) return;
+    this.#resting?.forgetAll();
+    this.#resting = session;
   }
 
   #foldsNames(slot: Slot): boolean {
@@ -312,6 +350,12 @@ async function orFull<T>(act: () => Promise<Refused<T>>): Promise<Refused<T>> {
     if (!isDiskFull(error)) throw error;
     return refused('no_space', 'the disk there is full; nothing has run');
   }
+}
+
+const nothingExpected = (): Refused<never> => refused('unknown', 'no manifest is expected; nothing was changed');
+
+function checkOpen(session: SlotSession): void {
+  if (session.isClosed) throw new MeshError('io', 'the workspace was closed meanwhile');
 }
 
 const treeOf = (slot: Slot): string => slot.paths.tree(slot.record);

@@ -9,14 +9,13 @@ export function compressManifest(encoded: Uint8Array): Uint8Array {
   });
 }
 
-/** @returns at most MANIFEST_BYTES_MAX bytes, or why not */
-export function expandManifest(frame: Uint8Array): Result<Uint8Array, string> {
+/** @returns at most so many bytes, or why not */
+export function expandManifest(frame: Uint8Array, bytesMax: number = MANIFEST_BYTES_MAX): Result<Uint8Array, string> {
   try {
-    return ok(brotliDecompressSync(frame, { maxOutputLength: MANIFEST_BYTES_MAX }));
+    return ok(brotliDecompressSync(frame, { maxOutputLength: bytesMax }));
   } catch (error) {
     // Whatever the decompressor says of bytes from elsewhere: they are no good.
-    if (error instanceof Error)
-      return err(`a manifest that does not decompress to at most ${MANIFEST_BYTES_MAX} bytes`);
+    if (error instanceof Error) return err(`a manifest that does not decompress to at most ${bytesMax} bytes`);
     throw error;
   }
 }

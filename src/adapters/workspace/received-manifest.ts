@@ -2,7 +2,6 @@ import { err, type Result } from '../../base/result.ts';
 import { decodeManifest, encodeManifest } from '../../wire/manifest-codec.ts';
 import { applyDifference, isDifference } from '../../wire/manifest-difference.ts';
 import type { Manifest, ManifestHash } from '../../wire/manifest.ts';
-import { expandManifest } from './manifest-transport.ts';
 import { hashOfManifest } from './slot-session.ts';
 
 export interface ReceivedManifest {
@@ -13,24 +12,21 @@ export interface ReceivedManifest {
 /**
  * Decodes what an origin sent, and checks all of it.
  *
+ * @param expanded of `expandManifest`: a manifest, or a difference
  * @param base what a difference is one from; null: there is nothing
  * @returns the refusal says what is wrong, and with which path
  */
 export function receivedManifest(
-  frame: Uint8Array,
+  expanded: Uint8Array,
   wanted: ManifestHash,
   base: { readonly hash: ManifestHash; readonly manifest: Manifest } | null,
 ): Result<ReceivedManifest, string> {
-  const expanded = expandManifest(frame);
-  if (!expanded.ok) return expanded;
-  const isPart = isDifference(expanded.value);
+  const isPart = isDifference(expanded);
   if (isPart && base === null) return err('a difference from a manifest that is not here');
   const manifest =
-    isPart && base !== null
-      ? applyDifference(base.manifest, base.hash, expanded.value)
-      : decodeManifest(expanded.value);
+    isPart && base !== null ? applyDifference(base.manifest, base.hash, expanded) : decodeManifest(expanded);
   if (!manifest.ok) return manifest;
-  const encoded = isPart ? encodeManifest(manifest.value) : expanded.value;
+  const encoded = isPart ? encodeManifest(manifest.value) : expanded;
   if (hashOfManifest(encoded) !== wanted) return err('a manifest that is not the one that was announced');
   return { ok: true, value: { manifest: manifest.value, encoded } };
 }

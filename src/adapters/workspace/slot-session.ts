@@ -1,10 +1,11 @@
 import { createHash } from 'node:crypto';
-import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { MeshError } from '../../base/errors.ts';
 import { decodeManifest } from '../../wire/manifest-codec.ts';
 import type { Manifest, ManifestHash } from '../../wire/manifest.ts';
 import { folderOf } from '../../wire/tree-path.ts';
+import type { HeldIndexes } from './held-indexes.ts';
 import { createIgnoreMatcher, type IgnoreMatcher } from './ignore-matcher.ts';
 import type { ObjectSource } from './placing.ts';
 import { isGitignore } from './sent-git-config.ts';
@@ -35,6 +36,7 @@ export class SlotSession {
   /** Bytes of objects that were asked for and have not come. */
   awaitedBytes = 0;
   readonly #objects: ObjectSource;
+  readonly #held: HeldIndexes;
   /** Of the manifest that is placed and the one that comes: the latest at the end. */
   readonly #indexes = new Map<ManifestHash, TreeIndex>();
   /** A manifest of which the store had all objects, while it had lost so many. */
@@ -42,9 +44,11 @@ export class SlotSession {
   /** Calls about one slot wait for each other. */
   #tail: Promise<unknown> = Promise.resolve();
 
-  constructor(slot: Slot, objects: ObjectSource) {
+  /** @param held of all sessions */
+  constructor(slot: Slot, objects: ObjectSource, held: HeldIndexes) {
     this.slot = slot;
     this.#objects = objects;
+    this.#held = held;
   }
 
   /** An origin's store is made anew where it was dropped meanwhile. */
@@ -63,7 +67,10 @@ export class SlotSession {
   /** @throws MeshError `io` where the manifest that is placed, or comes, isn't there any more */
   indexOf(hash: ManifestHash): TreeIndex {
     const known = this.#indexes.get(hash);
-    if (known !== undefined) return known;
+    if (known !== undefined) {
+      this.#use(hash, known);
+      return known;
+    }
     const manifest = readManifest(this.slot.paths, hash);
     if (manifest === null)
       throw new MeshError('io', 'what the workspace should hold is not known here any more; run the command again');
@@ -77,21 +84,39 @@ export class SlotSession {
   /** Keeps a manifest that was just decoded. */
   hold(hash: ManifestHash, manifest: Manifest): TreeIndex {
     const index = new TreeIndex(manifest);
-    this.#indexes.delete(hash);
+    this.#forget(hash);
     this.#indexes.set(hash, index);
     for (const oldest of this.#indexes.keys()) {
       if (this.#indexes.size <= INDEXES_MAX) break;
-      this.#indexes.delete(oldest);
+      this.#forget(oldest);
     }
+    this.#use(hash, index);
     return index;
   }
 
   /** Between two jobs that one alone is needed. @returns whether it is small enough to be kept */
   rest(): boolean {
     const { manifest } = this.slot.record;
-    for (const hash of this.#indexes.keys()) if (hash !== manifest) this.#indexes.delete(hash);
+    for (const hash of this.#indexes.keys()) if (hash !== manifest) this.#forget(hash);
     const index = manifest === null ? undefined : this.#indexes.get(manifest);
-    return index !== undefined && index.manifest.entries.length <= RESTING_ENTRIES_MAX;
+    if (index !== undefined && index.manifest.entries.length <= RESTING_ENTRIES_MAX) return true;
+    this.forgetAll();
+    return false;
+  }
+
+  /** It is used no more. */
+  forgetAll(): void {
+    for (const hash of this.#indexes.keys()) this.#forget(hash);
+  }
+
+  #use(hash: ManifestHash, index: TreeIndex): void {
+    this.#held.use(index, () => this.#indexes.delete(hash));
+  }
+
+  #forget(hash: ManifestHash): void {
+    const index = this.#indexes.get(hash);
+    if (index !== undefined) this.#held.drop(index);
+    this.#indexes.delete(hash);
   }
 
   /** What a manifest needs of the store, where that has all of it. @param losses of the store, see ObjectStore */
@@ -127,6 +152,14 @@ export function readManifest(paths: SlotPaths, hash: ManifestHash): Manifest | n
 
 export function writeManifest(paths: SlotPaths, hash: ManifestHash, encoded: Uint8Array): void {
   replaceFile(paths.manifest(hash), encoded);
+}
+
+/** Of the largest of those manifests, as they are on the disk; 0 where none is. */
+export function manifestBytes(paths: SlotPaths, hashes: readonly (ManifestHash | null)[]): number {
+  const sizes = hashes.map((hash) =>
+    hash === null ? 0 : (statSync(paths.manifest(hash), { throwIfNoEntry: false })?.size ?? 0),
+  );
+  return Math.max(0, ...sizes);
 }
 
 /** Deletes the manifests that neither were placed nor come. */
