@@ -51,6 +51,16 @@ const read = (...path: string[]): string => readFileSync(join(...path), 'utf8');
 
 const onB = (cwd: string, more: RunOptions = {}): RunOptions => ({ on: 'b', cwd, sync: SHIPPED, ...more });
 
+/** Of all files below a folder that only grows. */
+function bytesIn(folder: string): number {
+  let bytes = 0;
+  for (const name of existsSync(folder) ? readdirSync(folder, { recursive: true, encoding: 'utf8' }) : []) {
+    const found = statSync(join(folder, name));
+    if (found.isFile()) bytes += found.size;
+  }
+  return bytes;
+}
+
 /** `wait` in a shell line holds until the test opens it. */
 function gate() {
   gates += 1;
@@ -263,20 +273,21 @@ describe('automatic routing', () => {
 describe('a daemon that is killed while files are sent', () => {
   it("the executor's: the job waits, and starts when it is back", async () => {
     const root = project({ 'a.txt': 'one\n' });
-    const big = Buffer.alloc(48 * 1024 * 1024);
+    const big = Buffer.alloc(96 * 1024 * 1024);
     for (let at = 0; at < big.length; at += 4) big.writeUInt32LE((at * 2654435761) >>> 0, at);
     writeFileSync(join(root, 'big.bin'), big);
-    const states: string[] = [];
-    const job = await node('a').submit(
-      'wc -c < big.bin',
-      onB(root, { onEvent: (event) => void (event.kind === 'state' && states.push(event.state)) }),
-    );
-    await until('files are on their way', END_MS_MAX, () => states.includes('syncing'));
+    const runs = join(set.folder, 'big.runs');
+    const stored = (): number => bytesIn(join(node('b').home, 'workspaces/store'));
+    const before = stored();
+    const job = await node('a').submit(`echo run >> ${runs}; wc -c < big.bin`, onB(root));
+    await until('some of it is there', END_MS_MAX, () => stored() > before);
     await node('b').kill();
+    expect(stored() - before, 'killed in the middle of the transfer').toBeLessThan(big.length);
     await node('b').up();
     await fullMesh(nodes);
     const end = await job.ended;
     expect(end).toMatchObject({ reason: 'exited', return_code: 0, executed_on: 'b' });
     expect(end.out.trim()).toBe(String(big.length));
+    expect(read(runs)).toBe('run\n');
   });
 });

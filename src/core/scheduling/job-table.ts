@@ -24,7 +24,10 @@ export interface OriginJob {
   readonly reruns: readonly string[];
   /** Where the last of those was, else null: what a job ends as that cannot be placed again. */
   readonly lostAt: AttemptPlace | null;
-  /** No lack of nodes ends it before: this node started a moment ago and has yet to find them. */
+  /**
+   * No lack of nodes ends it before: this node started a moment ago and has yet to find them, or the link was lost while
+   * its files were sent.
+   */
   readonly patientUntilMs: number;
   /** Since when no node could take it, though one could before; null while one can. */
   readonly impossibleSinceMs: number | null;

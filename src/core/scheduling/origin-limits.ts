@@ -23,7 +23,7 @@ export const START_SILENCE_MS = 30_000;
 export const ATTACH_TIMEOUT_MS = 15_000;
 /** After the end of the link: a node that is dead and where nobody listens has lost what ran there. */
 export const REFUSED_GRACE_MS = 10_000;
-/** A node that is only silent may be behind a cut cable: so long its attempts are waited for. */
+/** A node that is only silent may be behind a cut cable: so long its attempts are waited for, and it where files were under way to it. */
 export const LINK_GRACE_MS = 60_000;
 /** Attempts with an unknown end that are asked after when their node is back; the oldest are given up. */
 export const LOOSE_ATTEMPTS_MAX = 4096;

@@ -148,7 +148,7 @@ export class Origin {
     for (const job of this.#ledger.table.at(node)) {
       const { state } = job;
       if (state.kind === 'reserving') this.#search.tryNext(job, state, nowMs);
-      else if (state.kind === 'syncing') this.#sync.onLinkDown(job, state);
+      else if (state.kind === 'syncing') this.#sync.onLinkDown(job, state, nowMs);
       else if (state.kind !== 'queued') this.#watch.onLinkDown(job, state, nowMs);
     }
   }

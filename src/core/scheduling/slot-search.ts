@@ -252,7 +252,8 @@ export class SlotSearch {
       return possible;
     }
     const mayPass = job.wasPlaceable && placement.rejected.some(({ passing }) => passing);
-    const isPatient = nowMs < job.patientUntilMs;
+    const isAnswered = job.submission.placement.target.kind === 'node' && job.refusals.size > 0;
+    const isPatient = nowMs < job.patientUntilMs && !isAnswered;
     if (isPatient || (mayPass && (sinceMs === null || nowMs - sinceMs < IMPOSSIBLE_GRACE_MS))) {
       const waiting = { ...job, impossibleSinceMs: sinceMs ?? nowMs };
       table.put(waiting);

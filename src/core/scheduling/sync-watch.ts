@@ -3,7 +3,7 @@ import type { NodeId } from '../../base/ids.ts';
 import type { JobMessageOf, Reason } from '../../wire/jobs.ts';
 import { withRefusal, withSyncFailure, type OriginJob } from './job-table.ts';
 import type { OriginJobState, SyncInput } from './origin-job.ts';
-import { SYNC_FAILURES_MAX, SYNC_SILENCE_MS } from './origin-limits.ts';
+import { LINK_GRACE_MS, SYNC_FAILURES_MAX, SYNC_SILENCE_MS } from './origin-limits.ts';
 import type { OriginLedger } from './origin-ledger.ts';
 import { isFinal, reasonOf } from './reason.ts';
 import type { SlotSearch } from './slot-search.ts';
@@ -57,10 +57,11 @@ export class SyncWatch {
     this.#failed({ job, state }, message.reason, isFinal(message.reason), nowMs);
   }
 
-  /** What arrived there stays, so the next sync asks for less. */
-  onLinkDown(job: OriginJob, state: SyncingState): void {
+  /** What arrived there stays, so the next sync asks for less: that node is waited for as one where a job runs. */
+  onLinkDown(job: OriginJob, state: SyncingState, nowMs: number): void {
     this.#emitAbort({ job, state });
-    this.#requeue(job, `has lost its link to ${state.place.name} while files were sent there; nothing ran`);
+    const patient = { ...job, patientUntilMs: Math.max(job.patientUntilMs, nowMs + LINK_GRACE_MS) };
+    this.#requeue(patient, `has lost its link to ${state.place.name} while files were sent there; nothing ran`);
   }
 
   onCancel(job: OriginJob, state: SyncingState, nowMs: number): void {

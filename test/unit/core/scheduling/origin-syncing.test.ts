@@ -1,6 +1,11 @@
 import { describe, expect, test } from 'vitest';
 import type { JobId, LeaseId } from '../../../../src/base/ids.ts';
-import { SYNC_FAILURES_MAX, SYNC_SILENCE_MS } from '../../../../src/core/scheduling/origin-limits.ts';
+import {
+  LINK_GRACE_MS,
+  RETRY_MS,
+  SYNC_FAILURES_MAX,
+  SYNC_SILENCE_MS,
+} from '../../../../src/core/scheduling/origin-limits.ts';
 import type { OriginEffect } from '../../../../src/core/scheduling/origin-job.ts';
 import type { WorkspaceTerms } from '../../../../src/core/scheduling/placement-request.ts';
 import { LOAD, self, type request } from './nodes.ts';
@@ -149,6 +154,32 @@ describe('files that do not get there', () => {
     expect(kinds(effects)).toEqual(['sync_abort']);
     expect(world.origin.view(job, world.nowMs)).toMatchObject({ state: 'queued', attempt: 1, place: null, syncMs: 0 });
     expect(kinds(world.effects)).not.toContain('requeued');
+  });
+
+  test('its only node is silent for so long that it is held dead: it is waited for, as it would be for a running job', () => {
+    const world = new OriginWorld([self(), one('beta')]);
+    const job = syncing(world, BETA);
+    world.set('beta', { state: 'dead', reachable: false });
+    world.link('beta', 'link_down');
+    world.waitFor(world.nowMs + LINK_GRACE_MS - 1000);
+    expect(world.result(job)).toBeUndefined();
+    world.set('beta', { state: 'alive', reachable: true });
+    world.link('beta', 'link_up');
+    world.grant('beta', job);
+    expect(world.origin.view(job, world.nowMs)).toMatchObject({ state: 'syncing', attempt: 1 });
+
+    world.set('beta', { state: 'dead', reachable: false });
+    world.link('beta', 'link_down');
+    world.waitFor(world.nowMs + LINK_GRACE_MS + 2 * RETRY_MS);
+    expect(world.result(job)).toMatchObject({ kind: 'refused', code: 'node_unreachable', attempts: 0 });
+  });
+
+  test('its only node comes back and refuses it for good: it is not waited for', () => {
+    const world = new OriginWorld([self(), one('beta')]);
+    const job = syncing(world, BETA);
+    world.link('beta', 'link_down');
+    world.refuse('beta', job, 'denied');
+    expect(world.result(job)).toMatchObject({ kind: 'refused', attempts: 0 });
   });
 
   test('for good: the next node, and in the end this one', () => {
