@@ -1,4 +1,6 @@
 import { join } from 'node:path';
+import { OutputGlobs } from '../adapters/workspace/output-globs.ts';
+import { bytesOfText } from '../base/byte-text.ts';
 import { MeshError, messageOf } from '../base/errors.ts';
 import type { JobId, NodeId } from '../base/ids.ts';
 import type { Logger } from '../base/log.ts';
@@ -200,19 +202,26 @@ export class ChangeReturn {
     this.#options.executor(node)?.send({ t: 'ws.drop', job, attempt });
   }
 
-  /** The newest products are where they were left last, until they are fetched. */
+  /** The newest products are where they were left last, until all of them were asked for from there. */
   #noteProducts({ project, node, node_name: name, outputs }: ShippedJob, { left_there: all }: ChangePack): void {
     const { book } = this.#options;
-    const left = all.filter(bindsProject);
-    if (left.length === 0) {
-      if (outputs.length > 0 && book.productsAt(project)?.node === node) book.productsAre(project, null);
+    const left = all.filter(bindsProject).map(({ path }) => path);
+    const known = book.productsAt(project);
+    const earlier = known?.node === node ? known.paths : [];
+    const globs = new OutputGlobs(outputs);
+    const paths = [...new Set([...left, ...earlier.filter((path) => !isAllOf(globs, path))])];
+    if (paths.length === 0) {
+      if (earlier.length > 0) book.productsAre(project, null);
       return;
     }
-    const names = left.slice(0, LEFT_NAMES_MAX).map(({ path }) => path);
-    const more = left.length > names.length ? ' and more' : '';
-    book.productsAre(project, { node, what: `${names.join(', ')}${more} on ${name}` });
+    if (left.length === 0 && paths.length === earlier.length) return;
+    const more = paths.length > LEFT_NAMES_MAX ? ' and more' : '';
+    book.productsAre(project, { node, what: `${paths.slice(0, LEFT_NAMES_MAX).join(', ')}${more} on ${name}`, paths });
   }
 }
+
+/** A glob may name a file of a folder alone; one that fits what lies anywhere below takes all. */
+const isAllOf = (globs: OutputGlobs, path: string): boolean => globs.matches(`${bytesOfText(path)}/ / `);
 
 const isAutomatic = ({ kind }: Outcome): boolean => kind === 'exited' || kind === 'signaled';
 

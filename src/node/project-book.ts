@@ -13,6 +13,7 @@ import { projectKeySchema } from '../wire/workspace.ts';
 export const PROJECTS_MAX = 256;
 const NODES_MAX = 32;
 const WHAT_CHARS_MAX = 500;
+const PRODUCTS_MAX = 64;
 
 const factsSchema = z.strictObject({
   key: projectKeySchema,
@@ -20,8 +21,16 @@ const factsSchema = z.strictObject({
   /** By node, in order of use: what it was last made to be there. */
   warm: z.array(z.strictObject({ node: nodeIdSchema, manifest: manifestHashSchema })).max(NODES_MAX),
   /** Where the newest ignored products are, where that is not here. */
-  products_at: z.strictObject({ node: nodeIdSchema, what: z.string().max(WHAT_CHARS_MAX) }).nullable(),
+  products_at: z
+    .strictObject({
+      node: nodeIdSchema,
+      what: z.string().max(WHAT_CHARS_MAX),
+      /** The highest ignored folders and files that jobs left there, relative to the root. */
+      paths: z.array(z.string().max(PATH_CHARS_MAX)).max(PRODUCTS_MAX),
+    })
+    .nullable(),
 });
+export type ProductsAt = NonNullable<z.infer<typeof factsSchema>['products_at']>;
 type ProjectFacts = z.infer<typeof factsSchema>;
 type Named = Pick<Project, 'key' | 'root'>;
 const fileSchema = z.array(factsSchema).max(PROJECTS_MAX);
@@ -52,7 +61,7 @@ export class ProjectBook {
     return this.#projects.get(key)?.warm ?? [];
   }
 
-  productsAt({ key }: Named): { readonly node: NodeId; readonly what: string } | null {
+  productsAt({ key }: Named): ProductsAt | null {
     return this.#projects.get(key)?.products_at ?? null;
   }
 
@@ -74,11 +83,14 @@ export class ProjectBook {
   }
 
   /** @param what for people; null: they are here, or nowhere */
-  productsAre(project: Named, at: { readonly node: NodeId; readonly what: string } | null): void {
+  productsAre(project: Named, at: ProductsAt | null): void {
     if (at === null && this.productsAt(project) === null) return;
     this.#put({
       ...this.#factsOf(project),
-      products_at: at === null ? null : { node: at.node, what: at.what.slice(0, WHAT_CHARS_MAX) },
+      products_at:
+        at === null
+          ? null
+          : { node: at.node, what: at.what.slice(0, WHAT_CHARS_MAX), paths: at.paths.slice(0, PRODUCTS_MAX) },
     });
   }
 

@@ -130,10 +130,26 @@ test('where nothing changed nothing is fetched, and what stayed there is known',
   const left = [{ path: 'dist', files: 3, bytes: 10 }];
   expect(await rig.back({ ...NOTHING, left_there: left })).toMatchObject({ changes: { left_there: left } });
   expect(rig.fetched).toEqual([]);
-  expect(rig.book.productsAt(PROJECT)).toEqual({ node: EXECUTOR, what: 'dist on b' });
+  expect(rig.book.productsAt(PROJECT)).toEqual({ node: EXECUTOR, what: 'dist on b', paths: ['dist'] });
   rig.shipped.note({ ...SHIPPED, outputs: ['dist/**'] });
   await rig.back(NOTHING);
   expect(rig.book.productsAt(PROJECT)).toBeNull();
+});
+
+test('products that stayed are known until all of them were asked for', async () => {
+  const rig = new Rig();
+  const at = (): string | undefined => rig.book.productsAt(PROJECT)?.what;
+  const again = async (left: readonly string[], outputs: readonly string[]): Promise<string | undefined> => {
+    rig.shipped.note({ ...SHIPPED, outputs: [...outputs] });
+    await rig.back({ ...NOTHING, left_there: left.map((path) => ({ path, files: 2, bytes: 10 })) });
+    return at();
+  };
+  expect(await again(['build'], [])).toBe('build on b');
+  expect(await again([], ['build/prog', 'build/*.a'])).toBe('build on b');
+  expect(await again(['pkg/dist'], [])).toBe('pkg/dist, build on b');
+  expect(await again([], ['**/dist'])).toBe('build on b');
+  expect(await again([], [])).toBe('build on b');
+  expect(await again([], ['build/*'])).toBeUndefined();
 });
 
 test('a log or a tool’s own file that stayed there is named, and keeps nobody there', async () => {

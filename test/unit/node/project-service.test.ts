@@ -86,10 +86,10 @@ test('a project is looked at only where its files may be sent', async () => {
 test('bytes are those that a node lacks; where products are is told', async () => {
   const rig = new Rig();
   rig.book.sentTo(rig.project, WARM, 'b'.repeat(64) as Scan['manifest']);
-  rig.book.productsAre(rig.project, { node: WARM, what: 'dist' });
+  rig.book.productsAre(rig.project, { node: WARM, what: 'dist', paths: ['dist'] });
   const terms = await rig.terms();
   expect([terms?.bytesTo(WARM), terms?.bytesTo(COLD)]).toEqual([7, SCAN.bytes]);
-  expect(terms?.productsAt).toEqual({ node: WARM, what: 'dist' });
+  expect(terms?.productsAt).toEqual({ node: WARM, what: 'dist', paths: ['dist'] });
   const again = new ProjectBook(join(rig.home, 'projects.json'), silentLogger);
   expect(again.warm(rig.project)).toEqual(rig.book.warm(rig.project));
   rig.service.forget(JOB, true);
