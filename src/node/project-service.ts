@@ -5,11 +5,12 @@ import { MeshError, messageOf } from '../base/errors.ts';
 import type { JobId, NodeId } from '../base/ids.ts';
 import { err, ok, type Result } from '../base/result.ts';
 import { lookupNode } from '../core/scheduling/node-lookup.ts';
-import type { JobClass, WorkspaceTerms } from '../core/scheduling/placement-request.ts';
+import type { JobClass, StaysHere, WorkspaceTerms } from '../core/scheduling/placement-request.ts';
 import type { Project, ProjectFiles, Scan, ScanRefusal, ScanRequest } from '../ports/workspace.ts';
 import { OUTPUT_GLOBS_MAX } from '../wire/changes.ts';
 import type { JobSpec, SyncSpec } from '../wire/job-spec.ts';
 import type { PrepareStep } from '../wire/workspace.ts';
+import { namesOf } from './api-changes.ts';
 import type { Config } from './config-schema.ts';
 import { nowMs } from './core-loop.ts';
 import { planPreparation } from './preparation-plan.ts';
@@ -154,7 +155,7 @@ export class ProjectService {
       bytes.set(node, manifest === scan.manifest ? 0 : (await files.cost(scan.manifest, manifest)).bytes);
     }
     return {
-      staysHere: scan.undecided.length === 0 ? null : { code: 'secrets', text: undecided(scan.undecided) },
+      staysHere: whyHere(scan),
       refused: null,
       bytesTo: (node) => bytes.get(node) ?? scan.bytes,
       productsAt: book.productsAt(project),
@@ -217,6 +218,18 @@ function globBelow(folder: string, glob: string): string {
     throw new MeshError('bad_argument', `--out ${glob}: lies outside of the project; nothing was run`);
   }
   return `${isNot ? '!' : ''}${path}`;
+}
+
+/** What a command might miss there keeps it here, where no node was named. */
+function whyHere({ undecided: secrets, outward }: Scan): StaysHere | null {
+  if (secrets.length > 0) return { code: 'secrets', text: undecided(secrets) };
+  return outward.length > 0 ? { code: 'sync', text: leadsOut(outward) } : null;
+}
+
+function leadsOut(links: readonly string[]): string {
+  const shown = namesOf(links, links.length, NAMES_SHOWN_MAX);
+  const [verb, pronoun] = links.length === 1 ? ['leads', 'it'] : ['lead', 'them'];
+  return `${shown} ${verb} out of the project, and what is behind ${pronoun} would be missing there: leave ${pronoun} out (.meshworkignore, --exclude) where commands do without`;
 }
 
 function undecided(files: readonly string[]): string {

@@ -92,8 +92,8 @@ export class ProjectScanner {
     const manifest = this.#keep(project, known, scanned.value);
     this.#places.note(manifest, selection.value);
     const { withheld, undecided, rules, dependencies, lockfiles } = selection.value;
-    const { files, bytes, notices } = scanned.value;
-    return ok({ manifest, files, bytes, withheld, undecided, rules, dependencies, lockfiles, notices });
+    const { files, bytes, notices, outward } = scanned.value;
+    return ok({ manifest, files, bytes, withheld, undecided, outward, rules, dependencies, lockfiles, notices });
   }
 
   #knownOf(project: Project): Known {

@@ -17,6 +17,7 @@ import { entryOfBytes } from './virtual-files.ts';
 const MODE_MASK = 0o777;
 const SECRET_MODE = 0o600;
 const NOTICES_MAX = 16;
+const OUTWARD_MAX = 16;
 /** Asking whether the turn is over costs as much as a look at a file. */
 const FILES_PER_LOOK = 32;
 /** Takes longer to hash than the wait. */
@@ -40,6 +41,8 @@ export interface Scanned {
   readonly files: number;
   readonly bytes: number;
   readonly notices: readonly string[];
+  /** Links that are not sent, for people: they lead out of the project. */
+  readonly outward: readonly string[];
   /** Selected files in the place of which there are folders now, which one must select anew with. */
   readonly replaced: readonly TreePath[];
 }
@@ -101,6 +104,7 @@ class TreeScanner {
   /** Of folders: true where neither it nor what lies above it, up to the root, is a link. */
   readonly #real = new Map<string, boolean>([['', true]]);
   readonly #notices: string[];
+  readonly #outward: string[] = [];
   readonly #replaced: TreePath[] = [];
   /** Paths are files that `#seen` has the numbers of. */
   readonly #found: (TreePath | ManifestEntry)[] = [];
@@ -218,6 +222,7 @@ class TreeScanner {
       files,
       bytes,
       notices,
+      outward: this.#outward,
       replaced: this.#replaced,
     };
   }
@@ -267,6 +272,7 @@ class TreeScanner {
     const isPortable = isPortableLink(path, target);
     if (isPortable && wrongWithKind(path, 'link') === null) this.#take({ kind: 'link', path, target });
     else {
+      if (!isPortable && this.#outward.length < OUTWARD_MAX) this.#outward.push(shownPath(path));
       const why = isPortable ? 'is within .git' : `leads out of the project, to ${shownPath(target)}`;
       this.#notices.push(`The link ${shownPath(path)} is not sent: it ${why}.`);
     }

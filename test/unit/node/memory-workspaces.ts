@@ -17,6 +17,7 @@ export const SCAN: Scan = {
   bytes: 3000,
   withheld: [],
   undecided: [],
+  outward: [],
   rules: [],
   dependencies: [],
   lockfiles: [],

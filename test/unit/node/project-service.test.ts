@@ -102,6 +102,10 @@ test('undecided secrets keep it here and say how to decide; what cannot be sent 
   const undecided = await rig.terms();
   expect(undecided).toMatchObject({ staysHere: { code: 'secrets' }, refused: null });
   expect(undecided?.staysHere?.text).toContain('meshwork secrets send .env');
+  rig.scan = ok({ ...SCAN, outward: ['data'] });
+  const outward = await rig.terms();
+  expect(outward).toMatchObject({ staysHere: { code: 'sync' }, refused: null });
+  expect(outward?.staysHere?.text).toMatch(/^data leads out of the project.*\.meshworkignore/);
   rig.scan = err({ code: 'too_large', message: 'too large: big (3 GiB)' });
   const reason = { code: 'too_large', text: 'too large: big (3 GiB)' };
   expect(await rig.terms()).toMatchObject({ staysHere: reason, refused: reason });
