@@ -62,7 +62,8 @@ export function writePaths(writer: ByteWriter, paths: readonly TreePath[]): void
   }
 }
 
-function writeEntry(writer: ByteWriter, entry: ManifestEntry, previous: string): void {
+/** @param previous path of the entry before, '' where there is none */
+export function writeEntry(writer: ByteWriter, entry: ManifestEntry, previous: string): void {
   switch (entry.kind) {
     case 'file':
       writer.byte(FILE);

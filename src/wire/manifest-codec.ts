@@ -19,6 +19,12 @@ export function encodeManifest(manifest: Manifest): Uint8Array {
   return writer.finish();
 }
 
+/** What stands before the first entry. */
+export function writeManifestHead(writer: ByteWriter, entries: number): void {
+  writeMagic(writer, MAGIC, VERSION);
+  writer.varint(entries);
+}
+
 /**
  * Checks everything that can be checked without the objects: order, paths, kinds, bounds, nothing below a file or link.
  * What it gives is safe to place, but for names that fold together (`foldedPath`).

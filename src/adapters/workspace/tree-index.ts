@@ -4,84 +4,120 @@ import type { IgnoreMatcher } from './ignore-matcher.ts';
 
 const NONE = -1;
 
+/** Names alone: what manifests have in common that differ in contents. */
+class TreeNames {
+  readonly folders: readonly string[];
+  readonly indices = new Map<string, number>();
+  readonly numbers = new Map<string, number>();
+  /** Per entry the folder that it lies in; of a folder that is an entry, itself. */
+  readonly parents: Int32Array;
+  /** Per folder its first file or link, per entry the next one of its folder; the same for folders in folders. */
+  readonly firstFile: Int32Array;
+  readonly nextFile: Int32Array;
+  readonly firstFolder: Int32Array;
+  readonly nextFolder: Int32Array;
+
+  constructor(entries: readonly ManifestEntry[]) {
+    const folders = [''];
+    this.numbers.set('', 0);
+    this.parents = new Int32Array(entries.length);
+    for (const [index, entry] of entries.entries()) {
+      this.indices.set(entry.path, index);
+      this.parents[index] = this.#number(entry.kind === 'folder' ? entry.path : folderOf(entry.path), folders);
+    }
+    this.folders = folders;
+    this.firstFile = new Int32Array(folders.length).fill(NONE);
+    this.nextFile = new Int32Array(entries.length).fill(NONE);
+    this.firstFolder = new Int32Array(folders.length).fill(NONE);
+    this.nextFolder = new Int32Array(folders.length).fill(NONE);
+    for (let index = entries.length - 1; index >= 0; index--) {
+      const parent = this.parents[index] ?? 0;
+      if (entries[index]?.kind === 'folder') continue;
+      this.nextFile[index] = this.firstFile[parent] ?? NONE;
+      this.firstFile[parent] = index;
+    }
+    for (let folder = folders.length - 1; folder > 0; folder--) {
+      const parent = this.numbers.get(folderOf(folders[folder] ?? '')) ?? 0;
+      this.nextFolder[folder] = this.firstFolder[parent] ?? NONE;
+      this.firstFolder[parent] = folder;
+    }
+  }
+
+  #number(path: string, folders: string[]): number {
+    const known = this.numbers.get(path);
+    if (known !== undefined) return known;
+    this.#number(folderOf(path), folders);
+    const number = folders.push(path) - 1;
+    this.numbers.set(path, number);
+    return number;
+  }
+}
+
 /** A manifest's entries by path, and the folders that they lie in, each with a number. */
 export class TreeIndex {
   readonly manifest: Manifest;
-  /** By number: those that have entries, and those that are entries; the root is 0. */
-  readonly folders: readonly string[];
-  readonly #indices = new Map<string, number>();
-  readonly #numbers = new Map<string, number>();
-  /** Per folder its first file or link, per entry the next one of its folder; the same for folders in folders. */
-  readonly #firstFile: Int32Array;
-  readonly #nextFile: Int32Array;
-  readonly #firstFolder: Int32Array;
-  readonly #nextFolder: Int32Array;
+  readonly #names: TreeNames;
 
-  constructor(manifest: Manifest) {
+  /** @param base one of a manifest that may have the same names, so that they need not be gone through again */
+  constructor(manifest: Manifest, base: TreeIndex | null = null) {
     this.manifest = manifest;
-    const folders = [''];
-    this.#numbers.set('', 0);
-    const parents = new Int32Array(manifest.entries.length);
-    for (const [index, entry] of manifest.entries.entries()) {
-      this.#indices.set(entry.path, index);
-      parents[index] = this.#number(entry.kind === 'folder' ? entry.path : folderOf(entry.path), folders);
-    }
-    this.folders = folders;
-    this.#firstFile = new Int32Array(folders.length).fill(NONE);
-    this.#nextFile = new Int32Array(manifest.entries.length).fill(NONE);
-    this.#firstFolder = new Int32Array(folders.length).fill(NONE);
-    this.#nextFolder = new Int32Array(folders.length).fill(NONE);
-    for (let index = manifest.entries.length - 1; index >= 0; index--) {
-      const parent = parents[index] ?? 0;
-      if (manifest.entries[index]?.kind === 'folder') continue;
-      this.#nextFile[index] = this.#firstFile[parent] ?? NONE;
-      this.#firstFile[parent] = index;
-    }
-    for (let folder = folders.length - 1; folder > 0; folder--) {
-      const parent = this.#numbers.get(folderOf(folders[folder] ?? '')) ?? 0;
-      this.#nextFolder[folder] = this.#firstFolder[parent] ?? NONE;
-      this.#firstFolder[parent] = folder;
-    }
+    this.#names =
+      base !== null && haveSameNames(base.manifest, manifest) ? base.#names : new TreeNames(manifest.entries);
+  }
+
+  /** By number: those that have entries, and those that are entries; the root is 0. */
+  get folders(): readonly string[] {
+    return this.#names.folders;
+  }
+
+  /** Known to have the same folders, and files or links in them: then their places and numbers are the same too. */
+  sharesNamesWith(other: TreeIndex): boolean {
+    return this.#names === other.#names;
   }
 
   /** @returns the entry's place in the manifest; undefined where there is none */
   indexOf(path: string): number | undefined {
-    return this.#indices.get(path);
+    return this.#names.indices.get(path);
   }
 
   entryOf(path: string): ManifestEntry | undefined {
-    const index = this.#indices.get(path);
+    const index = this.#names.indices.get(path);
     return index === undefined ? undefined : this.manifest.entries[index];
   }
 
   isFolder(path: string): boolean {
-    return this.#numbers.has(path);
+    return this.#names.numbers.has(path);
   }
 
   numberOf(folder: string): number | undefined {
-    return this.#numbers.get(folder);
+    return this.#names.numbers.get(folder);
+  }
+
+  /** The number of the folder that an entry lies in; of a folder that is an entry, its own. */
+  folderAt(index: number): number {
+    return this.#names.parents[index] ?? 0;
   }
 
   /** Places in the manifest of the files and links right in a folder. */
   *filesIn(folder: number): Generator<number> {
-    for (let index = this.#firstFile[folder] ?? NONE; index !== NONE; index = this.#nextFile[index] ?? NONE)
-      yield index;
+    const { firstFile, nextFile } = this.#names;
+    for (let index = firstFile[folder] ?? NONE; index !== NONE; index = nextFile[index] ?? NONE) yield index;
   }
 
   /** Numbers of the folders right in a folder. */
   *foldersIn(folder: number): Generator<number> {
-    for (let below = this.#firstFolder[folder] ?? NONE; below !== NONE; below = this.#nextFolder[below] ?? NONE)
-      yield below;
+    const { firstFolder, nextFolder } = this.#names;
+    for (let below = firstFolder[folder] ?? NONE; below !== NONE; below = nextFolder[below] ?? NONE) yield below;
   }
+}
 
-  #number(path: string, folders: string[]): number {
-    const known = this.#numbers.get(path);
-    if (known !== undefined) return known;
-    this.#number(folderOf(path), folders);
-    const number = folders.push(path) - 1;
-    this.#numbers.set(path, number);
-    return number;
-  }
+function haveSameNames(one: Manifest, other: Manifest): boolean {
+  if (one.entries.length !== other.entries.length) return false;
+  return one.entries.every((entry, index) => {
+    const now = other.entries[index];
+    if (entry === now) return true;
+    return now?.path === entry.path && (now.kind === 'folder') === (entry.kind === 'folder');
+  });
 }
 
 /** Below a `.git` folder nothing is ignored, whatever patterns say: git itself never asks them there. */
