@@ -219,12 +219,12 @@ class ExecutorOperations implements WorkspaceFiles {
     const { slot } = session;
     const { wanted, manifest: base } = slot.record;
     if (wanted === null) return nothingExpected();
-    const known =
-      base === null ? null : session.holds(base) ? session.indexOf(base).manifest : readManifest(slot.paths, base);
+    const held = base !== null && session.holds(base) ? session.indexOf(base) : null;
+    const known = held?.manifest ?? (base === null ? null : readManifest(slot.paths, base));
     const received = receivedManifest(
       expanded,
       wanted.manifest,
-      base === null || known === null ? null : { hash: base, manifest: known },
+      base === null || known === null ? null : { hash: base, manifest: known, encoded: held?.encoded ?? null },
     );
     if (!received.ok) return refused('refused', `${received.error}; nothing was changed`);
     const wrong = wrongIgnoreFiles(received.value.manifest.entries);
@@ -236,8 +236,8 @@ class ExecutorOperations implements WorkspaceFiles {
         `${collision.join(' and ')} are one file where the workspace is: its file system does not tell them apart. Nothing was changed; rename one, or choose another node`,
       );
     }
-    writeManifest(slot.paths, wanted.manifest, received.value.encoded);
-    const index = session.hold(wanted.manifest, received.value.manifest);
+    writeManifest(slot.paths, wanted.manifest, received.value.bytes);
+    const index = session.hold(wanted.manifest, received.value.manifest, received.value.encoded);
     return wantedOf(session, wanted.manifest, index, this.#around);
   }
 

@@ -1,6 +1,6 @@
 import type { TreeIndex } from './tree-index.ts';
 
-/** Entries of manifests that are kept decoded between calls, of all sessions together: some 260 bytes each. */
+/** Entries of manifests that are kept decoded between calls, of all sessions together: some 340 bytes each, with their encoding. */
 const ENTRIES_HELD_MAX = 1_500_000;
 
 /**

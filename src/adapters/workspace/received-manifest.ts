@@ -1,32 +1,36 @@
-import { err, type Result } from '../../base/result.ts';
-import { decodeManifest, encodeManifest } from '../../wire/manifest-codec.ts';
+import { err, ok, type Result } from '../../base/result.ts';
+import { type EncodedManifest, encodeAfter } from '../../wire/encoded-manifest.ts';
+import { decodeManifest } from '../../wire/manifest-codec.ts';
 import { applyDifference, isDifference } from '../../wire/manifest-difference.ts';
 import type { Manifest, ManifestHash } from '../../wire/manifest.ts';
 import { hashOfManifest } from './slot-session.ts';
 
 export interface ReceivedManifest {
   readonly manifest: Manifest;
-  readonly encoded: Uint8Array;
+  readonly bytes: Uint8Array;
+  /** What the next difference is encoded after; null where a whole manifest came. */
+  readonly encoded: EncodedManifest | null;
 }
 
 /**
  * Decodes what an origin sent, and checks all of it.
  *
  * @param expanded of `expandManifest`: a manifest, or a difference
- * @param base what a difference is one from; null: there is nothing
+ * @param base what a difference is one from, and its encoding where that is known; null: there is nothing
  * @returns the refusal says what is wrong, and with which path
  */
 export function receivedManifest(
   expanded: Uint8Array,
   wanted: ManifestHash,
-  base: { readonly hash: ManifestHash; readonly manifest: Manifest } | null,
+  base: { readonly hash: ManifestHash; readonly manifest: Manifest; readonly encoded: EncodedManifest | null } | null,
 ): Result<ReceivedManifest, string> {
   const isPart = isDifference(expanded);
   if (isPart && base === null) return err('a difference from a manifest that is not here');
   const manifest =
     isPart && base !== null ? applyDifference(base.manifest, base.hash, expanded) : decodeManifest(expanded);
   if (!manifest.ok) return manifest;
-  const encoded = isPart ? encodeManifest(manifest.value) : expanded;
-  if (hashOfManifest(encoded) !== wanted) return err('a manifest that is not the one that was announced');
-  return { ok: true, value: { manifest: manifest.value, encoded } };
+  const encoded = isPart ? encodeAfter(base?.encoded ?? null, manifest.value) : null;
+  const bytes = encoded?.bytes ?? expanded;
+  if (hashOfManifest(bytes) !== wanted) return err('a manifest that is not the one that was announced');
+  return ok({ manifest: manifest.value, bytes, encoded });
 }

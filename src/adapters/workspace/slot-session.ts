@@ -3,7 +3,8 @@ import { existsSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs
 import { join } from 'node:path';
 import { MeshError } from '../../base/errors.ts';
 import { decodeManifest } from '../../wire/manifest-codec.ts';
-import type { Manifest, ManifestHash } from '../../wire/manifest.ts';
+import type { EncodedManifest } from '../../wire/encoded-manifest.ts';
+import type { Manifest, ManifestHash, ObjectHash } from '../../wire/manifest.ts';
 import { folderOf } from '../../wire/tree-path.ts';
 import type { HeldIndexes } from './held-indexes.ts';
 import { createIgnoreMatcher, type IgnoreMatcher } from './ignore-matcher.ts';
@@ -39,8 +40,13 @@ export class SlotSession {
   readonly #held: HeldIndexes;
   /** Of the manifest that is placed and the one that comes: the latest at the end. */
   readonly #indexes = new Map<ManifestHash, TreeIndex>();
-  /** A manifest of which the store had all objects, while it had lost so many. */
-  #complete: { readonly hash: ManifestHash; readonly needs: ManifestNeeds; readonly losses: number } | null = null;
+  /** A manifest of which the store had all objects but these, while it had lost so many. */
+  #needed: {
+    readonly hash: ManifestHash;
+    readonly needs: ManifestNeeds;
+    readonly losses: number;
+    readonly lacking: readonly ObjectHash[];
+  } | null = null;
   /** Calls about one slot wait for each other. */
   #tail: Promise<unknown> = Promise.resolve();
 
@@ -82,8 +88,10 @@ export class SlotSession {
   }
 
   /** Keeps a manifest that was just decoded. */
-  hold(hash: ManifestHash, manifest: Manifest): TreeIndex {
-    const index = new TreeIndex(manifest);
+  hold(hash: ManifestHash, manifest: Manifest, encoded: EncodedManifest | null = null): TreeIndex {
+    const { manifest: placed } = this.slot.record;
+    const base = placed === null ? undefined : this.#indexes.get(placed);
+    const index = new TreeIndex(manifest, base ?? null, encoded);
     this.#forget(hash);
     this.#indexes.set(hash, index);
     for (const oldest of this.#indexes.keys()) {
@@ -121,11 +129,19 @@ export class SlotSession {
 
   /** What a manifest needs of the store, where that has all of it. @param losses of the store, see ObjectStore */
   completeNeeds(hash: ManifestHash, losses: number): ManifestNeeds | null {
-    return this.#complete?.hash === hash && this.#complete.losses === losses ? this.#complete.needs : null;
+    const needed = this.#needed;
+    const isComplete = needed?.hash === hash && needed.losses === losses && needed.lacking.length === 0;
+    return isComplete ? needed.needs : null;
   }
 
-  noteComplete(hash: ManifestHash, needs: ManifestNeeds, losses: number): void {
-    this.#complete = { hash, needs, losses };
+  /** @param lacking what the store has not yet */
+  noteNeeds(hash: ManifestHash, needs: ManifestNeeds, losses: number, lacking: readonly ObjectHash[]): void {
+    this.#needed = { hash, needs, losses, lacking };
+  }
+
+  /** Packs came: what was lacking may be there. */
+  noteArrived(has: (object: ObjectHash) => boolean): void {
+    if (this.#needed?.lacking.every(has) === true) this.#needed = { ...this.#needed, lacking: [] };
   }
 
   /** With the .gitignore files as they were sent: those that lie there may be a job's. */

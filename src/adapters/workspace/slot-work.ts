@@ -17,7 +17,7 @@ import type { Slot, SlotFolders } from './slot-folders.ts';
 import { copyNotes, dropNotes } from './slot-notes.ts';
 import type { SlotRecord } from './slot-record.ts';
 import { forgetManifests, type ManifestNeeds, readManifest, type SlotSession, writeManifest } from './slot-session.ts';
-import type { ManifestHash } from '../../wire/manifest.ts';
+import type { ManifestEntry, ManifestHash, ObjectHash } from '../../wire/manifest.ts';
 import type { ObjectStore } from './object-store.ts';
 import { Remover, type TreeOwner } from './tree-folders.ts';
 import { isGitIndex, TreeIndex } from './tree-index.ts';
@@ -25,6 +25,9 @@ import { TreeState } from './tree-state.ts';
 import { encodeManifest } from '../../wire/manifest-codec.ts';
 
 type Refused<T> = Result<T, WorkspaceRefusal>;
+
+/** Objects that are looked for again when they should have come: more of them would hold up a first sync. */
+const LACKING_NOTED_MAX = 1024;
 
 /** What works on a slot's folder needs of the whole. */
 export interface SlotSurroundings {
@@ -46,9 +49,9 @@ export async function wantedOf(
   const known = session.completeNeeds(hash, store.losses);
   const { want, lacking, bytes, needs } =
     known === null
-      ? lackedOf(index, store)
-      : { want: encodeWant(known.objects, () => false), lacking: 0, bytes: 0, needs: known };
-  if (lacking === 0) session.noteComplete(hash, needs, store.losses);
+      ? lackedOf(index, store, completeBase(session, store))
+      : { want: encodeWant(known.objects, () => false), lacking: [], bytes: 0, needs: known };
+  if (lacking.length <= LACKING_NOTED_MAX) session.noteNeeds(hash, needs, store.losses, lacking);
   const { treeBytes } = needs;
   session.slot = folders.update(slot, { bytes: Math.max(treeBytes, slot.record.bytes) });
   const quotaBytes = slot.record.wanted?.quotaBytes ?? Number.POSITIVE_INFINITY;
@@ -70,27 +73,50 @@ export async function wantedOf(
     return refused('no_space', `${has}, the project needs ${formatSize(needed)}`);
   }
   session.awaitedBytes = bytes;
-  return ok({ want, objects: lacking, bytes });
+  return ok({ want, objects: lacking.length, bytes });
 }
 
+/** What is placed, where the store is known to have all of it. */
+function completeBase(session: SlotSession, store: ObjectStore): TreeIndex | null {
+  const { manifest } = session.slot.record;
+  if (manifest === null || !session.holds(manifest)) return null;
+  return session.completeNeeds(manifest, store.losses) === null ? null : session.indexOf(manifest);
+}
+
+/** @param base of which the store has all objects */
 function lackedOf(
   index: TreeIndex,
   store: ObjectStore,
-): { readonly want: Uint8Array; readonly lacking: number; readonly bytes: number; readonly needs: ManifestNeeds } {
-  const objects = objectsOf(index.manifest.entries);
-  let lacking = 0;
+  base: TreeIndex | null,
+): {
+  readonly want: Uint8Array;
+  readonly lacking: readonly ObjectHash[];
+  readonly bytes: number;
+  readonly needs: ManifestNeeds;
+} {
+  const { entries } = index.manifest;
+  const objects = objectsOf(entries);
+  const changed =
+    base === null ? null : new Set(objectsOf(entries.filter((entry, at) => !isAt(base, at, entry))).map(hashOf));
+  const lacking: ObjectHash[] = [];
   let bytes = 0;
   const want = encodeWant(objects.length, (at) => {
     const object = objects[at];
-    if (object === undefined || store.has(object.hash)) return false;
-    lacking += 1;
+    if (object === undefined || changed?.has(object.hash) === false || store.has(object.hash)) return false;
+    lacking.push(object.hash);
     bytes += object.size;
     return true;
   });
   let treeBytes = 0;
-  for (const entry of index.manifest.entries) if (entry.kind === 'file') treeBytes += entry.size;
+  for (const entry of entries) if (entry.kind === 'file') treeBytes += entry.size;
   return { want, lacking, bytes, needs: { objects: objects.length, treeBytes } };
 }
+
+const hashOf = ({ hash }: { readonly hash: ObjectHash }): ObjectHash => hash;
+
+/** Is that very entry in the manifest, too? Mostly in the same place. */
+const isAt = (base: TreeIndex, at: number, entry: ManifestEntry): boolean =>
+  base.manifest.entries[at] === entry || base.entryOf(entry.path) === entry;
 
 /** Keeps what a pack holds; more than was asked for would fill the disk unseen. */
 export function takePack(session: SlotSession, pack: Uint8Array, around: SlotSurroundings): Refused<Added> {
@@ -112,6 +138,7 @@ export async function placeSlot(
   const { wanted } = record;
   if (wanted === null) return refused('unknown', 'no manifest is expected; nothing was changed');
   const objects = around.kept.store(origin);
+  session.noteArrived((object) => objects.has(object));
   const before = placedBefore(session);
   const index = session.indexOf(wanted.manifest);
   const wrong = wrongGitConfig(index, objects);

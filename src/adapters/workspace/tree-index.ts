@@ -1,3 +1,4 @@
+import type { EncodedManifest } from '../../wire/encoded-manifest.ts';
 import type { Manifest, ManifestEntry } from '../../wire/manifest.ts';
 import { folderOf } from '../../wire/tree-path.ts';
 import type { IgnoreMatcher } from './ignore-matcher.ts';
@@ -56,11 +57,14 @@ class TreeNames {
 /** A manifest's entries by path, and the folders that they lie in, each with a number. */
 export class TreeIndex {
   readonly manifest: Manifest;
+  /** Null where nobody needed it. */
+  readonly encoded: EncodedManifest | null;
   readonly #names: TreeNames;
 
   /** @param base one of a manifest that may have the same names, so that they need not be gone through again */
-  constructor(manifest: Manifest, base: TreeIndex | null = null) {
+  constructor(manifest: Manifest, base: TreeIndex | null = null, encoded: EncodedManifest | null = null) {
     this.manifest = manifest;
+    this.encoded = encoded;
     this.#names =
       base !== null && haveSameNames(base.manifest, manifest) ? base.#names : new TreeNames(manifest.entries);
   }

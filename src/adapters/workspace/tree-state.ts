@@ -46,7 +46,10 @@ export class StatTable {
   }
 
   copy(row: number, from: StatTable, fromRow: number): void {
-    this.fields.set(from.fields.subarray(fromRow * FIELDS, (fromRow + 1) * FIELDS), row * FIELDS);
+    // A view of the row would cost more than its numbers.
+    for (let field = 0; field < FIELDS; field++) {
+      this.fields[row * FIELDS + field] = from.fields[fromRow * FIELDS + field] ?? 0;
+    }
     this.flags[row] = from.flags[fromRow] ?? UNKNOWN;
   }
 

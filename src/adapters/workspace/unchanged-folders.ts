@@ -6,6 +6,10 @@ import type { TreeFolders } from './tree-folders.ts';
 import type { TreeIndex } from './tree-index.ts';
 import type { TreeState } from './tree-state.ts';
 
+const UNKNOWN = 0;
+const UNCHANGED = 1;
+const CHANGED = 2;
+
 /**
  * Which folders are as they were collected, so that nobody need look at what lies in them. A tree that was collected
  * seconds ago and in which nothing ran since is taken to be so where its folders are alike. What would have to write to a file
@@ -15,8 +19,9 @@ import type { TreeState } from './tree-state.ts';
 export class UnchangedFolders {
   readonly #before: { readonly index: TreeIndex; readonly state: TreeState } | null;
   readonly #folders: TreeFolders;
-  /** By the folder's path. */
-  readonly #known = new Map<string, boolean>();
+  /** By the number that a folder had before. */
+  readonly #known: Uint8Array;
+  readonly #hasSameNames: boolean;
   /** Those that lost a name by the new manifest. */
   readonly #losing = new Set<string>();
 
@@ -29,7 +34,9 @@ export class UnchangedFolders {
     this.#folders = folders;
     this.#before =
       before === null || state === null || clean || !state.holds(Date.now()) ? null : { index: before.index, state };
-    if (this.#before === null || index.manifest === this.#before.index.manifest) return;
+    this.#known = new Uint8Array(this.#before?.index.folders.length ?? 0);
+    this.#hasSameNames = this.#before !== null && index.sharesNamesWith(this.#before.index);
+    if (this.#before === null || this.#hasSameNames) return;
     for (const entry of this.#before.index.manifest.entries) {
       if (index.entryOf(entry.path)?.kind === entry.kind) continue;
       let folder = folderOf(entry.path);
@@ -40,7 +47,8 @@ export class UnchangedFolders {
 
   /** True where the folder has no names but the manifest's, files and folders that it already had. */
   hasNamesAlone(folder: string): boolean {
-    return this.#isUnchanged(folder) && !this.#losing.has(folder) && !this.hasExtras(folder);
+    const number = this.#before?.index.numberOf(folder);
+    return number !== undefined && this.#isUnchanged(number) && !this.#losing.has(folder) && !this.hasExtras(folder);
   }
 
   /** Of a folder that was not looked into: whether it had more names than the manifest's. */
@@ -53,30 +61,33 @@ export class UnchangedFolders {
   carryOver(index: number, entry: ManifestEntry, state: TreeState): boolean {
     const before = this.#before;
     if (before === null) return false;
-    const was = before.index.indexOf(entry.path);
+    const was = this.#hasSameNames ? index : before.index.indexOf(entry.path);
     const sent = was === undefined ? undefined : before.index.manifest.entries[was];
     if (was === undefined || sent === undefined || !isSameEntry(sent, entry)) return false;
-    if (entry.kind === 'folder') return this.#isUnchanged(entry.path);
-    if (!before.state.files.isKnown(was) || !this.#isUnchanged(folderOf(entry.path))) return false;
-    state.files.copy(index, before.state.files, was);
+    const isKnown = entry.kind === 'folder' || before.state.files.isKnown(was);
+    if (!isKnown || !this.#isUnchanged(before.index.folderAt(was))) return false;
+    if (entry.kind !== 'folder') state.files.copy(index, before.state.files, was);
     return true;
   }
 
-  #isUnchanged(folder: string): boolean {
-    const known = this.#known.get(folder);
-    if (known !== undefined) return known;
-    const isUnchanged = this.#look(folder);
-    this.#known.set(folder, isUnchanged);
+  #isUnchanged(number: number): boolean {
+    const known = this.#known[number] ?? UNKNOWN;
+    if (known !== UNKNOWN) return known === UNCHANGED;
+    const isUnchanged = this.#look(number);
+    this.#known[number] = isUnchanged ? UNCHANGED : CHANGED;
     return isUnchanged;
   }
 
   /** A folder below a link, or one that was moved, is not the same: those above it have changed then. */
-  #look(folder: string): boolean {
-    const number = this.#before?.index.numberOf(folder);
-    if (this.#before === null || number === undefined) return false;
-    if (folder !== '' && !this.#isUnchanged(folderOf(folder)) && !this.#isThere(folder)) return false;
+  #look(number: number): boolean {
+    if (this.#before === null) return false;
+    const { index, state } = this.#before;
+    const folder = index.folders[number] ?? '';
+    if (number !== 0 && !this.#isUnchanged(index.numberOf(folderOf(folder)) ?? 0) && !this.#isThere(folder)) {
+      return false;
+    }
     const stat = this.#folders.look(folder);
-    return stat?.isDirectory() === true && this.#before.state.isFolderUntouched(number, stat);
+    return stat?.isDirectory() === true && state.isFolderUntouched(number, stat);
   }
 
   #isThere(folder: string): boolean {
