@@ -2,9 +2,9 @@ import { hash as digest } from 'node:crypto';
 import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, utimesSync } from 'node:fs';
 import { systemCodeOf } from '../../base/errors.ts';
 import { isJobId, type JobId } from '../../base/ids.ts';
-import { decodeManifest, encodeManifest } from '../../wire/manifest-codec.ts';
+import { type EncodedManifest, encodeAfter } from '../../wire/encoded-manifest.ts';
+import { decodeManifest } from '../../wire/manifest-codec.ts';
 import { isManifestHash, type Manifest, type ManifestHash } from '../../wire/manifest.ts';
-import { compressManifest, expandManifest } from './manifest-transport.ts';
 import { replacePrivateFile } from './private-file.ts';
 
 /** Beyond these, manifests go that no job needs, those used longest ago first. */
@@ -22,13 +22,15 @@ export interface ManifestStore {
 }
 
 /**
- * Manifests of this node's projects, a compressed file each, named by their hash. A job that may bring changes back pins
+ * Manifests of this node's projects, a file each, named by their hash. Not compressed: most of one is hashes, and a job waits. A job that may bring changes back pins
  * the one it was sent with; what is damaged counts as gone.
  */
 export class SentManifests implements ManifestStore {
   readonly #folder: string;
   readonly #pins: string;
   readonly #cached = new Map<ManifestHash, Manifest>();
+  /** What was put last: a project is mostly scanned again and again, and changes little. */
+  #encoded: EncodedManifest | null = null;
 
   /** @param folder made where it is missing. @throws the system's error, as all methods do */
   constructor(folder: string) {
@@ -38,11 +40,12 @@ export class SentManifests implements ManifestStore {
   }
 
   put(manifest: Manifest): ManifestHash {
-    const encoded = encodeManifest(manifest);
+    const encoded = encodeAfter(this.#encoded, manifest);
+    this.#encoded = manifest.entries.length <= CACHED_ENTRIES_MAX ? encoded : null;
     // 64 such digits.
-    const hash = digest('sha256', encoded, 'hex') as ManifestHash;
+    const hash = digest('sha256', encoded.bytes, 'hex') as ManifestHash;
     if (!this.touch(hash)) {
-      replacePrivateFile(this.#pathOf(hash), compressManifest(encoded));
+      replacePrivateFile(this.#pathOf(hash), encoded.bytes);
       this.#evict(hash);
     }
     this.#remember(hash, manifest);
@@ -83,9 +86,9 @@ export class SentManifests implements ManifestStore {
 
   #read(hash: ManifestHash): Manifest | null {
     if (!this.touch(hash)) return null;
-    const encoded = expandManifest(readFileSync(this.#pathOf(hash)));
-    if (encoded.ok && digest('sha256', encoded.value, 'hex') === hash) {
-      const manifest = decodeManifest(encoded.value);
+    const encoded = readFileSync(this.#pathOf(hash));
+    if (digest('sha256', encoded, 'hex') === hash) {
+      const manifest = decodeManifest(encoded);
       if (manifest.ok) return manifest.value;
     }
     rmSync(this.#pathOf(hash), { force: true });
