@@ -6,7 +6,7 @@ import type { JobId, NodeId } from '../base/ids.ts';
 import type { Logger } from '../base/log.ts';
 import { bindsProject } from '../core/workspace/newest-products.ts';
 import type { Applied, ProjectFiles } from '../ports/workspace.ts';
-import { NO_CHANGES, type ChangePack, type Changes } from '../wire/changes.ts';
+import { NO_CHANGES, NONE_MORE, type ChangePack, type Changes } from '../wire/changes.ts';
 import type { Ended, Outcome } from '../wire/jobs.ts';
 import { changeNotices, namesOf } from './api-changes.ts';
 import type { ChangeFetch, FetchRefusal } from './change-fetch.ts';
@@ -77,7 +77,7 @@ export class ChangeReturn {
       this.#noteProducts(shipped, pack);
       const problem = pack.problem === null ? [] : [`${shipped.node_name}: ${pack.problem}`];
       const told = [...withheld, ...problem, ...unmatchedNotices(shipped, pack)];
-      const changes = { ...NO_CHANGES, left_there: pack.left_there };
+      const changes = withLeft(NO_CHANGES, pack);
       // A node that sends changes that nobody wants is not heard.
       if (pack.pack_bytes === 0 || !shipped.returns) {
         this.#forget(shipped);
@@ -92,7 +92,7 @@ export class ChangeReturn {
       const applied = await this.#apply(held, false, PATIENCE_MS);
       if (!applied.ok)
         return { changes: heldChanges(changes, pack), notices: [...told, heldNotice(shipped, applied.why, pack)] };
-      const all = { ...applied.value.changes, left_there: pack.left_there };
+      const all = withLeft(applied.value.changes, pack);
       const folder = join(this.#options.conflicts, job);
       return {
         changes: all,
@@ -101,7 +101,7 @@ export class ChangeReturn {
     } catch (error) {
       this.#options.log.error('changes could not be brought back', { job, error: messageOf(error) });
       const notice = heldNotice(shipped, `they could not be applied here (${messageOf(error)})`, pack);
-      const changes = { ...NO_CHANGES, left_there: pack?.left_there ?? [] };
+      const changes = pack === null ? NO_CHANGES : withLeft(NO_CHANGES, pack);
       return { changes: pack === null ? changes : heldChanges(changes, pack), notices: [...withheld, notice] };
     }
   }
@@ -240,8 +240,13 @@ const heldNames = ({ named, changed, deleted }: ChangePack): string =>
 /** The first names came with the job's end, all of them are in the pack. */
 function heldChanges(changes: Changes, { named, changed, deleted }: ChangePack): Changes {
   const rest = Math.max(0, changed + deleted - named.length);
-  const more = { returned: 0, deleted: 0, conflicts: 0, held_back: rest, left_there: 0 };
+  const more = { ...(changes.more ?? NONE_MORE), held_back: rest };
   return { ...changes, held_back: named, ...(rest > 0 ? { more } : {}) };
+}
+
+function withLeft(changes: Changes, { left_there: left, left_more: rest }: ChangePack): Changes {
+  const more = { ...(changes.more ?? NONE_MORE), left_there: rest };
+  return { ...changes, left_there: left, ...(rest > 0 ? { more } : {}) };
 }
 
 /** Only what this job asked for: its node may say anything, and settings name what not every job makes. */

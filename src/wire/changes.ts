@@ -31,6 +31,8 @@ export const changePackSchema = z.strictObject({
   /** The first of those, as text: CHANGES_NAMED_CHARS_MAX characters together. */
   named: z.array(shownPath).max(CHANGES_NAMED_MAX),
   left_there: z.array(leftThereSchema).max(LEFT_THERE_MAX),
+  /** How many there are beyond those. */
+  left_more: count,
   /** Globs of outputs that no file there matches. */
   unmatched: z.array(z.string().max(GLOB_CHARS_MAX)).max(OUTPUT_GLOBS_MAX),
   /** Where it could not be collected (a full disk): why. */
@@ -46,6 +48,7 @@ export const NO_CHANGE_PACK: ChangePack = {
   pack_sha256: '',
   named: [],
   left_there: [],
+  left_more: 0,
   unmatched: [],
   problem: null,
 };
@@ -66,4 +69,11 @@ export const changesSchema = z.strictObject({
 });
 export type Changes = z.infer<typeof changesSchema>;
 
+export const NONE_MORE: NonNullable<Changes['more']> = {
+  returned: 0,
+  deleted: 0,
+  conflicts: 0,
+  held_back: 0,
+  left_there: 0,
+};
 export const NO_CHANGES: Changes = { returned: [], deleted: [], conflicts: [], held_back: [], left_there: [] };

@@ -170,7 +170,9 @@ class Applying {
     const decision = decideWrite(entry, sent, seen.state, this.#rules);
     switch (decision.kind) {
       case 'there':
-        this.tally.returned(entry.path);
+        // Where it is applied by itself, an applying that was cut off put it there.
+        if (this.#rules.held) this.tally.before(entry.path);
+        else this.tally.returned(entry.path);
         return;
       case 'held':
         this.tally.held(entry.path);
@@ -263,7 +265,8 @@ class Applying {
       case 'delete':
         return this.#remove(path, twin, seen);
       case 'gone':
-        this.tally.deleted(path);
+        if (this.#rules.held) this.tally.before(path);
+        else this.tally.deleted(path);
         return kind;
       case 'held':
         this.#heldDeletions.add(path);

@@ -1,6 +1,7 @@
 import { textOfBytes } from '../../base/byte-text.ts';
+import { escapeControls } from '../../base/escape.ts';
 import type { Applied } from '../../ports/workspace.ts';
-import { CHANGES_SHOWN_MAX } from '../../wire/changes.ts';
+import { CHANGES_SHOWN_MAX, NONE_MORE } from '../../wire/changes.ts';
 import type { TreePath } from '../../wire/manifest.ts';
 
 const NOTICES_MAX = 20;
@@ -16,6 +17,11 @@ class PathList {
     this.count++;
     if (this.paths.length < CHANGES_SHOWN_MAX) this.paths.push(textOfBytes(path));
   }
+
+  /** What is not listed. */
+  get beyond(): number {
+    return this.count - this.paths.length;
+  }
 }
 
 /** What became of the changes so far. */
@@ -24,6 +30,8 @@ export class ChangeTally {
   readonly #deleted = new PathList();
   readonly #conflicts = new PathList();
   readonly #held = new PathList();
+  /** Of before this applying. */
+  readonly #before = new PathList();
   readonly #notices: string[] = [];
 
   returned(path: TreePath): void {
@@ -42,6 +50,11 @@ export class ChangeTally {
     this.#held.add(path);
   }
 
+  /** It was as the job made it already. */
+  before(path: TreePath): void {
+    this.#before.add(path);
+  }
+
   notice(text: string): void {
     if (this.#notices.length < NOTICES_MAX) this.#notices.push(text);
   }
@@ -55,6 +68,14 @@ export class ChangeTally {
   }
 
   applied(): Applied {
+    const more = {
+      ...NONE_MORE,
+      returned: this.#returned.beyond,
+      deleted: this.#deleted.beyond,
+      conflicts: this.#conflicts.beyond,
+      held_back: this.#held.beyond,
+    };
+    const isCut = Object.values(more).some((count) => count > 0);
     return {
       changes: {
         returned: this.#returned.paths,
@@ -62,6 +83,7 @@ export class ChangeTally {
         conflicts: this.#conflicts.paths,
         held_back: this.#held.paths,
         left_there: [],
+        ...(isCut ? { more } : {}),
       },
       counts: {
         returned: this.#returned.count,
@@ -69,7 +91,18 @@ export class ChangeTally {
         conflicts: this.#conflicts.count,
         heldBack: this.#held.count,
       },
-      notices: this.#notices,
+      notices: [...this.#notices, ...this.#beforeNotice()],
     };
+  }
+
+  #beforeNotice(): string[] {
+    const { count, paths } = this.#before;
+    if (count === 0) return [];
+    const names = paths
+      .slice(0, NAMES_MAX)
+      .map((name) => escapeControls(name))
+      .join(', ');
+    const more = count > NAMES_MAX ? ` and ${count - NAMES_MAX} more` : '';
+    return [`${count === 1 ? '1 change was' : `${count} changes were`} here already: ${names}${more}`];
   }
 }

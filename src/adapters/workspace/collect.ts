@@ -72,6 +72,7 @@ export async function collectTree(collecting: Collecting): Promise<Collected> {
       changes: {
         ...changes,
         left_there: [...findings.leftThere],
+        left_more: findings.leftMore,
         unmatched: collecting.returns && findings.isComplete ? collector.unmatched(findings.outputs) : [],
         problem: collector.problem(),
       },

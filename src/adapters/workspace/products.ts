@@ -33,6 +33,8 @@ export interface Product {
 /** What a walk of ignored files found. */
 export interface ProductFindings {
   readonly leftThere: readonly LeftThere[];
+  /** How many there are beyond those. */
+  readonly leftMore: number;
   /** Files and links that `outputs` names. */
   readonly outputs: readonly string[];
   /** False where there were so many that some were not looked at. */
@@ -73,7 +75,8 @@ export async function lookThroughProducts(
     if (counts.files > 0) leftThere.push({ path: textOfBytes(product.path), ...counts });
   }
   leftThere.sort((a, b) => b.bytes - a.bytes);
-  return { leftThere: leftThere.slice(0, LEFT_THERE_MAX), outputs, isComplete: budget > 0 };
+  const shown = leftThere.slice(0, LEFT_THERE_MAX);
+  return { leftThere: shown, leftMore: leftThere.length - shown.length, outputs, isComplete: budget > 0 };
 }
 
 function isLeftOut(path: string, prepared: ReadonlySet<string>): boolean {

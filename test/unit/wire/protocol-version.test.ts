@@ -21,7 +21,7 @@ const PINNED = {
     trust: '2cf6a9d2fd8e246b',
     member: '28b12336519295a8',
     query: '4326b1926945a75e',
-    job: '6696f034c3e11a12',
+    job: '532ef7b58b63d43c',
     runner: '152df44027ac1590',
     api: 'b918cac0ab5b3753',
     ws: '03252be3383f84e1',

@@ -23,6 +23,7 @@ import { applyChanges } from '../../../../src/adapters/workspace/apply.ts';
 import { PackBuilder } from '../../../../src/adapters/workspace/pack-builder.ts';
 import { bytesOfText } from '../../../../src/base/byte-text.ts';
 import type { Applied } from '../../../../src/ports/workspace.ts';
+import { CHANGES_SHOWN_MAX } from '../../../../src/wire/changes.ts';
 import { encodeChangeList } from '../../../../src/wire/change-pack.ts';
 import type { FileEntry, ManifestEntry, ManifestHash, ObjectHash, TreePath } from '../../../../src/wire/manifest.ts';
 import { sortEntries } from '../../../../src/wire/manifest-codec.ts';
@@ -207,6 +208,27 @@ describe('what a job changed, applied', () => {
     expect(await applied(job)).toMatchObject({ returned: ['a', 'b'], deleted: ['c'], conflicts: [] });
     expect(await applied(job)).toMatchObject({ returned: ['a', 'b'], deleted: ['c'], conflicts: [] });
     expect(tree()).toEqual(['a', 'b', 'd']);
+  });
+
+  it('tells what is applied now from what was here before, where somebody asks for it', async () => {
+    const sent = [file('a', '1'), file('c', '1'), file('d', '1')];
+    for (const name of ['c', 'd']) put(name, '1');
+    put('a', '2');
+    const job = { sent, changed: [file('a', '2'), file('.envrc', 'x')], deleted: ['c'] };
+    expect(await applied(job)).toMatchObject({ returned: ['a'], deleted: ['c'], held_back: ['.envrc'], notices: [] });
+    expect(await applied({ ...job, held: true })).toMatchObject({
+      returned: ['.envrc'],
+      deleted: [],
+      held_back: [],
+      notices: ['2 changes were here already: a, c'],
+    });
+  });
+
+  it('lists as many as people read, and says how many more there are', async () => {
+    const changed = Array.from({ length: CHANGES_SHOWN_MAX + 7 }, (_, index) => file(`f${index}`, 'x'));
+    const result = await applied({ sent: [], changed });
+    expect(result.returned).toHaveLength(CHANGES_SHOWN_MAX);
+    expect(result.more).toEqual({ returned: 7, deleted: 0, conflicts: 0, held_back: 0, left_there: 0 });
   });
 
   it('never overwrites or deletes what changed here meanwhile', async () => {
@@ -452,7 +474,8 @@ describe('a malicious change pack', () => {
     expect(await applied({ sent, changed, deleted: ['l/x'], held: true })).toMatchObject({
       returned: [],
       conflicts: ['f', 'l/deep/er', 'l/new'],
-      deleted: ['l/x'],
+      deleted: [],
+      notices: ['1 change was here already: l/x'],
     });
     expect(tree(join(folder, 'victim'))).toEqual(['x']);
     expect(readFileSync(join(folder, 'victim/x'), 'utf8')).toBe('precious');
