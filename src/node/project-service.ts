@@ -101,6 +101,12 @@ export class ProjectService {
     );
   }
 
+  /** Something of it is not what it was when it was looked at: next time it is looked at again, however soon that is. */
+  outdated(job: JobId): void {
+    const known = this.#jobs.get(job);
+    if (known !== undefined) this.#jobs.set(job, { ...known, scannedAtMs: Number.NEGATIVE_INFINITY });
+  }
+
   /** @param ranHere it may have made the newest products of its project */
   forget(job: JobId, ranHere = false): void {
     this.#jobs.delete(job);
@@ -137,7 +143,11 @@ export class ProjectService {
     spec: JobSpec,
   ): Promise<Result<JobProject, Refusal>> {
     const { project, folder, sync, settings } = of;
-    const { result, atMs } = await this.#scans.scan(this.request(project, settings, sync));
+    const request = this.request(project, settings, sync);
+    const first = await this.#scans.scan(request);
+    // Files that went while they were read, as of `git gc`: a second look mostly finds them at rest.
+    const isUnstable = !first.result.ok && first.result.error.code === 'unstable';
+    const { result, atMs } = isUnstable ? await this.#scans.scan(request) : first;
     if (!result.ok) return result;
     const plan = planPreparation(project.root, result.value, settings, spec.command, folder);
     if (!plan.ok) return plan;

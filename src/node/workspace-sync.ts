@@ -187,7 +187,10 @@ export class WorkspaceSync {
       while (this.#isLive(sync)) {
         const pack = await files.nextPack(source);
         if (!this.#isLive(sync)) return;
-        if (!pack.ok) return this.#failHere(sync, pack.error.message);
+        if (!pack.ok) {
+          this.#options.projects.outdated(sync.job);
+          return this.#failHere(sync, pack.error.message);
+        }
         if (pack.value === null) {
           sender.send('end', null);
           return sender.end();

@@ -3,6 +3,7 @@ import type {
   OpenedWorkspace,
   ProjectFiles,
   Scan,
+  ScanRefusal,
   WorkspaceFiles,
   WorkspaceRefusal,
 } from '../../../src/ports/workspace.ts';
@@ -30,6 +31,8 @@ export class MemoryProject {
   packs: readonly Uint8Array[] = [new Uint8Array(1_500_000).fill(1), new Uint8Array(900_000).fill(2)];
   /** Packs that were read and not sent yet, at most. */
   readonly calls: string[] = [];
+  /** What is told instead of a pack. */
+  unstable: ScanRefusal | null = null;
   #next = 0;
 
   get files(): ProjectFiles {
@@ -47,7 +50,7 @@ export class MemoryProject {
         this.#next = 0;
         return 1;
       },
-      nextPack: async () => ok(this.packs[this.#next++] ?? null),
+      nextPack: async () => (this.unstable === null ? ok(this.packs[this.#next++] ?? null) : err(this.unstable)),
       closePacks: async () => void this.calls.push('close packs'),
       pinManifest: async () => void this.calls.push('pin'),
       unpinManifest: async () => void this.calls.push('unpin'),

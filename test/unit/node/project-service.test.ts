@@ -96,6 +96,20 @@ test('bytes are those that a node lacks; where products are is told', async () =
   expect(rig.book.productsAt(rig.project)).toBeNull();
 });
 
+test('a scan that is a moment old is sent, one that was found wrong is made again; an unstable one twice', async () => {
+  const rig = new Rig();
+  await rig.terms();
+  const spec = specOf({ cwd: rig.root, target: { kind: 'any' }, sync: SHIPPED });
+  expect(await rig.service.fresh(JOB, spec)).toMatchObject({ ok: true });
+  expect(rig.scans).toHaveLength(1);
+  rig.service.outdated(JOB);
+  expect(await rig.service.fresh(JOB, spec)).toMatchObject({ ok: true });
+  expect(rig.scans).toHaveLength(2);
+  rig.scan = err({ code: 'unstable', message: 'a changes' });
+  await rig.terms();
+  expect(rig.scans).toHaveLength(4);
+});
+
 test('undecided secrets keep it here and say how to decide; what cannot be sent refuses every other node', async () => {
   const rig = new Rig();
   rig.scan = ok({ ...SCAN, undecided: ['.env'] });

@@ -72,7 +72,10 @@ class Rig {
     });
     this.sync = new WorkspaceSync({
       files: this.project.files,
-      projects: { fresh: async () => this.fresh } as unknown as ProjectService,
+      projects: {
+        fresh: async () => this.fresh,
+        outdated: () => this.project.calls.push('outdated'),
+      } as unknown as ProjectService,
       book: new ProjectBook(join(this.home, 'projects.json'), silentLogger),
       shipped: this.shipped,
       log: silentLogger,
@@ -196,6 +199,15 @@ test('what this side cannot read is another try, and the executor is told to let
   rig.begin();
   await rig.end();
   expect(rig.last).toMatchObject({ kind: 'sync_failed', final: false, reason: { text: 'a.c changes all the time' } });
+});
+
+test('a file that changed since it was looked at: the project is looked at anew for the next try', async () => {
+  const rig = new Rig();
+  rig.project.unstable = { code: 'unstable', message: 'a.pack changed' };
+  rig.begin();
+  await rig.end();
+  expect(rig.last).toMatchObject({ kind: 'sync_failed', final: false, reason: { text: 'a.pack changed' } });
+  expect(rig.project.calls).toContain('outdated');
 });
 
 test.each([
