@@ -48,6 +48,8 @@ export class ChangeReturn {
   /** One at a time in a project: two jobs may change the same file. */
   readonly #turns = new Turns();
   readonly #underWay = new Map<JobId, AbortController>();
+  /** Of which nothing is to come any more, once their ends are in the journal: a daemon that dies before does it all again. */
+  readonly #settled = new Set<JobId>();
 
   constructor(options: ChangeReturnOptions) {
     this.#options = options;
@@ -71,7 +73,7 @@ export class ChangeReturn {
     const withheld = withheldNotices(shipped, outcome);
     try {
       if (pack === null) {
-        this.#forget(shipped);
+        this.#settled.add(job);
         return { changes: NO_CHANGES, notices: withheld };
       }
       this.#noteProducts(shipped, pack);
@@ -80,7 +82,7 @@ export class ChangeReturn {
       const changes = withLeft(NO_CHANGES, pack);
       // A node that sends changes that nobody wants is not heard.
       if (pack.pack_bytes === 0 || !shipped.returns) {
-        this.#forget(shipped);
+        this.#settled.add(job);
         return { changes, notices: told };
       }
       const held = this.#hold(shipped, pack);
@@ -92,6 +94,7 @@ export class ChangeReturn {
       const applied = await this.#apply(held, false, PATIENCE_MS);
       if (!applied.ok)
         return { changes: heldChanges(changes, pack), notices: [...told, heldNotice(shipped, applied.why, pack)] };
+      if (applied.value.counts.heldBack === 0) this.#settled.add(job);
       const all = withLeft(applied.value.changes, pack);
       const folder = join(this.#options.conflicts, job);
       return {
@@ -104,6 +107,12 @@ export class ChangeReturn {
       const changes = pack === null ? NO_CHANGES : withLeft(NO_CHANGES, pack);
       return { changes: pack === null ? changes : heldChanges(changes, pack), notices: [...withheld, notice] };
     }
+  }
+
+  /** Its end is in the journal. */
+  finished(job: JobId): void {
+    const shipped = this.#options.shipped.get(job);
+    if (this.#settled.delete(job) && shipped !== null) this.#forget(shipped);
   }
 
   /** Nobody knows what became of it. @returns for people, where its files were sent there */
@@ -142,6 +151,7 @@ export class ChangeReturn {
     }
     const applied = await this.#apply(shipped, true, APPLY_PATIENCE_MS);
     if (!applied.ok) throw new MeshError(applied.code, `${applied.why}; nothing was changed`);
+    if (applied.value.counts.heldBack === 0) this.#forget(shipped);
     const { changes, notices } = applied.value;
     return { changes, notices: [...notices, ...changeNotices(changes, job, join(this.#options.conflicts, job))] };
   }
@@ -175,7 +185,6 @@ export class ChangeReturn {
       const conflicts = join(this.#options.conflicts, job);
       const applied = await this.#turns.take(project.root, () => this.#options.files.apply({ ...request2, conflicts }));
       if (!applied.ok) return { ok: false, code: 'io', why: applied.error.message };
-      if (applied.value.counts.heldBack === 0) this.#forget(shipped);
       return { ok: true, value: applied.value };
     } finally {
       this.#underWay.delete(job);

@@ -177,6 +177,7 @@ export class LocalProjects implements ProjectCarrier {
 
   finished(job: JobId, ranOn: NodeId | null): void {
     this.service.forget(job, ranOn === this.#options.self().id);
+    this.#returns.finished(job);
     this.#sync.finished(job);
   }
 

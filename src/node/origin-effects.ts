@@ -197,12 +197,12 @@ export class OriginEffects {
     const { jobs, book, projects } = this.#options;
     const { job, spec, cancelled: cancelAsked, streams } = kept;
     jobs.delete(job);
-    projects?.finished(job, result.kind === 'ended' ? result.place.node : null);
     if (result.kind === 'unknown') {
       const place = placeEntryOf(result.place);
       book.note({ e: 'loose', job, attempt: record.attempt, place, unwanted: cancelAsked || !spec.durable });
     }
     book.note({ e: 'finished', record });
+    projects?.finished(job, result.kind === 'ended' ? result.place.node : null);
     if (result.kind === 'ended') this.#ackWritten(result.place.node, job, result.ended.attempt, spec.durable);
     streams?.finish();
     const object = runObjectOf(record);

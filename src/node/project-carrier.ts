@@ -29,6 +29,6 @@ export interface ProjectCarrier {
   lost(job: JobId, node: NodeId): readonly string[];
   /** What is under way to bring changes back is not waited for any more: they are held. */
   giveUp(job: JobId): void;
-  /** The job has finished. @param ranOn null: nowhere */
+  /** The job has finished, and its journal has it. @param ranOn null: nowhere */
   finished(job: JobId, ranOn: NodeId | null): void;
 }

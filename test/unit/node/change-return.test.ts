@@ -112,6 +112,7 @@ test('changes of a job that was to bring none back are not fetched, whatever its
   const rig = new Rig({ returns: false });
   expect((await rig.back(PACK)).changes).toEqual(NO_CHANGES);
   expect([rig.fetched, rig.applied]).toEqual([[], []]);
+  rig.returns.finished(JOB);
   expect(rig.shipped.get(JOB)).toBeNull();
 });
 
@@ -120,6 +121,10 @@ test('changes are fetched, applied, dropped there and forgotten here', async () 
   expect(await rig.back(PACK)).toEqual({ changes: APPLIED.changes, notices: [] });
   expect(rig.applied).toMatchObject([{ manifest: MANIFEST, packSha256: PACK.pack_sha256, held: false }]);
   expect(rig.sent).toContain('ws.drop');
+  // Until its end is in the journal: a daemon that dies before that is told the end again, and tells the same.
+  const next = new Rig(new ShippedJobs(join(rig.home, 'changes'), silentLogger).get(JOB) ?? {});
+  expect((await next.back(PACK)).changes).toEqual(APPLIED.changes);
+  rig.returns.finished(JOB);
   expect(rig.shipped.get(JOB)).toBeNull();
   expect(existsSync(rig.fetched[0]?.path ?? '')).toBe(false);
   expect(rig.project.calls).toEqual(['unpin']);
