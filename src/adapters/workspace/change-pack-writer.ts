@@ -11,10 +11,13 @@ import { Turn } from './turn.ts';
 
 const PRIVATE_FILE_MODE = 0o600;
 
+export type OnObject = (hash: ObjectHash, bytes: Uint8Array) => void;
+
 /**
  * Writes a change pack (`wire/change-pack.ts`), whole or not at all, and forces it to the disk: the job's end names it.
  *
  * @param contents of files that come otherwise than they lie in the tree, by hash
+ * @param onObject told of each object that is written
  * @throws the system's error, or an Error that names a file which changed meanwhile
  */
 export async function writeChangePack(
@@ -22,6 +25,7 @@ export async function writeChangePack(
   list: ChangeList,
   folders: TreeFolders,
   contents: ReadonlyMap<ObjectHash, Uint8Array>,
+  onObject: OnObject,
 ): Promise<{ readonly bytes: number; readonly sha256: string }> {
   mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
   const temporary = `${path}.tmp`;
@@ -30,7 +34,7 @@ export async function writeChangePack(
   try {
     try {
       file.write(encodeChangeList(list));
-      await writeObjects(list, folders, contents, file);
+      await writeObjects(list, folders, contents, file, onObject);
       file.sync();
     } finally {
       file.close();
@@ -48,6 +52,7 @@ async function writeObjects(
   folders: TreeFolders,
   contents: ReadonlyMap<ObjectHash, Uint8Array>,
   file: HashedFile,
+  onObject: OnObject,
 ): Promise<void> {
   const packs = new PackBuilder();
   const written = new Set<ObjectHash>();
@@ -62,7 +67,9 @@ async function writeObjects(
         if (!written.has(part.hash)) {
           written.add(part.hash);
           if (!packs.fits(part.size)) file.write(packs.take(true));
-          packs.add(part.hash, reader.read(start, part.size, part.hash), true);
+          const bytes = reader.read(start, part.size, part.hash);
+          packs.add(part.hash, bytes, true);
+          onObject(part.hash, bytes);
           if (packs.isFull) file.write(packs.take(true));
         }
         start += part.size;

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { hash as digest } from 'node:crypto';
 import { closeSync, type Stats } from 'node:fs';
 import {
   type Chunk,
@@ -9,13 +9,14 @@ import {
   type TreePath,
   WHOLE_FILE_BYTES_MAX,
 } from '../../wire/manifest.ts';
+import { chunkEnd } from './chunker.ts';
 import { hashOpen, openRegular } from './file-content.ts';
 
 /** Beyond, a file stays there: nobody sends one, and a sparse one of any size is made at once. */
 export const CHANGED_FILE_BYTES_MAX = 16 * 1024 * 1024 * 1024;
 
 /**
- * Hashes a file; a large one in chunks of one size, since a change is sent once.
+ * Hashes a file, and the chunks of a large one.
  *
  * @returns null where it is no regular file (any more)
  * @throws the system's error; EFBIG where it is above CHANGED_FILE_BYTES_MAX
@@ -29,7 +30,7 @@ export function fileAt(
   if (open === null) return null;
   try {
     if (open.stat.size > CHANGED_FILE_BYTES_MAX) throw Object.assign(new Error('too large'), { code: 'EFBIG' });
-    const chunker = open.stat.size > WHOLE_FILE_BYTES_MAX ? new FixedChunks() : null;
+    const chunker = open.stat.size > WHOLE_FILE_BYTES_MAX ? new ContentChunks() : null;
     const { hash, size } = hashOpen(open.fd, chunker === null ? undefined : (bytes) => chunker.add(bytes));
     const isLarge = size > WHOLE_FILE_BYTES_MAX;
     const chunks = isLarge && chunker !== null ? chunker.finish() : null;
@@ -51,37 +52,47 @@ export function fileAt(
 /** File systems have times that no Date holds, and some before 1970. */
 export const sentMtimeOf = (stat: Stats): number => Math.min(Math.max(0, Math.floor(stat.mtimeMs)), MTIME_MS_MAX);
 
-class FixedChunks {
+/** The same cuts as where a project is scanned: what came back needn't be sent there again. */
+class ContentChunks {
   readonly #chunks: Chunk[] = [];
-  #hash = createHash('sha256');
+  readonly #buffer = Buffer.allocUnsafeSlow(2 * CHUNK_BYTES_MAX);
   #size = 0;
 
   add(bytes: Uint8Array): void {
     for (let done = 0; done < bytes.length;) {
-      const part = bytes.subarray(done, done + CHUNK_BYTES_MAX - this.#size);
-      this.#hash.update(part);
+      const part = bytes.subarray(done, done + this.#buffer.length - this.#size);
+      this.#buffer.set(part, this.#size);
       this.#size += part.length;
       done += part.length;
-      if (this.#size === CHUNK_BYTES_MAX) this.#end();
+      this.#cut(CHUNK_BYTES_MAX);
     }
   }
 
   finish(): readonly Chunk[] {
-    if (this.#size > 0) this.#end();
+    this.#cut(1);
     return this.#chunks;
   }
 
-  #end(): void {
-    this.#chunks.push({ hash: this.#hash.digest('hex') as ObjectHash, size: this.#size });
-    this.#hash = createHash('sha256');
-    this.#size = 0;
+  /** What may be the beginning of a longer chunk waits for more. */
+  #cut(needed: number): void {
+    let from = 0;
+    while (this.#size - from >= needed) {
+      const to = chunkEnd(this.#buffer, from, this.#size);
+      this.#chunks.push({
+        hash: digest('sha256', this.#buffer.subarray(from, to), 'hex') as ObjectHash,
+        size: to - from,
+      });
+      from = to;
+    }
+    this.#buffer.copyWithin(0, from, this.#size);
+    this.#size -= from;
   }
 }
 
 /** As `FileEntry.chunks`, of content that is in memory. */
 export function chunksOf(content: Uint8Array): readonly Chunk[] | null {
   if (content.length <= WHOLE_FILE_BYTES_MAX) return null;
-  const chunker = new FixedChunks();
+  const chunker = new ContentChunks();
   chunker.add(content);
   return chunker.finish();
 }

@@ -21,7 +21,7 @@ import {
 } from '../../wire/manifest.ts';
 import { parseChangedPath, shownPath } from '../../wire/tree-path.ts';
 import { chunksOf, fileAt, sentMtimeOf } from './changed-file.ts';
-import { writeChangePack } from './change-pack-writer.ts';
+import { type OnObject, writeChangePack } from './change-pack-writer.ts';
 import { readRegular, withReadable } from './file-content.ts';
 import { GIT_INDEX_BYTES_MAX, normalisedIndex } from './git-content.ts';
 import { isGitNoise, withoutTidying } from './git-changes.ts';
@@ -48,6 +48,8 @@ export interface Collecting {
   readonly returns: boolean;
   readonly outputs: readonly string[];
   readonly prepared: readonly string[];
+  /** Told of each object of the pack. */
+  readonly onObject: OnObject;
 }
 
 export interface Collected {
@@ -96,7 +98,7 @@ async function packed(
     return NO_CHANGE_PACK;
   }
   try {
-    const pack = await writeChangePack(collecting.pack, list, folders, collector.contents);
+    const pack = await writeChangePack(collecting.pack, list, folders, collector.contents, collecting.onObject);
     return { ...NO_CHANGE_PACK, ...counts, pack_bytes: pack.bytes, pack_sha256: pack.sha256, named: namesOf(list) };
   } catch (error) {
     collector.say(`the changes could not be written down there: ${messageOf(error)}`);

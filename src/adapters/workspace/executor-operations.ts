@@ -12,6 +12,7 @@ import type {
   WorkspaceRefusal,
 } from '../../ports/workspace.ts';
 import { NO_CHANGE_PACK, type ChangePack } from '../../wire/changes.ts';
+import { ChangedContents } from './changed-contents.ts';
 import { collectTree } from './collect.ts';
 import { HeldIndexes } from './held-indexes.ts';
 import { KeptBytes } from './kept-bytes.ts';
@@ -250,7 +251,9 @@ class ExecutorOperations implements WorkspaceFiles {
     }
     const index = session.indexOf(hash);
     const matcher = session.matcherFor(index);
-    const collected = await collectTree({ ...request, tree: treeOf(slot), index, state, matcher });
+    const made = new ChangedContents(this.#kept.store(slot.origin), this.#kept.freeBytes());
+    const onObject = made.keep.bind(made);
+    const collected = await collectTree({ ...request, tree: treeOf(slot), index, state, matcher, onObject });
     collected.state.write(slot.paths.state, Date.now(), 'collected');
     return collected.changes;
   }

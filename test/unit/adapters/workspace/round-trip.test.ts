@@ -163,4 +163,16 @@ describe('any commands, one after the other, with edits in between', () => {
       { numRuns: 12 },
     );
   });
+
+  it('does not send there again what was made there, be it small or large', async () => {
+    const here = newProject();
+    const trips = new RoundTrips(temporaryFolder());
+    await trips.run(here, 'true');
+    const made = 'head -c 100000 /dev/urandom > small; head -c 5000000 /dev/urandom > large; printf x >> big.bin';
+    expect((await trips.run(here, made)).applied?.changes.returned).toEqual(['big.bin', 'large', 'small']);
+    const sum = 'sha256sum small large big.bin';
+    const trip = await trips.run(here, sum);
+    expect(trip.stdout).toBe(sh(here, sum).stdout);
+    expect(trip.sentBytes).toBeLessThan(10_000);
+  });
 });
