@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { fullMesh, IDLE, NodeSet, until, type RunOptions, type TestNode } from '../fixtures/mesh-nodes.ts';
 import { SHIPPED } from '../fixtures/plain-spec.ts';
+import { filesBelow } from '../fixtures/temporary-folder.ts';
 
 const END_MS_MAX = 60_000;
 
@@ -53,12 +54,8 @@ const onB = (cwd: string, more: RunOptions = {}): RunOptions => ({ on: 'b', cwd,
 
 /** Of all files below a folder that only grows. */
 function bytesIn(folder: string): number {
-  let bytes = 0;
-  for (const name of existsSync(folder) ? readdirSync(folder, { recursive: true, encoding: 'utf8' }) : []) {
-    const found = statSync(join(folder, name));
-    if (found.isFile()) bytes += found.size;
-  }
-  return bytes;
+  const sizes = existsSync(folder) ? filesBelow(folder).map((path) => statSync(join(folder, path)).size) : [];
+  return sizes.reduce((sum, size) => sum + size, 0);
 }
 
 /** `wait` in a shell line holds until the test opens it. */

@@ -17,6 +17,7 @@ import { unreachable } from '../../base/assert.ts';
 import { ChangeTally } from './change-tally.ts';
 import { ChangePackFile } from './change-pack-file.ts';
 import { ConflictCopies } from './conflict-copies.ts';
+import { COARSE_TICK_MS, TICK_MS } from './file-hasher.ts';
 import { ChangedMeanwhile, LocalFiles, Obstructed, type Sighting } from './local-files.ts';
 import { OutputGlobs } from './output-globs.ts';
 import { Turn } from './turn.ts';
@@ -59,6 +60,7 @@ async function applied(request: ApplyRequest, context: ApplyContext, pack: Chang
     checkRoom(request.project.root, pack, sent);
     const applying = new Applying(request, pack, local, copies, sent);
     await applying.run();
+    if (applying.hasProducts) await new Promise((resolve) => setTimeout(resolve, TICK_MS + 1));
     return applying.tally.applied();
   } finally {
     copies.close();
@@ -107,6 +109,7 @@ class Applying {
   readonly #heldDeletions = new Set<string>();
   /** What a folder or a file is in the way of, until deletions have made room. */
   readonly #waiting: ManifestEntry[] = [];
+  #hasProducts = false;
 
   constructor(
     request: ApplyRequest,
@@ -127,6 +130,11 @@ class Applying {
         'what was sent is not known here any more: only files that were not there before are put in place',
       );
     }
+  }
+
+  /** It put some in place: for the next job to know them as such, they must lie there for a tick before its scan. */
+  get hasProducts(): boolean {
+    return this.#hasProducts;
   }
 
   /** New content first: whoever is interrupted has lost nothing. */
@@ -182,6 +190,7 @@ class Applying {
         else this.#conflict(entry);
         return;
       case 'write':
+        this.#hasProducts ||= !this.#sent.has(entry.path) && this.#outputs.matches(entry.path);
         this.#attempt(entry, () => this.#put(entry, decision.mode, seen));
         return;
       default:
@@ -191,7 +200,9 @@ class Applying {
 
   /** What lay in the place of a product that was asked for, which a command that runs here would have replaced, too. */
   #product(path: TreePath, { state, changedMs }: Sighting): ManifestEntry | null {
-    if (changedMs > this.#scannedMs || !this.#outputs.matches(path)) return null;
+    // What was written after the scan may look as if it had been before, by a tick of the disk's clock.
+    const tickMs = changedMs % 1000 === 0 ? COARSE_TICK_MS : TICK_MS;
+    if (changedMs >= this.#scannedMs - tickMs || !this.#outputs.matches(path)) return null;
     // A secret is no product; those that are protected wait for `meshwork apply` anyway.
     if (judgeSecret(path, true) !== 'plain' && !isProtected(path)) return null;
     if (state.kind === 'link') return { ...state, path };

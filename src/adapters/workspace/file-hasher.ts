@@ -20,7 +20,7 @@ const READ_FLAGS = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBL
 const GONE = new Set(['ENOENT', 'ENOTDIR', 'ELOOP', 'ENXIO', 'EMLINK']);
 /** Clocks of file systems go in ticks of up to 10 ms, some with whole or even seconds only. */
 export const TICK_MS = 20;
-const COARSE_TICK_MS = 2100;
+export const COARSE_TICK_MS = 2100;
 
 export type Hashed =
   | {

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import * as fs from 'node:fs';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { applyChanges } from '../../../../src/adapters/workspace/apply.ts';
 import { isTemporary } from '../../../../src/adapters/workspace/temporary-name.ts';
@@ -9,6 +9,7 @@ import { PackBuilder } from '../../../../src/adapters/workspace/pack-builder.ts'
 import { encodeChangeList } from '../../../../src/wire/change-pack.ts';
 import type { FileEntry, ManifestHash, ObjectHash, TreePath } from '../../../../src/wire/manifest.ts';
 import { sortEntries } from '../../../../src/wire/manifest-codec.ts';
+import { readTree } from '../../../fixtures/temporary-folder.ts';
 
 /** Stands in for a power cut or a full disk at one call of those that change the disk. */
 const disk = vi.hoisted(() => ({ calls: 0, failsAt: -1, makeError: (): Error => new Error('cut off') }));
@@ -107,13 +108,7 @@ async function apply(): Promise<unknown> {
 }
 
 const contents = (): Record<string, string> =>
-  Object.fromEntries(
-    fs
-      .readdirSync(root, { recursive: true, withFileTypes: true })
-      .filter((found) => found.isFile() && !isTemporary(found.name))
-      .map((found) => join(found.parentPath, found.name))
-      .map((path) => [path.slice(root.length + 1), fs.readFileSync(path, 'utf8')]),
-  );
+  Object.fromEntries(Object.entries(readTree(root)).filter(([path]) => !isTemporary(basename(path))));
 
 describe('an apply that is cut off', () => {
   it('leaves each file old or new, wherever that is; the next one finishes', async () => {

@@ -356,6 +356,24 @@ describe('products that were asked for', () => {
     });
     expect(kept('dist/a')).toBe('job');
   });
+
+  it('nor what the clock of the disk may show as older than it is', async () => {
+    put('dist/a', 'edited right after the scan');
+    const scannedMs = statSync(join(root, 'dist/a')).ctimeMs + 5;
+    expect(await applied({ changed: [file('dist/a', 'job')], outputs: ['dist/**'], scannedMs })).toMatchObject({
+      returned: [],
+      conflicts: ['dist/a'],
+    });
+    expect(text('dist/a')).toBe('edited right after the scan');
+  });
+
+  it('what was brought is replaced by the next job, however soon that comes', async () => {
+    for (const round of ['1', '2', '3', '4', '5']) {
+      const result = await applied({ changed: [file('dist/a', round)], outputs: ['dist/**'], scannedMs: Date.now() });
+      expect(result).toMatchObject({ returned: ['dist/a'], conflicts: [] });
+      expect(text('dist/a')).toBe(round);
+    }
+  });
 });
 
 describe('what waits for meshwork apply', () => {

@@ -14,6 +14,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { ChangePackFile } from '../../../../src/adapters/workspace/change-pack-file.ts';
 import { CHANGES_NAMED_MAX, NO_CHANGE_PACK, type ChangePack } from '../../../../src/wire/changes.ts';
 import type { ChangeList } from '../../../../src/wire/change-pack.ts';
+import { diskClockMovedOn } from '../../../fixtures/disk-clock.ts';
 import { TestExecutor, type SentFiles } from '../../../fixtures/sent-project.ts';
 
 let executor: TestExecutor;
@@ -173,7 +174,7 @@ describe('collecting what a job changed', () => {
       writeFileSync(join(tree, 'out/p'), 'p');
     };
     expect((await outcomeOf(files, make)).changes.left_there).toEqual([{ path: 'out', files: 1, bytes: 1 }]);
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    await diskClockMovedOn(executor.home);
     expect((await outcomeOf(files, () => undefined)).changes.left_there).toEqual([]);
   });
 

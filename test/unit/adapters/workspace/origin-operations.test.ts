@@ -13,7 +13,8 @@ import { decodeManifest, objectsOf } from '../../../../src/wire/manifest-codec.t
 import { applyDifference } from '../../../../src/wire/manifest-difference.ts';
 import type { Manifest, ManifestHash, TreePath } from '../../../../src/wire/manifest.ts';
 import { encodeWant } from '../../../../src/wire/want-list.ts';
-import { temporaryFolders, writeTree } from '../../../fixtures/temporary-folder.ts';
+import { selectionOf } from '../../../fixtures/selection.ts';
+import { filesBelow, temporaryFolders, writeTree } from '../../../fixtures/temporary-folder.ts';
 
 const temporaryFolder = temporaryFolders();
 
@@ -42,7 +43,7 @@ function rig(folder = temporaryFolder(), root = temporaryFolder()): Rig {
       {
         select: async () => {
           made.selections += 1;
-          return ok({ ...selectionOf(root), ...made.more.current });
+          return ok({ ...filesOf(root), ...made.more.current });
         },
         apply: async () => ({ ok: false, error: { code: 'no_project', message: '' } }),
       },
@@ -69,25 +70,7 @@ const requestOf = (project: Project): ScanRequest => ({
   bytesMax: 1e9,
 });
 
-function selectionOf(root: string): Selection {
-  const files = readdirSync(root, { recursive: true, encoding: 'utf8' }) as TreePath[];
-  return {
-    kind: 'plain',
-    root,
-    files,
-    trackedFiles: 0,
-    secrets: new Set(),
-    folders: [],
-    elsewhere: [],
-    virtual: [],
-    withheld: [],
-    undecided: [],
-    dependencies: [],
-    lockfiles: [],
-    rules: [],
-    notices: [],
-  };
-}
+const filesOf = (root: string): Selection => selectionOf(root, filesBelow(root));
 
 /** What an executor does: asks for what its store lacks. @returns bytes that were sent */
 async function sync(from: Rig, hash: ManifestHash, store: ObjectStore): Promise<number> {

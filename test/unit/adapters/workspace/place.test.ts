@@ -16,6 +16,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { diskClockMovedOn } from '../../../fixtures/disk-clock.ts';
 import { FIRST_MTIME_MS, sentOf, TestExecutor, type SentFiles } from '../../../fixtures/sent-project.ts';
 
 let executor: TestExecutor;
@@ -133,7 +134,6 @@ describe('placing a tree', () => {
   });
 
   it('looks at changed folders alone after a collecting, and misses nothing', async () => {
-    const settle = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 60));
     const files = {
       '.gitignore': 'out/\n',
       'a/1': '1',
@@ -147,17 +147,17 @@ describe('placing a tree', () => {
     const outside = join(executor.home, 'outside');
     mkdirSync(outside);
     const first = await executor.sync(files);
-    await settle();
+    await diskClockMovedOn(executor.home);
     await executor.collect(first.id);
     await executor.files.close(first.id);
-    await settle();
+    await diskClockMovedOn(executor.home);
     // The second collecting finds folders that hold still.
     const tree = await run(files, (there) => {
       mkdirSync(join(there, 'out'));
       writeFileSync(join(there, 'out/p'), 'p');
       writeFileSync(join(there, 'a/2'), 'by the job');
     });
-    await settle();
+    await diskClockMovedOn(executor.home);
     // Nobody should write there now; whoever puts names into a folder is noticed.
     rmSync(join(tree, 'd/1'));
     writeFileSync(join(tree, 'd/2'), 'x');
@@ -178,19 +178,18 @@ describe('placing a tree', () => {
     expect(found.toSorted()).toEqual([...Object.keys(next), 'out/p'].map((name) => `./${name}`).toSorted());
     for (const [name, text] of Object.entries(next)) expect(textOf(join(tree, name))).toBe(text);
     expect(readdirSync(outside)).toEqual(['e']);
-    await settle();
+    await diskClockMovedOn(executor.home);
     await run({ '.gitignore': 'out/\n', 'a/1': '1' });
     expect(readdirSync(tree).toSorted()).toEqual(['.gitignore', 'a', 'out']);
     expect(readdirSync(join(tree, 'a'))).toEqual(['1']);
   });
 
   it('looks at every file where a while has passed since the collecting', async () => {
-    const settle = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 60));
     const files = { 'a/1': '1', 'a/2': '2' };
     await run(files);
-    await settle();
+    await diskClockMovedOn(executor.home);
     const tree = await run(files);
-    await settle();
+    await diskClockMovedOn(executor.home);
     writeFileSync(join(tree, 'a/1'), 'by a person');
     vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + 11_000 });
     try {

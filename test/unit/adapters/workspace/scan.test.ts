@@ -23,6 +23,7 @@ import type { Result } from '../../../../src/base/result.ts';
 import type { ScanRefusal } from '../../../../src/ports/workspace.ts';
 import { decodeManifest, encodeManifest } from '../../../../src/wire/manifest-codec.ts';
 import type { TreePath } from '../../../../src/wire/manifest.ts';
+import { selectionOf } from '../../../fixtures/selection.ts';
 import { temporaryFolders, writeTree } from '../../../fixtures/temporary-folder.ts';
 
 const temporaryFolder = temporaryFolders();
@@ -30,25 +31,8 @@ const LIMITS = { filesMax: 1000, bytesMax: 1e9 };
 /** Long ago: settled. */
 const OLD = new Date('2020-01-02T03:04:05.500Z');
 
-function selected(root: string, paths: readonly string[], more: Partial<Selection> = {}): Selection {
-  return {
-    kind: 'git',
-    root,
-    files: paths as TreePath[],
-    trackedFiles: paths.length,
-    secrets: new Set(),
-    folders: [],
-    elsewhere: [],
-    virtual: [],
-    withheld: [],
-    undecided: [],
-    dependencies: [],
-    lockfiles: [],
-    rules: [],
-    notices: [],
-    ...more,
-  };
-}
+const selected = (root: string, paths: readonly string[], more: Partial<Selection> = {}): Selection =>
+  selectionOf(root, paths, { kind: 'git', trackedFiles: paths.length, ...more });
 
 function valueOf(result: Result<Scanned, ScanRefusal>): Scanned {
   if (!result.ok) throw new Error(result.error.message);

@@ -12,6 +12,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { diskClockMovedOn } from '../../../fixtures/disk-clock.ts';
 import { FIRST_MTIME_MS, originId, sentOf, TestExecutor } from '../../../fixtures/sent-project.ts';
 
 const MIB = 1024 * 1024;
@@ -24,9 +25,7 @@ afterEach(() => executor.remove());
 const FILES = { '.gitignore': 'node_modules/\nout/\n.venv/\nbuild/\n*.o\n', 'a.c': '1', 'b.c': '1' };
 
 /** As a job leaves it long enough ago for nothing to be under way. */
-async function settled(): Promise<void> {
-  await new Promise((resolve) => setTimeout(resolve, 50));
-}
+const settled = (): Promise<void> => diskClockMovedOn(executor.home);
 
 describe('slots', () => {
   it('gives each job a folder of its own, the same again when it is free, the warmest first', async () => {

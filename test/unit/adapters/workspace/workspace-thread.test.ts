@@ -32,10 +32,12 @@ function threadWith(code: string, idleMs?: number): WorkspaceThread {
   return thread;
 }
 
+const IDLE_MS = 1000;
 const HASH = 'a'.repeat(64) as ManifestHash;
 
 describe('WorkspaceThread', () => {
   afterEach(async () => {
+    vi.useRealTimers();
     await Promise.all(started.splice(0).map(async (thread) => thread.stop()));
   });
 
@@ -80,18 +82,21 @@ describe('WorkspaceThread', () => {
   });
 
   it('ends when idle, not while a source of packs is open, and starts again', async () => {
-    const thread = threadWith(`reply(threadId)`, 5);
+    // Of the timers alone: when the thread's own has fired is no question of how fast this machine is.
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    const thread = threadWith(`reply(threadId)`, IDLE_MS);
     const id = async (): Promise<unknown> => thread.cost(HASH, null);
     const first = await id();
-    await vi.waitFor(async () => expect(await id()).not.toBe(first), { timeout: 20_000, interval: 60 });
+    vi.advanceTimersByTime(IDLE_MS);
+    expect(await id()).not.toBe(first);
     const source = await thread.openPacks({ root: '/', key: '', kind: 'plain' }, HASH, new Uint8Array());
     for (let round = 0; round < 3; round++) {
-      // Set after the thread's own timer, so that one has fired by then.
-      await new Promise((resolve) => setTimeout(resolve, 10));
+      vi.advanceTimersByTime(2 * IDLE_MS);
       expect(await id()).toBe(source);
     }
     await thread.closePacks(source ?? 0);
-    await vi.waitFor(async () => expect(await id()).not.toBe(source), { timeout: 20_000, interval: 60 });
+    vi.advanceTimersByTime(IDLE_MS);
+    expect(await id()).not.toBe(source);
   });
 
   it('bounds the calls that are open', async () => {
