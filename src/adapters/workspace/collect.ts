@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import { lstatSync, readlinkSync, type Stats } from 'node:fs';
 import { textOfBytes } from '../../base/byte-text.ts';
 import { messageOf, systemCodeOf } from '../../base/errors.ts';
@@ -12,18 +11,17 @@ import {
 import type { ChangeList } from '../../wire/change-pack.ts';
 import { sortEntries } from '../../wire/manifest-codec.ts';
 import {
-  type FileEntry,
   MANIFEST_ENTRIES_MAX,
   type ManifestEntry,
   type ObjectHash,
   TREE_PATH_BYTES_MAX,
   type TreePath,
 } from '../../wire/manifest.ts';
-import { parseChangedPath, shownPath } from '../../wire/tree-path.ts';
-import { chunksOf, fileAt, sentMtimeOf } from './changed-file.ts';
+import { folderOf, parseChangedPath, shownPath } from '../../wire/tree-path.ts';
+import { fileAt, fileInTurns, gitIndexAt } from './changed-file.ts';
+import { CollectProblems } from './collect-problems.ts';
 import { type OnObject, writeChangePack } from './change-pack-writer.ts';
-import { readRegular, withReadable } from './file-content.ts';
-import { GIT_INDEX_BYTES_MAX, normalisedIndex } from './git-content.ts';
+import { withReadable } from './file-content.ts';
 import { isGitNoise, withoutTidying } from './git-changes.ts';
 import type { IgnoreMatcher } from './ignore-matcher.ts';
 import { OutputGlobs } from './output-globs.ts';
@@ -34,8 +32,8 @@ import { isGitIndex, isProduct, type TreeIndex } from './tree-index.ts';
 import { Turn } from './turn.ts';
 import { RACY_MS, TreeState } from './tree-state.ts';
 
-const PROBLEM_CHARS_MAX = 1000;
-const PROBLEMS_SHOWN_MAX = 5;
+/** Larger files are hashed after all others, in turns. */
+const LARGE_FILE_BYTES = 8 * 1024 * 1024;
 
 export interface Collecting {
   /** Absolute. */
@@ -76,7 +74,7 @@ export async function collectTree(collecting: Collecting): Promise<Collected> {
         left_there: [...findings.leftThere],
         left_more: findings.leftMore,
         unmatched: collecting.returns && findings.isComplete ? collector.unmatched(findings.outputs) : [],
-        problem: collector.problem(),
+        problem: collector.problems.text(),
       },
       state: collector.state,
     };
@@ -94,14 +92,16 @@ async function packed(
   const counts = { changed: list.changed.length, deleted: list.deleted.length };
   if (counts.changed + counts.deleted === 0) return NO_CHANGE_PACK;
   if (counts.changed > MANIFEST_ENTRIES_MAX) {
-    collector.say(`${counts.changed} files changed there, at most ${MANIFEST_ENTRIES_MAX} come back: none does`);
+    collector.problems.say(
+      `${counts.changed} files changed there, at most ${MANIFEST_ENTRIES_MAX} come back: none does`,
+    );
     return NO_CHANGE_PACK;
   }
   try {
     const pack = await writeChangePack(collecting.pack, list, folders, collector.contents, collecting.onObject);
     return { ...NO_CHANGE_PACK, ...counts, pack_bytes: pack.bytes, pack_sha256: pack.sha256, named: namesOf(list) };
   } catch (error) {
-    collector.say(`the changes could not be written down there: ${messageOf(error)}`);
+    collector.problems.say(`the changes could not be written down there: ${messageOf(error)}`);
     return NO_CHANGE_PACK;
   }
 }
@@ -122,6 +122,7 @@ function namesOf({ changed, deleted }: ChangeList): string[] {
 
 class Collector {
   readonly state: TreeState;
+  readonly problems = new CollectProblems();
   /** Of files that come back otherwise than they lie there. */
   readonly contents = new Map<ObjectHash, Uint8Array>();
   readonly #collecting: Collecting;
@@ -129,9 +130,10 @@ class Collector {
   readonly #seen: Uint8Array;
   readonly #changed: ManifestEntry[] = [];
   readonly #products: Product[] = [];
-  readonly #problems: string[] = [];
   readonly #outputs: OutputGlobs;
   readonly #turn = new Turn();
+  /** Large files, and what they are in the manifest. */
+  readonly #large: { readonly path: TreePath; readonly index: number | null }[] = [];
 
   constructor(collecting: Collecting, folders: TreeFolders) {
     this.#collecting = collecting;
@@ -139,17 +141,6 @@ class Collector {
     this.#seen = new Uint8Array(collecting.index.manifest.entries.length);
     this.state = TreeState.of(collecting.state.manifest, collecting.index);
     this.#outputs = new OutputGlobs(collecting.outputs);
-  }
-
-  say(problem: string): void {
-    this.#problems.push(problem);
-  }
-
-  problem(): string | null {
-    if (this.#problems.length === 0) return null;
-    const shown = this.#problems.slice(0, PROBLEMS_SHOWN_MAX).join('; ');
-    const more = this.#problems.length - PROBLEMS_SHOWN_MAX;
-    return (more > 0 ? `${shown}; and ${more} more` : shown).slice(0, PROBLEM_CHARS_MAX);
   }
 
   list(): ChangeList {
@@ -168,13 +159,14 @@ class Collector {
       if (this.#turn.isOver()) await this.#turn.pass();
       this.#guarded(folder, () => this.#scanFolder(folder ?? '', waiting));
     }
+    await this.#takeLarge();
   }
 
   async products(): Promise<ProductFindings> {
     const { prepared, state } = this.#collecting;
     const settings = { outputs: this.#outputs, prepared, sinceMs: state.notedMs - RACY_MS };
     const findings = await lookThroughProducts(this.#folders, this.#products, settings, this.#turn);
-    if (!findings.isComplete) this.say('there are too many ignored files to look at them all');
+    if (!findings.isComplete) this.problems.say('there are too many ignored files to look at them all');
     for (const path of this.#collecting.returns ? findings.outputs : []) {
       if (this.#turn.isOver()) await this.#turn.pass();
       this.#guarded(path, () => {
@@ -183,6 +175,7 @@ class Collector {
         if (prefix !== null) this.#takeNew(path, prefix, path.slice(slash + 1));
       });
     }
+    await this.#takeLarge();
     return findings;
   }
 
@@ -203,10 +196,36 @@ class Collector {
     try {
       look();
     } catch (error) {
-      if (systemCodeOf(error) === '') throw error;
-      // It may be all there; better to say that it can't be read than that it is gone.
-      this.#markSeen(path);
-      this.say(`${shownPath(path)} cannot be read there (${systemCodeOf(error)})`);
+      this.#unreadable(path, error);
+    }
+  }
+
+  #unreadable(path: string, error: unknown): void {
+    if (systemCodeOf(error) === '') throw error;
+    // It may be all there; better to say that it can't be read than that it is gone.
+    this.#markSeen(path);
+    this.problems.say(`${shownPath(path)} cannot be read there (${systemCodeOf(error)})`);
+  }
+
+  #isLater(path: TreePath, stat: Stats, index: number | null): boolean {
+    if (!stat.isFile() || stat.size <= LARGE_FILE_BYTES || isGitIndex(path)) return false;
+    this.#large.push({ path, index });
+    return true;
+  }
+
+  async #takeLarge(): Promise<void> {
+    for (const { path, index } of this.#large.splice(0)) {
+      try {
+        const prefix = this.#folders.enter(folderOf(path));
+        const where = prefix === null ? null : at(prefix, path.slice(path.lastIndexOf('/') + 1));
+        const stat = where === null ? undefined : lstatSync(where, { throwIfNoEntry: false });
+        if (where === null || stat === undefined) continue;
+        const now = await fileInTurns(path, where, stat.mode, this.#turn);
+        if (now !== null && index !== null) this.#judge(index, now);
+        else if (now !== null) this.#changed.push(now.entry);
+      } catch (error) {
+        this.#unreadable(path, error);
+      }
     }
   }
 
@@ -268,7 +287,7 @@ class Collector {
       const name = found.name.toString('latin1');
       const path = folder === '' ? name : `${folder}/${name}`;
       hasExtras ||= known.indexOf(path) === undefined && !known.isFolder(path);
-      if (path.length > TREE_PATH_BYTES_MAX) this.say(`${shownPath(path)} has too long a path`);
+      if (path.length > TREE_PATH_BYTES_MAX) this.problems.say(`${shownPath(path)} has too long a path`);
       else if (isGitNoise(path)) continue;
       else if (found.isDirectory()) entries += this.#takeFolder(path, prefix, name, waiting);
       else this.#guarded(path, () => (entries += this.#takeOther(path, prefix, name)));
@@ -312,7 +331,7 @@ class Collector {
     if (stat === undefined) return 0;
     if (!stat.isFile() && !stat.isSymbolicLink()) {
       this.#seen[index] = 1;
-      this.say(`${shownPath(path)} is a ${kindOf(stat)} now`);
+      this.problems.say(`${shownPath(path)} is a ${kindOf(stat)} now`);
     } else if (this.#collecting.state.isUntouched(index, stat)) {
       this.#seen[index] = 1;
       this.state.files.note(index, stat);
@@ -321,9 +340,14 @@ class Collector {
   }
 
   #compare(index: number, path: TreePath, where: Buffer, stat: Stats): void {
-    const was = this.#collecting.index.manifest.entries[index];
+    if (this.#isLater(path, stat, index)) return;
     const now = this.#entryAt(path, where, stat);
-    if (was === undefined || now === null) return;
+    if (now !== null) this.#judge(index, now);
+  }
+
+  #judge(index: number, now: Looked): void {
+    const was = this.#collecting.index.manifest.entries[index];
+    if (was === undefined) return;
     this.#seen[index] = 1;
     const isSame =
       now.entry.kind === 'file'
@@ -339,6 +363,7 @@ class Collector {
     // Sockets, FIFOs and devices are nobody's files.
     if (stat === undefined || !(stat.isFile() || stat.isSymbolicLink())) return;
     this.#takeIfAllowed(path, () => {
+      if (this.#isLater(path as TreePath, stat, null)) return;
       const now = this.#entryAt(path as TreePath, where, stat);
       if (now !== null) this.#changed.push(now.entry);
     });
@@ -347,45 +372,27 @@ class Collector {
   #takeIfAllowed(path: string, take: () => void): void {
     const parsed = parseChangedPath(path);
     if (parsed.ok) take();
-    else this.say(parsed.error);
+    else this.problems.say(parsed.error);
   }
 
   /** Null where it is gone. */
-  #entryAt(
-    path: TreePath,
-    where: Buffer,
-    stat: Stats,
-  ): { readonly entry: Exclude<ManifestEntry, { kind: 'folder' }>; readonly stat: Stats } | null {
+  #entryAt(path: TreePath, where: Buffer, stat: Stats): Looked | null {
     if (stat.isSymbolicLink()) {
       const target = readlinkSync(where, 'buffer').toString('latin1');
       return { entry: { kind: 'link', path, target }, stat };
     }
-    if (isGitIndex(path)) {
-      const index = this.#gitIndex(path, where, stat);
-      if (index !== null) return { entry: index, stat };
+    const index = isGitIndex(path) ? gitIndexAt(path, where, stat) : null;
+    if (index !== null) {
+      this.contents.set(index.entry.hash, index.content);
+      return { entry: index.entry, stat };
     }
     return withReadable(where, stat.mode, () => fileAt(path, where, stat.mode));
   }
+}
 
-  /** Without what git notes of files there. Null where it isn't an index that is understood: it comes as it is. */
-  #gitIndex(path: TreePath, where: Buffer, stat: Stats): FileEntry | null {
-    const content = withReadable(where, stat.mode, () => readRegular(where, GIT_INDEX_BYTES_MAX));
-    const normalised = content === null ? null : normalisedIndex(content);
-    if (normalised === null) return null;
-    const hash = createHash('sha256').update(normalised).digest('hex') as ObjectHash;
-    const chunks = chunksOf(normalised);
-    this.contents.set(hash, normalised);
-    const size = normalised.length;
-    return {
-      kind: 'file',
-      path,
-      size,
-      mode: stat.mode & 0o777,
-      mtimeMs: sentMtimeOf(stat),
-      hash,
-      chunks,
-    };
-  }
+interface Looked {
+  readonly entry: Exclude<ManifestEntry, { kind: 'folder' }>;
+  readonly stat: Stats;
 }
 
 function kindOf(stat: Stats): string {

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { chmodSync, closeSync, constants, fstatSync, openSync, readSync, type Stats } from 'node:fs';
 import { systemCodeOf } from '../../base/errors.ts';
 import type { ObjectHash } from '../../wire/manifest.ts';
+import type { Turn } from './turn.ts';
 
 /** O_NONBLOCK: a FIFO in the place of a file holds nobody up. */
 export const READ_FLAGS = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
@@ -48,12 +49,45 @@ export function hashOpen(
   return { hash: hash.digest('hex') as ObjectHash, size };
 }
 
+/** As `hashOpen`, of a file that may be large: others of the thread get on meanwhile. */
+export async function hashOpenInTurns(
+  fd: number,
+  turn: Turn,
+  onBytes?: (bytes: Buffer) => void,
+): Promise<{ readonly hash: ObjectHash; readonly size: number }> {
+  const hash = createHash('sha256');
+  const { size: end } = fstatSync(fd);
+  let size = 0;
+  while (size < end) {
+    const read = readSync(fd, buffer, 0, Math.min(READ_BYTES, end - size), size);
+    if (read === 0) break;
+    // The buffer is everybody's: what is in it is used before the turn is passed.
+    const bytes = buffer.subarray(0, read);
+    hash.update(bytes);
+    onBytes?.(bytes);
+    size += read;
+    if (turn.isOver()) await turn.pass();
+  }
+  return { hash: hash.digest('hex') as ObjectHash, size };
+}
+
 /** @returns null where it is no regular file (any more) */
 export function hashFile(where: Buffer): { readonly hash: ObjectHash; readonly stat: Stats } | null {
   const open = openRegular(where);
   if (open === null) return null;
   try {
     return { hash: hashOpen(open.fd).hash, stat: open.stat };
+  } finally {
+    closeSync(open.fd);
+  }
+}
+
+/** As `hashFile`, in turns. */
+export async function hashFileInTurns(where: Buffer, turn: Turn): Promise<ObjectHash | null> {
+  const open = openRegular(where);
+  if (open === null) return null;
+  try {
+    return (await hashOpenInTurns(open.fd, turn)).hash;
   } finally {
     closeSync(open.fd);
   }

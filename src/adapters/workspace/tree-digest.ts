@@ -2,8 +2,9 @@ import { createHash } from 'node:crypto';
 import { lstatSync, readlinkSync } from 'node:fs';
 import { systemCodeOf } from '../../base/errors.ts';
 import { folderOf } from '../../wire/tree-path.ts';
-import { hashFile } from './file-content.ts';
+import { hashFileInTurns } from './file-content.ts';
 import { at, TreeFolders } from './tree-folders.ts';
+import { Turn } from './turn.ts';
 
 /** What is said of a folder, whose content isn't looked at. */
 export const FOLDER_DIGEST = 'folder';
@@ -12,16 +13,19 @@ export const FOLDER_DIGEST = 'folder';
  * @param paths relative to the root, bytes as characters
  * @returns per path: SHA-256 of the file's content or of the link's target, FOLDER_DIGEST, null where there is nothing
  */
-export function digestsOf(tree: string, paths: readonly string[]): (string | null)[] {
+export async function digestsOf(tree: string, paths: readonly string[]): Promise<(string | null)[]> {
   const folders = new TreeFolders(tree, null);
+  const turn = new Turn();
   try {
-    return paths.map((path) => digestOf(folders, path));
+    const digests: (string | null)[] = [];
+    for (const path of paths) digests.push(await digestOf(folders, path, turn));
+    return digests;
   } finally {
     folders.close();
   }
 }
 
-function digestOf(folders: TreeFolders, path: string): string | null {
+async function digestOf(folders: TreeFolders, path: string, turn: Turn): Promise<string | null> {
   if (path === '') return FOLDER_DIGEST;
   const prefix = folders.enter(folderOf(path));
   if (prefix === null) return null;
@@ -31,7 +35,7 @@ function digestOf(folders: TreeFolders, path: string): string | null {
   if (stat.isDirectory()) return FOLDER_DIGEST;
   if (stat.isSymbolicLink()) return createHash('sha256').update(readlinkSync(where, 'buffer')).digest('hex');
   try {
-    return hashFile(where)?.hash ?? null;
+    return await hashFileInTurns(where, turn);
   } catch (error) {
     if (systemCodeOf(error) !== 'EACCES') throw error;
     return null;

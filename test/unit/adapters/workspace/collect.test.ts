@@ -6,6 +6,7 @@ import {
   renameSync,
   rmSync,
   symlinkSync,
+  truncateSync,
   utimesSync,
   writeFileSync,
 } from 'node:fs';
@@ -15,7 +16,7 @@ import { ChangePackFile } from '../../../../src/adapters/workspace/change-pack-f
 import { CHANGES_NAMED_MAX, NO_CHANGE_PACK, type ChangePack } from '../../../../src/wire/changes.ts';
 import type { ChangeList } from '../../../../src/wire/change-pack.ts';
 import { diskClockMovedOn } from '../../../fixtures/disk-clock.ts';
-import { TestExecutor, type SentFiles } from '../../../fixtures/sent-project.ts';
+import { sha256, TestExecutor, type SentFiles } from '../../../fixtures/sent-project.ts';
 
 let executor: TestExecutor;
 beforeEach(() => {
@@ -293,4 +294,48 @@ describe('what a job does in .git', () => {
     expect(paths.some((path) => path.startsWith('.git/objects/'))).toBe(true);
     expect(paths.some((path) => path.startsWith('.git/logs'))).toBe(false);
   });
+
+  it('hashes a large file while others of the thread get on', async () => {
+    const { id, tree } = await executor.sync({ a: 'a', b: 'b' });
+    for (const name of ['a', 'new.bin']) truncateSync(writtenEmpty(join(tree, name)), 100 * 1024 * 1024);
+    let isDone = false;
+    let turns = 0;
+    const collecting = executor.collect(id, { returns: false }).finally(() => (isDone = true));
+    while (!isDone) {
+      await new Promise((resolve) => setImmediate(resolve));
+      turns++;
+    }
+    expect((await collecting).problem).toBeNull();
+    expect(turns).toBeGreaterThan(3);
+    turns = 0;
+    isDone = false;
+    const digesting = executor.files.digest(id, ['new.bin', 'b']).finally(() => (isDone = true));
+    while (!isDone) {
+      await new Promise((resolve) => setImmediate(resolve));
+      turns++;
+    }
+    expect((await digesting)[1]).toBe(sha256('b'));
+    expect(turns).toBeGreaterThan(1);
+  });
+
+  it('brings large files back as they are, changed, new and as before', async () => {
+    const large = Buffer.alloc(9 * 1024 * 1024, 'x').toString('latin1');
+    const sent = { text: large, chunkBytes: 1024 * 1024 };
+    const outcome = await outcomeOf({ same: sent, changed: sent, gone: sent }, (tree) => {
+      writeFileSync(join(tree, 'changed'), `${large}y`);
+      writeFileSync(join(tree, 'new'), `${large}z`);
+      writeFileSync(join(tree, 'same'), large);
+      rmSync(join(tree, 'gone'));
+      chmodSync(join(tree, 'new'), 0);
+    });
+    expect(outcome.changes.problem).toBeNull();
+    expect(pathsOf(outcome)).toEqual(['changed', 'new']);
+    expect(outcome.list.deleted).toEqual(['gone']);
+    expect([outcome.texts['changed'] === `${large}y`, outcome.texts['new'] === `${large}z`]).toEqual([true, true]);
+  });
 });
+
+function writtenEmpty(path: string): string {
+  writeFileSync(path, '');
+  return path;
+}
