@@ -322,6 +322,7 @@ class ExecutorOperations implements WorkspaceFiles {
   }
 
   #release(session: SlotSession): void {
+    session.endEarly();
     this.#sessions.delete(session.slot.id);
     session.slot = this.#folders.update(session.slot, { lease: null, wanted: null, usedMs: Date.now() });
     if (!session.rest()) return;

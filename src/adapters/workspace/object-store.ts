@@ -92,8 +92,13 @@ export class ObjectStore {
   /**
    * Verifies what a pack from another node holds and keeps it. `refused` where anything is wrong with it, `no_space` where the
    * disk is full; of a pack that isn't taken nothing is kept.
+   *
+   * @param onKept told of each object that was not there yet, when all are kept; `bytes` are a view of memory of the pack alone
    */
-  add(pack: Uint8Array): Result<Added, WorkspaceRefusal> {
+  add(
+    pack: Uint8Array,
+    onKept: ((hash: ObjectHash, bytes: Uint8Array) => void) | null = null,
+  ): Result<Added, WorkspaceRefusal> {
     const parsed = parsePack(pack);
     if (!parsed.ok) return refused(parsed.error);
     const fresh: { readonly hash: Uint8Array; readonly bytes: Uint8Array }[] = [];
@@ -103,7 +108,10 @@ export class ObjectStore {
       });
       if (!read.ok) return refused(read.error);
     }
-    return this.#append(fresh);
+    const added = this.#append(fresh);
+    // Such digits by how they were made.
+    if (added.ok && onKept !== null) for (const { hash, bytes } of fresh) onKept(hexOf(hash) as ObjectHash, bytes);
+    return added;
   }
 
   /** Keeps an object that was made or hashed here. @param hash that of `bytes`, which is not checked */
@@ -282,3 +290,5 @@ export class ObjectStore {
 
 const refused = (what: string): Result<never, WorkspaceRefusal> =>
   err({ code: 'refused', message: `${what}; nothing of it was kept` });
+
+const hexOf = (hash: Uint8Array): string => Buffer.from(hash.buffer, hash.byteOffset, hash.length).toString('hex');

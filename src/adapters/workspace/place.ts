@@ -1,36 +1,23 @@
 import { createHash } from 'node:crypto';
 import {
   chmodSync,
-  closeSync,
-  constants,
-  fchmodSync,
-  fchownSync,
-  fstatSync,
-  futimesSync,
   lchownSync,
   lstatSync,
   mkdirSync,
-  openSync,
   readlinkSync,
   renameSync,
   rmdirSync,
   symlinkSync,
   utimesSync,
-  writeSync,
   type Stats,
 } from 'node:fs';
 import { bytesOfText } from '../../base/byte-text.ts';
 import { unreachable } from '../../base/assert.ts';
 import { systemCodeOf } from '../../base/errors.ts';
-import {
-  type FileEntry,
-  type LinkEntry,
-  type ManifestEntry,
-  type ObjectHash,
-  TREE_PATH_BYTES_MAX,
-} from '../../wire/manifest.ts';
-import { folderOf, shownPath } from '../../wire/tree-path.ts';
+import { type FileEntry, type LinkEntry, type ManifestEntry, TREE_PATH_BYTES_MAX } from '../../wire/manifest.ts';
+import { folderOf } from '../../wire/tree-path.ts';
 import { hashFile, readRegular, secondsOf, withReadable } from './file-content.ts';
+import { FileMaker } from './file-maker.ts';
 import { GIT_INDEX_BYTES_MAX, normalisedIndex, withStatOf } from './git-content.ts';
 import { staysThere } from './tool-folder.ts';
 import { at, namesIn, TreeFolders } from './tree-folders.ts';
@@ -40,7 +27,6 @@ import { Turn } from './turn.ts';
 import { TreeState } from './tree-state.ts';
 import { UnchangedFolders } from './unchanged-folders.ts';
 
-const CREATE_FLAGS = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
 const PROGRESS_EVERY_MS = 250;
 /** How many entries between two looks at the clock. */
 const ENTRIES_PER_LOOK = 32;
@@ -58,7 +44,7 @@ export async function placeTree(placing: Placing): Promise<Placed> {
   const folders = new TreeFolders(placing.tree, placing.owner);
   try {
     const placer = new Placer(placing, folders);
-    await placer.removeExtras();
+    if (placing.early?.isAlone !== true) await placer.removeExtras();
     await placer.placeAll();
     return placer.result();
   } finally {
@@ -69,6 +55,7 @@ export async function placeTree(placing: Placing): Promise<Placed> {
 class Placer {
   readonly #placing: Placing;
   readonly #folders: TreeFolders;
+  readonly #maker: FileMaker;
   readonly #state: TreeState;
   readonly #unchanged: UnchangedFolders;
   /** Folders with names that are not the manifest's. */
@@ -76,14 +63,17 @@ class Placer {
   readonly #scratch: string;
   readonly #nowMs: number;
   readonly #turn = new Turn();
-  #written = 0;
+  readonly #indexes: string[];
+  #written: number;
   #removed = 0;
-  readonly #indexes: string[] = [];
 
   constructor(placing: Placing, folders: TreeFolders) {
     this.#placing = placing;
     this.#folders = folders;
-    this.#state = TreeState.of(placing.hash, placing.index);
+    this.#maker = new FileMaker(placing, folders);
+    this.#state = placing.early?.state ?? TreeState.of(placing.hash, placing.index);
+    this.#written = placing.early?.written ?? 0;
+    this.#indexes = [...(placing.early?.indexes ?? [])];
     this.#unchanged = new UnchangedFolders(placing, folders);
     this.#scratch = bytesOfText(`${placing.scratch}/`);
     // Rounded up: what is written now is newer than what was made before, also within one millisecond.
@@ -140,7 +130,7 @@ class Placer {
         }
         await this.#passTurn();
       }
-      if (this.#unchanged.carryOver(index, entry, this.#state)) continue;
+      if (this.#state.files.isKnown(index) || this.#unchanged.carryOver(index, entry, this.#state)) continue;
       const parent = entry.kind === 'folder' ? entry.path : folderOf(entry.path);
       try {
         if (parent !== folder) {
@@ -207,7 +197,7 @@ class Placer {
     }
     // Another name of one file may be anywhere: what has several is not changed but replaced.
     if (!isSame || stat.nlink > 1) {
-      const content = isSame ? undefined : this.#indexWithStat(entry, where, stat);
+      const content = isSame ? null : this.#indexWithStat(entry, where, stat);
       this.#create(entry, this.#scratch, 'file', this.#nowMs, content);
       this.#moveIn('file', prefix, name);
       this.#state.files.note(index, lstatSync(where));
@@ -249,11 +239,11 @@ class Placer {
     return createHash('sha256').update(normalised).digest('hex') === entry.hash;
   }
 
-  /** A new index with what git learnt of files that are staged as before; undefined for all other files. */
-  #indexWithStat(entry: FileEntry, where: Buffer, stat: Stats): Uint8Array | undefined {
-    if (!isGitIndex(entry.path) || entry.chunks !== null) return undefined;
+  /** A new index with what git learnt of files that are staged as before; null for all other files. */
+  #indexWithStat(entry: FileEntry, where: Buffer, stat: Stats): Uint8Array | null {
+    if (!isGitIndex(entry.path) || entry.chunks !== null) return null;
     const there = withReadable(where, stat.mode, () => readRegular(where, GIT_INDEX_BYTES_MAX));
-    return there === null ? undefined : withStatOf(this.#object(entry, entry.hash, entry.size), there);
+    return there === null ? null : withStatOf(this.#maker.object(entry, entry.hash, entry.size), there);
   }
 
   #placeLink(index: number, entry: LinkEntry, prefix: string, name: string, stat: Stats | undefined): void {
@@ -275,98 +265,31 @@ class Placer {
   }
 
   #moveIn(scratchName: string, prefix: string, name: string): void {
-    this.#unlocked(() => renameSync(at(this.#scratch, scratchName), at(prefix, name)));
+    this.#maker.unlocked(() => renameSync(at(this.#scratch, scratchName), at(prefix, name)));
   }
 
   /** Makes a file that isn't there. */
-  #create(entry: FileEntry, prefix: string, name: string, mtimeMs: number, content?: Uint8Array): Stats {
+  #create(entry: FileEntry, prefix: string, name: string, mtimeMs: number, content: Uint8Array | null = null): Stats {
     if (isGitIndex(entry.path)) this.#indexes.push(entry.path);
     if (prefix === this.#scratch) this.#placing.remover.remove(prefix, name);
-    const where = at(prefix, name);
-    const fd = this.#unlocked(() => openSync(where, CREATE_FLAGS, entry.mode));
-    try {
-      if (content === undefined) this.#writeContent(entry, fd);
-      else writeWhole(fd, content);
-      const { owner } = this.#placing;
-      if (owner !== null) fchownSync(fd, owner.uid, owner.gid);
-      futimesSync(fd, secondsOf(mtimeMs), secondsOf(mtimeMs));
-      this.#written++;
-      const stat = fstatSync(fd);
-      if ((stat.mode & 0o7777) === entry.mode) return stat;
-      // The umask took some of it.
-      fchmodSync(fd, entry.mode);
-      return fstatSync(fd);
-    } catch (error) {
-      this.#placing.remover.remove(prefix, name);
-      throw error;
-    } finally {
-      closeSync(fd);
-    }
-  }
-
-  #writeContent(entry: FileEntry, fd: number): void {
-    if (entry.chunks === null) {
-      if (entry.size > 0) writeWhole(fd, this.#object(entry, entry.hash, entry.size));
-      return;
-    }
-    const hash = createHash('sha256');
-    for (const chunk of entry.chunks) {
-      const bytes = this.#object(entry, chunk.hash, chunk.size);
-      hash.update(bytes);
-      writeWhole(fd, bytes);
-    }
-    if (hash.digest('hex') !== entry.hash) {
-      throw new PlacingFailed(
-        'refused',
-        `${shownPath(entry.path)}: its chunks are not the file that the manifest names`,
-      );
-    }
-  }
-
-  #object(entry: FileEntry, hash: ObjectHash, size: number): Uint8Array {
-    const bytes = this.#placing.objects.read(hash);
-    if (bytes === null)
-      throw new PlacingFailed(
-        'io',
-        `${shownPath(entry.path)}: its content is not in the store here; run the command again`,
-      );
-    if (bytes.byteLength !== size) {
-      throw new PlacingFailed(
-        'refused',
-        `${shownPath(entry.path)}: the manifest says ${size} bytes, its content has ${bytes.byteLength}`,
-      );
-    }
-    return bytes;
+    const stat = this.#maker.make(entry, prefix, name, mtimeMs, content);
+    this.#written++;
+    return stat;
   }
 
   #discard(prefix: string, name: string): void {
-    this.#removed += this.#unlocked(() => this.#placing.remover.remove(prefix, name));
+    this.#removed += this.#maker.unlocked(() => this.#placing.remover.remove(prefix, name));
   }
 
   #removeEmpty(path: string): void {
     const prefix = this.#folders.enter(folderOf(path));
     if (prefix === null) return;
     try {
-      this.#unlocked(() => rmdirSync(at(prefix, path.slice(path.lastIndexOf('/') + 1))));
+      this.#maker.unlocked(() => rmdirSync(at(prefix, path.slice(path.lastIndexOf('/') + 1))));
       this.#removed++;
     } catch (error) {
       // Products are in it.
       if (!['ENOTEMPTY', 'EEXIST', 'ENOENT'].includes(systemCodeOf(error))) throw error;
     }
   }
-
-  /** A job may have forbidden to write into the folder that was entered last. */
-  #unlocked<T>(change: () => T): T {
-    try {
-      return change();
-    } catch (error) {
-      if (systemCodeOf(error) !== 'EACCES') throw error;
-      this.#folders.unlock();
-      return change();
-    }
-  }
-}
-
-function writeWhole(fd: number, bytes: Uint8Array): void {
-  for (let done = 0; done < bytes.length;) done += writeSync(fd, bytes, done);
 }

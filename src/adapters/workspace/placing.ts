@@ -18,6 +18,17 @@ export interface PlacedTree {
   readonly state: TreeState | null;
 }
 
+/** What was made of a tree before its placing. */
+export interface EarlyPlaced {
+  /** Files that are noted lie there as they should. */
+  readonly state: TreeState;
+  readonly written: number;
+  /** See Placed. */
+  readonly indexes: readonly string[];
+  /** The tree was empty before, and nothing was in the way. */
+  readonly isAlone: boolean;
+}
+
 export interface Placing {
   /** Absolute. */
   readonly tree: string;
@@ -26,6 +37,7 @@ export interface Placing {
   readonly index: TreeIndex;
   /** Null: nothing was, so files get their mtimes of the origin. */
   readonly before: PlacedTree | null;
+  readonly early: EarlyPlaced | null;
   readonly matcher: IgnoreMatcher;
   /** True: ignored products go as well. */
   readonly clean: boolean;

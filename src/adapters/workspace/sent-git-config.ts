@@ -1,6 +1,6 @@
 import { GIT_CONFIG_BYTES_MAX } from '../../core/workspace/git-config.ts';
 import { formatSize } from '../../base/units.ts';
-import type { ManifestEntry } from '../../wire/manifest.ts';
+import type { ManifestEntry, ObjectHash } from '../../wire/manifest.ts';
 import { shownPath } from '../../wire/tree-path.ts';
 import { isPlainGitConfig } from './git-content.ts';
 import type { ObjectSource } from './placing.ts';
@@ -21,6 +21,15 @@ export function wrongGitConfig(index: TreeIndex, objects: ObjectSource): string 
     }
   }
   return null;
+}
+
+/** The objects that {@link wrongGitConfig} reads. */
+export function gitConfigsOf(index: TreeIndex): ObjectHash[] {
+  return index.manifest.entries.flatMap((entry) =>
+    entry.kind === 'file' && isGitConfig(entry.path) && entry.size > 0
+      ? (entry.chunks ?? [entry]).map(({ hash }) => hash)
+      : [],
+  );
 }
 
 /** Each is read into memory, and its rules are asked about each file. */

@@ -6,9 +6,10 @@ import { decodeManifest } from '../../wire/manifest-codec.ts';
 import type { EncodedManifest } from '../../wire/encoded-manifest.ts';
 import type { Manifest, ManifestHash, ObjectHash } from '../../wire/manifest.ts';
 import { folderOf } from '../../wire/tree-path.ts';
+import type { EarlyFiles } from './early-files.ts';
 import type { HeldIndexes } from './held-indexes.ts';
 import { createIgnoreMatcher, type IgnoreMatcher } from './ignore-matcher.ts';
-import type { ObjectSource } from './placing.ts';
+import type { EarlyPlaced, ObjectSource } from './placing.ts';
 import { isGitignore } from './sent-git-config.ts';
 import { replaceFile, type SlotPaths } from './slot-record.ts';
 import type { Slot } from './slot-folders.ts';
@@ -27,6 +28,13 @@ export interface ManifestNeeds {
   readonly treeBytes: number;
 }
 
+/** Files that are made while packs come. */
+export type Early =
+  | { readonly kind: 'none' }
+  /** For those objects: what must be judged before anything is made. */
+  | { readonly kind: 'waiting'; readonly judged: readonly ObjectHash[] }
+  | { readonly kind: 'placing'; readonly files: EarlyFiles };
+
 /**
  * A slot's folder in somebody's hands. All that matters is on the disk too, since the thread may end between two calls;
  * what is held here saves reading it again.
@@ -36,6 +44,7 @@ export class SlotSession {
   isClosed = false;
   /** Bytes of objects that were asked for and have not come. */
   awaitedBytes = 0;
+  early: Early = { kind: 'none' };
   readonly #objects: ObjectSource;
   readonly #held: HeldIndexes;
   /** Of the manifest that is placed and the one that comes: the latest at the end. */
@@ -100,6 +109,13 @@ export class SlotSession {
     }
     this.#use(hash, index);
     return index;
+  }
+
+  /** @returns null where nothing was made. @throws the system's error */
+  endEarly(): EarlyPlaced | null {
+    const { early } = this;
+    this.early = { kind: 'none' };
+    return early.kind === 'placing' ? early.files.end() : null;
   }
 
   /** Between two jobs that one alone is needed. @returns whether it is small enough to be kept */

@@ -6,12 +6,13 @@ import type { Wanted, WorkspaceRefusal } from '../../ports/workspace.ts';
 import { objectsOf } from '../../wire/manifest-codec.ts';
 import { encodeWant } from '../../wire/want-list.ts';
 import { FREE_BYTES_MIN, type KeptBytes } from './kept-bytes.ts';
+import { type Arrived, EarlyFiles } from './early-files.ts';
 import type { Added } from './object-store.ts';
 import { refreshIndexes } from './git-refresh.ts';
 import { nativePath } from './native-path.ts';
 import { placeTree } from './place.ts';
 import { PlacingFailed, type Placed } from './placing.ts';
-import { wrongGitConfig } from './sent-git-config.ts';
+import { gitConfigsOf, wrongGitConfig } from './sent-git-config.ts';
 import { cloneTree } from './slot-clone.ts';
 import type { Slot, SlotFolders } from './slot-folders.ts';
 import { copyNotes, dropNotes } from './slot-notes.ts';
@@ -73,6 +74,9 @@ export async function wantedOf(
     return refused('no_space', `${has}, the project needs ${formatSize(needed)}`);
   }
   session.awaitedBytes = bytes;
+  session.endEarly();
+  const isFirst = slot.record.manifest === null;
+  if (isFirst && lacking.length > 0) session.early = { kind: 'waiting', judged: gitConfigsOf(index) };
   return ok({ want, objects: lacking.length, bytes });
 }
 
@@ -119,13 +123,59 @@ const isAt = (base: TreeIndex, at: number, entry: ManifestEntry): boolean =>
   base.manifest.entries[at] === entry || base.entryOf(entry.path) === entry;
 
 /** Keeps what a pack holds; more than was asked for would fill the disk unseen. */
-export function takePack(session: SlotSession, pack: Uint8Array, around: SlotSurroundings): Refused<Added> {
-  const added = around.kept.store(session.slot.origin).add(pack);
+export async function takePack(
+  session: SlotSession,
+  pack: Uint8Array,
+  around: SlotSurroundings,
+): Promise<Refused<Added>> {
+  const arrived: Arrived[] = [];
+  const isEarly = session.early.kind !== 'none';
+  const store = around.kept.store(session.slot.origin);
+  const added = store.add(pack, isEarly ? (hash, bytes) => void arrived.push({ hash, bytes }) : null);
   if (!added.ok) return added;
   session.awaitedBytes -= added.value.bytes;
-  if (session.awaitedBytes >= 0) return added;
-  session.awaitedBytes = 0;
-  return refused('refused', 'more was sent than was asked for; nothing was changed');
+  if (session.awaitedBytes < 0) {
+    session.awaitedBytes = 0;
+    return refused('refused', 'more was sent than was asked for; nothing was changed');
+  }
+  const wrong = beginEarly(session, store, around);
+  if (wrong !== null) return refused('refused', `${wrong}; nothing was changed`);
+  if (session.early.kind === 'placing') await session.early.files.take(arrived);
+  return added;
+}
+
+/**
+ * Where nothing lies in a slot's tree yet, its files are made while packs come.
+ *
+ * @returns what is wrong with what was sent
+ */
+function beginEarly(session: SlotSession, store: ObjectStore, around: SlotSurroundings): string | null {
+  const { early, slot } = session;
+  const { wanted } = slot.record;
+  if (wanted === null || early.kind !== 'waiting' || !early.judged.every((hash) => store.has(hash))) return null;
+  const index = session.indexOf(wanted.manifest);
+  const wrong = wrongGitConfig(index, store);
+  if (wrong !== null) return wrong;
+  TreeState.unhold(slot.paths.state);
+  const files = EarlyFiles.begin({ ...partsOf(session, wanted.manifest, around), index });
+  session.early = files === null ? { kind: 'none' } : { kind: 'placing', files };
+  return null;
+}
+
+/** What making files in a slot's tree needs. */
+function partsOf(session: SlotSession, hash: ManifestHash, around: SlotSurroundings) {
+  const { paths, record, origin } = session.slot;
+  const objects = around.kept.store(origin);
+  return {
+    tree: paths.tree(record),
+    scratch: paths.scratch,
+    hash,
+    // One at a time, and written at once.
+    objects: { read: (object: ObjectHash) => objects.view(object) },
+    remover: new Remover(paths.trash),
+    owner: around.owner,
+    isUnwanted: () => session.isClosed,
+  };
 }
 
 /** Makes the slot's tree what its job asked for, and notes down what lies there then. */
@@ -136,6 +186,7 @@ export async function placeSlot(
 ): Promise<Refused<Pick<Placed, 'written' | 'removed'>>> {
   const { paths, record, origin } = session.slot;
   const { wanted } = record;
+  const early = session.endEarly();
   if (wanted === null) return refused('unknown', 'no manifest is expected; nothing was changed');
   const objects = around.kept.store(origin);
   session.noteArrived((object) => objects.has(object));
@@ -146,18 +197,12 @@ export async function placeSlot(
   try {
     TreeState.unhold(paths.state);
     const placed = await placeTree({
-      tree: paths.tree(record),
-      scratch: paths.scratch,
-      hash: wanted.manifest,
+      ...partsOf(session, wanted.manifest, around),
       index,
       before,
+      early,
       matcher: session.matcherFor(index),
       clean: wanted.clean,
-      // One at a time, and written at once.
-      objects: { read: (object) => objects.view(object) },
-      remover: new Remover(paths.trash),
-      owner: around.owner,
-      isUnwanted: () => session.isClosed,
       onProgress,
     });
     await refreshGit(paths.tree(record), index, placed.state, placed.indexes);

@@ -166,7 +166,7 @@ describe('an origin that means harm', () => {
       '.git/HEAD': 'ref: refs/heads/main\n',
     });
     const opened = await executor.open(sent);
-    await executor.send(opened.id, sent);
+    await expect(executor.send(opened.id, sent)).rejects.toThrow('.git/config has settings that do not travel');
     expect(await executor.files.place(opened.id, () => undefined)).toMatchObject({
       ok: false,
       error: { code: 'refused', message: expect.stringContaining('.git/config') },

@@ -140,6 +140,8 @@ describe('slots', () => {
     const files = Object.fromEntries(Array.from({ length: 3000 }, (_, index) => [`f${index}`, 'x']));
     const sent = sentOf(files);
     const opened = await executor.open(sent);
+    // In an empty tree files would be made while packs come.
+    writeFileSync(join(opened.tree, 'extra'), '');
     await executor.send(opened.id, sent);
     const placing = executor.files.place(opened.id, () => undefined);
     await executor.files.close(opened.id);
