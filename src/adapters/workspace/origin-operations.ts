@@ -23,6 +23,7 @@ import { PackSource } from './pack-source.ts';
 import { findProject, homeFolders } from './project-root.ts';
 import { ProjectScanner, type Select } from './project-scanner.ts';
 import { selectFiles } from './select-files.ts';
+import { sentDecisions } from './sent-decisions.ts';
 import { TransferCosts } from './transfer-cost.ts';
 import { ContentPlaces } from './virtual-files.ts';
 
@@ -128,7 +129,8 @@ export function createOriginOperations(settings: ThreadSettings): ProjectFiles {
     select: async (request, replaced) => {
       const { key } = request.project;
       if (latest?.project !== key) latest = { project: key, known: new KnownNames() };
-      return selectFiles(request, settings.env, replaced, latest.known);
+      const secrets = { ...sentDecisions(settings.folder, request.project.root), ...request.secrets };
+      return selectFiles({ ...request, secrets }, settings.env, replaced, latest.known);
     },
     apply: async (request, manifests) => applyChanges(request, { manifests }),
   });
