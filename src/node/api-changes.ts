@@ -46,10 +46,12 @@ export function changeNotices(changes: Changes, job: string, conflicts: string):
   const counts = changeCounts(changes);
   const notices: string[] = [];
   if (counts.conflicts > 0) {
-    const what = counts.conflicts === 1 ? '1 file' : `${counts.conflicts} files`;
+    const one = counts.conflicts === 1;
+    const what = one ? '1 file' : `${counts.conflicts} files`;
+    const stayed = one ? 'stayed as it is' : 'stayed as they are';
     const named = namesOf(changes.conflicts, counts.conflicts);
     notices.push(
-      `${what} changed here while the job ran, and stayed as changed here: ${named}; the job's version is in ${conflicts}`,
+      `${what} changed here while the job ran, or had not been sent to it, and ${stayed}: ${named}; the job's version is in ${conflicts}`,
     );
   }
   if (counts.heldBack > 0) {

@@ -266,7 +266,7 @@ function unmatchedNotices({ asked, node_name: name }: ShippedJob, { unmatched }:
     globs.length,
     UNMATCHED_NAMES_MAX,
   );
-  return globs.length === 0 ? [] : [`no file on ${name} matches --out ${named} when the job has ended`];
+  return globs.length === 0 ? [] : [`no file on ${name} matched --out ${named} when the job ended`];
 }
 
 function withheldNotices({ withheld }: ShippedJob, outcome: Outcome): string[] {

@@ -29,7 +29,7 @@ describe('what is said of changes', () => {
       '/h/conflicts/01J',
     );
     expect(notices).toEqual([
-      "1 file changed here while the job ran, and stayed as changed here: a.c; the job's version is in /h/conflicts/01J",
+      "1 file changed here while the job ran, or had not been sent to it, and stayed as it is: a.c; the job's version is in /h/conflicts/01J",
       '2 changes are held back and not applied here: .git/config, .mcp.json; `meshwork apply 01J` applies them',
     ]);
   });

@@ -182,7 +182,7 @@ test.each([
 test('a glob that the job asked for and no file there matches is named, one of the settings is not', async () => {
   const rig = new Rig({ outputs: ['dist/**', 'report.xml'], asked: ['report.xml'] });
   const { notices } = await rig.back({ ...NOTHING, unmatched: ['dist/**', 'report.xml', 'made up'] });
-  expect(notices).toEqual(["no file on b matches --out 'report.xml' when the job has ended"]);
+  expect(notices).toEqual(["no file on b matched --out 'report.xml' when the job ended"]);
 });
 
 test('more than this disk gives is not fetched', async () => {
