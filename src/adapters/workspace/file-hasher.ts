@@ -134,9 +134,9 @@ export function isSameStat(one: Stats, other: Stats): boolean {
  * Whether a later change is sure to change the times too: git's racy-entry rule. The time of a change (ctime) can't be
  * set back as mtime can.
  *
- * @param startedMs this machine's clock before the file was read
+ * @param startedMs this machine's clock before the file, or folder, was read
  */
-function isSettled(stat: Stats, startedMs: number): boolean {
+export function isSettled(stat: Pick<Stats, 'mtimeMs' | 'ctimeMs'>, startedMs: number): boolean {
   const isCoarse = stat.ctimeMs % 1000 === 0 && stat.mtimeMs % 1000 === 0;
   return Math.max(stat.mtimeMs, stat.ctimeMs) < startedMs - (isCoarse ? COARSE_TICK_MS : TICK_MS);
 }

@@ -335,9 +335,23 @@ test('a selection that knows the one before finds the same as one that does not'
     () => rmSync(join(root, 'src/deep/pyvenv.cfg')),
     () => writeFileSync(join(root, '.meshworkignore'), 'src/\n'),
     () => rmSync(join(root, '.meshworkignore')),
+    () => undefined,
+    () => writeFileSync(join(root, 'src/deep/e.c'), 'e'),
+    () => renameSync(join(root, 'src/deep/e.c'), join(root, 'src/deep/f.c')),
+    () => rmSync(join(root, 'src/deep/f.c')),
+    () => mkdirSync(join(root, 'src/empty')),
+    () => writeFileSync(join(root, 'src/empty/.npmrc'), '//x/:_authToken=abc'),
+    () => rmSync(join(root, 'src/empty'), { recursive: true }),
+    () => execFileSync('git', ['init', '-q', join(root, 'src/deep')]),
+    () => rmSync(join(root, 'src/deep/.git'), { recursive: true }),
+    () => renameSync(join(root, 'src/deep'), join(root, 'src/deeper')),
+    () => symlinkSync('deeper', join(root, 'src/deep')),
+    () => writeFileSync(join(root, 'src/deeper/constructor'), ''),
   ];
   const options = { secrets: {} };
   for (const step of steps) {
+    // What changed a moment ago is not taken to be known.
+    await new Promise((resolve) => setTimeout(resolve, 50));
     step(options);
     const plain = ({ files, ...others }: Selection): unknown => ({ ...others, files: files.toSorted() });
     expect(plain(await select(root, { ...options, known }))).toEqual(plain(await select(root, options)));
