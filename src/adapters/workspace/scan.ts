@@ -103,6 +103,7 @@ class TreeScanner {
   readonly #elsewhere: ReadonlyMap<string, string>;
   /** Of folders: true where neither it nor what lies above it, up to the root, is a link. */
   readonly #real = new Map<string, boolean>([['', true]]);
+  #lastFolder = '';
   readonly #notices: string[];
   readonly #outward: string[] = [];
   readonly #replaced: TreePath[] = [];
@@ -137,9 +138,9 @@ class TreeScanner {
       if (index % FILES_PER_LOOK === 0 && this.#turn.isOver()) await this.#turn.pass();
       if (path === previous) continue;
       previous = path;
-      const content = virtual.get(path);
+      const content = virtual.size === 0 ? undefined : virtual.get(path);
       if (content !== undefined) this.#take(this.#virtualEntry(entryOfBytes(content, Date.now())));
-      else if (folders.has(path)) this.#take({ kind: 'folder', path });
+      else if (folders.size > 0 && folders.has(path)) this.#take({ kind: 'folder', path });
       else {
         const refusal = this.#lookAt(path);
         if (refusal !== null) return refusal;
@@ -167,14 +168,14 @@ class TreeScanner {
     for (const [index, found] of this.#found.entries()) {
       if (index % FILES_PER_LOOK === 0 && this.#turn.isOver()) await this.#turn.pass();
       if (typeof found !== 'string') {
-        this.#keep(cursor, found);
+        this.#keep(cursor.entryAt(found.path), found);
         continue;
       }
       const seen = this.#seen.at(index);
       const known = cursor.fileAt(found, seen.size, seen);
       if (known !== null) {
         this.#columns.set(this.#entries.length, seen, true);
-        this.#keep(cursor, this.#fileEntry(found, seen, known));
+        this.#keep(known, this.#fileEntry(found, seen, known));
         continue;
       }
       const hashed = await hasher.hash(nativePath(this.#absolute(found)));
@@ -183,7 +184,7 @@ class TreeScanner {
       this.#hashed += 1;
       this.#hashedBytes += hashed.stat.size;
       this.#columns.set(this.#entries.length, hashed.stat, hashed.isSettled);
-      this.#keep(cursor, this.#fileEntry(found, hashed.stat, hashed));
+      this.#keep(cursor.entryAt(found), this.#fileEntry(found, hashed.stat, hashed));
     }
     return null;
   }
@@ -239,8 +240,7 @@ class TreeScanner {
   }
 
   /** The entry that was known, where it is the same: a tree that did not change takes no more memory. */
-  #keep(cursor: MemoryCursor, entry: ManifestEntry): void {
-    const known = cursor.entryAt(entry.path);
+  #keep(known: ManifestEntry | null, entry: ManifestEntry): void {
     const isSame = known !== null && isSameEntry(known, entry);
     if (isSame) this.#same += 1;
     this.#entries.push(isSame ? known : entry);
@@ -253,7 +253,7 @@ class TreeScanner {
 
   #lookAt(path: TreePath): ScanRefusal | null {
     try {
-      if (!this.#elsewhere.has(path) && !this.#isReal(folderOf(path))) return null;
+      if (!this.#elsewhere.has(path) && !this.#isReal(this.#folderOf(path))) return null;
       const where = nativePath(this.#absolute(path));
       const stat = lstatSync(where, { throwIfNoEntry: false });
       if (stat === undefined) return null;
@@ -278,6 +278,14 @@ class TreeScanner {
     }
   }
 
+  /** As `folderOf`; mostly that of the path before, which is then not made anew. */
+  #folderOf(path: string): string {
+    const length = path.lastIndexOf('/');
+    const isLast = length === this.#lastFolder.length && path.startsWith(this.#lastFolder);
+    if (!isLast) this.#lastFolder = folderOf(path);
+    return this.#lastFolder;
+  }
+
   /** Git takes what is behind a link for gone, and so do we: it would be written through the link there. */
   #isReal(folder: string): boolean {
     const known = this.#real.get(folder);
@@ -292,7 +300,8 @@ class TreeScanner {
   }
 
   #absolute(path: string): string {
-    return this.#elsewhere.get(path) ?? `${this.#selection.root}/${path}`;
+    const elsewhere = this.#elsewhere.size === 0 ? undefined : this.#elsewhere.get(path);
+    return elsewhere ?? `${this.#selection.root}/${path}`;
   }
 
   #fileEntry(
