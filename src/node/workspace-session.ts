@@ -136,15 +136,15 @@ export class WorkspaceSession {
     if (!received.ok || this.isOver) return received;
     lap();
     this.#now({ phase: 'placing', files: 0, bytes: 0, line: '' });
-    const placed = await files.place(opened.value.id, (count) => this.#now({ ...this.#progress, files: count }));
+    const placed = await this.#place(opened.value.id);
     if (!placed.ok || this.isOver) return placed.ok ? ok(null) : placed;
     lap();
     const cwd = await folderWithin(opened.value.tree, open.folder, user);
     if (!cwd.ok) return err({ code: 'refused', message: cwd.error });
     const prepared = await this.#prepare(opened.value);
     if (!prepared.ok || this.isOver) return prepared.ok ? ok(null) : prepared;
-    const note: SessionNote = { returns: open.returns, outputs: open.outputs, prepared: prepared.value.prepared };
-    await files.writeNote(opened.value.id, SESSION_NOTE, JSON.stringify(note));
+    const note = this.#noteOf(prepared.value.prepared);
+    if (open.prepare.length > 0) await files.writeNote(opened.value.id, SESSION_NOTE, JSON.stringify(note));
     if (this.isOver) return ok(null);
     this.#ready = { workspace: opened.value, ...note };
     const [open_ms, received_ms, placed_ms] = times;
@@ -161,6 +161,21 @@ export class WorkspaceSession {
       prepare_ms: prepared.value.ms,
     });
     return ok(null);
+  }
+
+  #noteOf(prepared: readonly string[]): SessionNote {
+    const { returns, outputs } = this.open;
+    return { returns, outputs, prepared };
+  }
+
+  /** Where nothing is to be prepared the note goes along: the job waits for one answer instead of two. */
+  async #place(id: string): ReturnType<WorkspaceFiles['place']> {
+    const { files } = this.#options;
+    const placing = files.place(id, (count) => this.#now({ ...this.#progress, files: count }));
+    if (this.open.prepare.length > 0) return placing;
+    const noting = files.writeNote(id, SESSION_NOTE, JSON.stringify(this.#noteOf([])));
+    const [placed] = await Promise.all([placing, noting]);
+    return placed;
   }
 
   async #receive({ id, base }: OpenedWorkspace): Promise<Result<null, WorkspaceRefusal>> {

@@ -45,6 +45,8 @@ interface Sync extends SyncKey {
   /** Null until the project was looked at. */
   job_project: JobProject | null;
   sender: PackSender | null;
+  /** The manifest is kept for the job: needed when it starts, not before. */
+  pinned: Promise<void>;
   isBaseKnown: boolean;
   progress: { readonly phase: string; readonly atMs: number };
   want: { readonly objects: number; readonly bytes: number; readonly atMs: number } | null;
@@ -72,6 +74,7 @@ export class WorkspaceSync {
       startedAtMs: nowMs(),
       job_project: null,
       sender: null,
+      pinned: Promise.resolve(),
       isBaseKnown: false,
       want: null,
       progress: { phase: '', atMs: 0 },
@@ -132,8 +135,7 @@ export class WorkspaceSync {
     sync.job_project = jobProject;
     const { project, scan, folder, prepare, outputs } = jobProject;
     this.#pinned.add(job);
-    await this.#options.files.pinManifest(scan.manifest, job);
-    if (!this.#isLive(sync)) return;
+    sync.pinned = this.#options.files.pinManifest(scan.manifest, job);
     const sender = new PackSender(link.mux);
     sync.sender = sender;
     const open: WsOpen = {
@@ -159,6 +161,7 @@ export class WorkspaceSync {
       up: sender.id,
     };
     link.send(open);
+    await sync.pinned;
   }
 
   async #sendManifest(sync: Sync, { base }: WorkspaceMessageOf<'ws.base'>): Promise<void> {
@@ -217,6 +220,8 @@ export class WorkspaceSync {
   async #ready(sync: Sync, { cwd, notices }: WorkspaceMessageOf<'ws.ready'>): Promise<void> {
     const { job, attempt, lease, node, name, job_project: jobProject, spec } = sync;
     if (jobProject === null) return;
+    await sync.pinned;
+    if (!this.#isLive(sync)) return;
     this.#end(sync);
     const { project, scan, sync: options, settings, outputs, scannedAtMs } = jobProject;
     const { root, key, kind } = project;

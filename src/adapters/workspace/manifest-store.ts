@@ -29,6 +29,8 @@ export class SentManifests implements ManifestStore {
   readonly #folder: string;
   readonly #pins: string;
   readonly #cached = new Map<ManifestHash, Manifest>();
+  /** What is there, once it was counted: nobody else writes there. */
+  #kept: { count: number; bytes: number } | null = null;
   /** What was put last: a project is mostly scanned again and again, and changes little. */
   #encoded: EncodedManifest | null = null;
 
@@ -46,7 +48,8 @@ export class SentManifests implements ManifestStore {
     const hash = digest('sha256', encoded.bytes, 'hex') as ManifestHash;
     if (!this.touch(hash)) {
       replacePrivateFile(this.#pathOf(hash), encoded.bytes);
-      this.#evict(hash);
+      this.#count(encoded.bytes.length);
+      if (this.#isFull()) this.#evict(hash);
     }
     this.#remember(hash, manifest);
     return hash;
@@ -108,27 +111,44 @@ export class SentManifests implements ManifestStore {
   }
 
   #evict(newest: ManifestHash): void {
-    const files = readdirSync(this.#folder).flatMap((name) => {
+    const files = this.#files();
+    const kept = sumOf(files);
+    this.#kept = kept;
+    const pinned = this.#pinned();
+    for (const file of files.toSorted((one, other) => one.mtimeMs - other.mtimeMs)) {
+      if (!this.#isFull()) return;
+      if (file.name === newest || pinned.has(file.name)) continue;
+      rmSync(`${this.#folder}/${file.name}`, { force: true });
+      this.#cached.delete(file.name);
+      kept.count -= 1;
+      kept.bytes -= file.size;
+    }
+  }
+
+  /** One more; what was damaged, and dropped, stays counted until all are looked at. */
+  #count(bytes: number): void {
+    if (this.#kept === null) this.#kept = sumOf(this.#files());
+    else this.#kept = { count: this.#kept.count + 1, bytes: this.#kept.bytes + bytes };
+  }
+
+  #isFull(): boolean {
+    return this.#kept !== null && (this.#kept.count > KEPT_MAX || this.#kept.bytes > KEPT_BYTES_MAX);
+  }
+
+  #files(): { readonly name: ManifestHash; readonly size: number; readonly mtimeMs: number }[] {
+    return readdirSync(this.#folder).flatMap((name) => {
       if (!isManifestHash(name)) return [];
       const { size, mtimeMs } = statSync(`${this.#folder}/${name}`);
       return [{ name, size, mtimeMs }];
     });
-    let count = files.length;
-    let bytes = files.reduce((sum, file) => sum + file.size, 0);
-    if (count <= KEPT_MAX && bytes <= KEPT_BYTES_MAX) return;
-    const pinned = this.#pinned();
-    for (const file of files.toSorted((one, other) => one.mtimeMs - other.mtimeMs)) {
-      if (count <= KEPT_MAX && bytes <= KEPT_BYTES_MAX) return;
-      if (file.name === newest || pinned.has(file.name)) continue;
-      rmSync(`${this.#folder}/${file.name}`, { force: true });
-      this.#cached.delete(file.name);
-      count -= 1;
-      bytes -= file.size;
-    }
   }
 
   #pinned(): ReadonlySet<string> {
     const jobs = readdirSync(this.#pins).filter((name) => isJobId(name));
     return new Set(jobs.map((job) => readFileSync(`${this.#pins}/${job}`, 'utf8')));
   }
+}
+
+function sumOf(files: readonly { readonly size: number }[]): { count: number; bytes: number } {
+  return { count: files.length, bytes: files.reduce((sum, { size }) => sum + size, 0) };
 }

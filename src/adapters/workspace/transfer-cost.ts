@@ -1,5 +1,5 @@
 import { compareManifests } from '../../wire/manifest-difference.ts';
-import type { Manifest, ManifestHash, ObjectHash } from '../../wire/manifest.ts';
+import type { Chunk, Manifest, ManifestEntry, ManifestHash, ObjectHash } from '../../wire/manifest.ts';
 import type { ManifestStore } from './manifest-store.ts';
 
 /** Answers that are kept: placement asks for each node, and most have one of few bases. */
@@ -37,16 +37,12 @@ export class TransferCosts {
 
 function costOf(manifest: Manifest, base: Manifest | null): Cost {
   const put = base === null ? manifest.entries : compareManifests(base, manifest).put;
-  const had = new Set<ObjectHash>();
-  for (const entry of put.length === 0 ? [] : (base?.entries ?? [])) {
-    if (entry.kind === 'file') for (const { hash } of entry.chunks ?? [entry]) had.add(hash);
-  }
+  const had = amongThem(put, base?.entries ?? []);
   let files = 0;
   let bytes = 0;
   for (const entry of put) {
-    if (entry.kind !== 'file') continue;
     const before = had.size;
-    for (const { hash, size } of entry.chunks ?? [entry]) {
+    for (const { hash, size } of objectsIn(entry)) {
       if (!had.has(hash)) bytes += size;
       had.add(hash);
     }
@@ -54,3 +50,16 @@ function costOf(manifest: Manifest, base: Manifest | null): Cost {
   }
   return { files, bytes };
 }
+
+/** @returns objects of `put` that others have too: mostly few, where all of the others would be a large set */
+function amongThem(put: readonly ManifestEntry[], others: readonly ManifestEntry[]): Set<ObjectHash> {
+  const asked = new Set<ObjectHash>();
+  const had = new Set<ObjectHash>();
+  for (const { hash } of put.flatMap(objectsIn)) asked.add(hash);
+  for (const entry of asked.size === 0 ? [] : others) {
+    for (const { hash } of objectsIn(entry)) if (asked.has(hash)) had.add(hash);
+  }
+  return had;
+}
+
+const objectsIn = (entry: ManifestEntry): readonly Chunk[] => (entry.kind === 'file' ? (entry.chunks ?? [entry]) : []);
