@@ -95,6 +95,21 @@ describe('a run that never was', () => {
     expect(document).toMatchObject({ state: 'finished', reason: 'refused', success: false, return_code: null });
     expect(document).toMatchObject({ job_id: null, executed_on: null, stdout: '', error: { code: 'bad_command' } });
     expect(Object.keys(document).slice(0, 4)).toEqual(['notices', 'state', 'return_code', 'executed_on']);
+    for (const option of ['--no-such', '--trace', '--timeout=soon']) {
+      const refused = await mesh.node('origin').run(['run', option, '--json', '--', MARK], { cwd: folder });
+      expect(JSON.parse(refused.stdout.toString())).toMatchObject({
+        reason: 'refused',
+        return_code: null,
+        job_id: null,
+      });
+    }
+  });
+
+  it('is not one whose options the command only seems to have', async () => {
+    const ran = await mesh
+      .node('origin')
+      .run(['run', '--local', 'printf', '%s|', '--json', '--', '-n'], { cwd: folder });
+    expect([ran.code, ran.stdout.toString()]).toEqual([0, '--json|--|-n|']);
   });
 });
 

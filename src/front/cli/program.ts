@@ -1,6 +1,7 @@
 import { Command, CommanderError, Option } from 'commander';
 import { MeshError } from '../../base/errors.ts';
 import { resolveHome, type Home } from '../../node/api-daemon.ts';
+import { splitAtCommand, type SplitCommand } from './command-words.ts';
 import { EXIT_MESHWORK } from './exit-code.ts';
 import { explainCommand } from './explain-command.ts';
 import { addJobOptions, laterStage, type JobOptions } from './job-options.ts';
@@ -21,7 +22,7 @@ import { printText } from './output.ts';
 import { applyCommand, removeWorkspacesCommand, secretsCommand, workspacesCommand } from './project-commands.ts';
 import { restartCommand } from './restart-command.ts';
 import { runCommand } from './run-command.ts';
-import { reportFailure } from './run-report.ts';
+import { reportFailure, reportRefusal } from './run-report.ts';
 import type { UpOptions } from './up-flags.ts';
 
 /** What the composition root hands to the CLI, so that this front knows neither the daemon's inside nor the other. */
@@ -50,12 +51,12 @@ const repeat = (value: string, previous: readonly string[] | undefined): readonl
  */
 export async function runCli(argv: readonly string[], parts: CliParts): Promise<number> {
   let exitCode = 0;
-  const { own, words } = splitAtCommand(argv);
-  const json = own.includes('--json');
+  let split: SplitCommand = { own: argv, words: [] };
+  const isJson = (): boolean => split.own.includes('--json');
   const program = new Command('meshwork');
   const context = (): CliContext => {
     const { home } = program.opts<{ home?: string }>();
-    return { home: resolveHome(home, process.env), cliPath: parts.cliPath, json };
+    return { home: resolveHome(home, process.env), cliPath: parts.cliPath, json: isJson() };
   };
   const act =
     (action: (...args: never[]) => Promise<number>) =>
@@ -73,7 +74,7 @@ export async function runCli(argv: readonly string[], parts: CliParts): Promise<
     .showSuggestionAfterError(true)
     .addHelpText('after', '\nExample:\n  $ meshwork up && meshwork run -- make -j8');
   addMeshCommands(program, { context, act, parts });
-  addJobCommands(program, { context, act, words });
+  addJobCommands(program, { context, act, words: () => split.words });
   addKeptJobCommands(program, { context, act });
   addProjectCommands(program, { context, act });
   for (const name of LATER_COMMANDS) {
@@ -85,22 +86,16 @@ export async function runCli(argv: readonly string[], parts: CliParts): Promise<
         throw laterStage(`\`meshwork ${name}\``);
       });
   }
+  split = splitAtCommand(program, argv);
+  const { own } = split;
   try {
     await program.parseAsync([...own], { from: 'user' });
     return exitCode;
   } catch (error) {
-    if (error instanceof CommanderError) return usageEnd(error, json, program, own);
-    return reportFailure(error, json);
+    const isRun = commandIn(program, own)?.name() === 'run';
+    if (error instanceof CommanderError) return usageEnd(error, isJson(), program, own);
+    return isRun ? reportRefusal(error, isJson(), process.cwd()) : reportFailure(error, isJson());
   }
-}
-
-/** Everything behind the first `--` is the command of `run`, `map` or `explain`: none of it is an option of ours. */
-function splitAtCommand(argv: readonly string[]): {
-  readonly own: readonly string[];
-  readonly words: readonly string[];
-} {
-  const at = argv.indexOf('--');
-  return at < 0 ? { own: argv, words: [] } : { own: argv.slice(0, at), words: argv.slice(at + 1) };
 }
 
 function usageEnd(error: CommanderError, json: boolean, program: Command, own: readonly string[]): number {
@@ -111,10 +106,14 @@ function usageEnd(error: CommanderError, json: boolean, program: Command, own: r
     return EXIT_MESHWORK;
   }
   const what = error.message.replace(/^error: /, '').replace(/\n\((.*)\)$/, ' ($1)');
-  const command = program.commands.find((one) => own.includes(one.name()));
+  const command = commandIn(program, own);
   const where = ['meshwork', ...(command === undefined ? [] : [command.name()]), '--help'].join(' ');
-  return reportFailure(new MeshError('bad_argument', `${what}; see \`${where}\``), json);
+  const refusal = new MeshError('bad_argument', `${what}; see \`${where}\``);
+  return command?.name() === 'run' ? reportRefusal(refusal, json, process.cwd()) : reportFailure(refusal, json);
 }
+
+const commandIn = (program: Command, own: readonly string[]): Command | undefined =>
+  program.commands.find((one) => own.includes(one.name()));
 
 interface Wiring {
   readonly context: () => CliContext;
@@ -271,25 +270,20 @@ function addProjectCommands(program: Command, { context, act }: Wiring): void {
   }
 }
 
-function addJobCommands(program: Command, wiring: Wiring & { readonly words: readonly string[] }): void {
+function addJobCommands(program: Command, wiring: Wiring & { readonly words: () => readonly string[] }): void {
   const { context, act, words } = wiring;
   const open = () => connect(context());
-  const commandWords = (before: readonly string[]): readonly string[] => [...before, ...words];
   const run = program
     .command('run')
-    .argument('[command...]')
     .usage('[options] -- COMMAND…')
     .description('run one command on the best node; one argument is a shell line, several are an argv without a shell')
     .addHelpText(
       'after',
       "\nExamples:\n  $ meshwork run -- 'npm test'\n  $ meshwork run --on desk --timeout 10m -- cargo build --release\n  $ job=$(meshwork run --background -- ./train.sh) && meshwork logs -f $job",
     );
-  addJobOptions(run, 'run').action(
-    act((before: string[], options: JobOptions) => runCommand(open, commandWords(before), options, context().json)),
-  );
+  addJobOptions(run, 'run').action(act((options: JobOptions) => runCommand(open, words(), options, context().json)));
   const map = program
     .command('map')
-    .argument('[command...]')
     .usage('[options] -- COMMAND… [::: ARG…]')
     .description('one job per argument, or per line of stdin; {} is replaced; output grouped and in order')
     .option('-j, --jobs <n>', 'jobs at once; default 64')
@@ -302,16 +296,13 @@ function addJobCommands(program: Command, wiring: Wiring & { readonly words: rea
       'after',
       "\nExamples:\n  $ meshwork map --tag -- 'gzip -9 {}' ::: *.log\n  $ ls *.wav | meshwork map --bar --joblog flac.log --halt soon,fail=3 -- flac --best {}",
     );
-  addJobOptions(map, 'map').action(
-    act((before: string[], options: MapOptions) => mapCommand(open, commandWords(before), options, context().json)),
-  );
+  addJobOptions(map, 'map').action(act((options: MapOptions) => mapCommand(open, words(), options, context().json)));
   const explain = program
     .command('explain')
-    .argument('[command...]')
     .usage('[options] -- COMMAND…')
     .description('say where a command would run and why; runs nothing')
     .addHelpText('after', "\nExample:\n  $ meshwork explain -- 'cargo test'");
   addJobOptions(explain, 'run').action(
-    act((before: string[], options: JobOptions) => explainCommand(open, commandWords(before), options, context().json)),
+    act((options: JobOptions) => explainCommand(open, words(), options, context().json)),
   );
 }

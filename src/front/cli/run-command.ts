@@ -1,14 +1,13 @@
 import { fstatSync } from 'node:fs';
 import { MeshError } from '../../base/errors.ts';
 import type { ApiClient, JobHandle } from '../../node/api-client.ts';
-import { refusalReport } from '../../node/api-refusal.ts';
 import type { JobSpec } from '../../node/api-types.ts';
 import { exitCodeOf, signalExitCode } from './exit-code.ts';
 import { addChanges, NOTHING_SEEN, printChanges } from './changes-view.ts';
 import { jobSpecOf, type JobOptions } from './job-options.ts';
 import { commandText } from './map-arguments.ts';
 import { JsonOutput, printJson, printLine, withOutput, writeTo } from './output.ts';
-import { reportCancellation, reportEnd, reportFailure } from './run-report.ts';
+import { reportCancellation, reportEnd, reportRefusal } from './run-report.ts';
 import { expectationOf, printSummary } from './run-summary.ts';
 import { SyncLine } from './sync-line.ts';
 import { LentTerminal } from './terminal.ts';
@@ -32,9 +31,7 @@ export async function runCommand(
     if (options.background === true) return await runInBackground(connect, words, options, json);
     return await runJob(connect, words, options, json);
   } catch (error) {
-    // What never ran has a run object as well: a script reads one shape, whatever happened.
-    if (json) printJson(refusalReport(error, options.cwd ?? process.cwd()));
-    return reportFailure(error, false);
+    return reportRefusal(error, json, options.cwd ?? process.cwd());
   }
 }
 

@@ -1,4 +1,5 @@
 import { MeshError } from '../../base/errors.ts';
+import { refusalReport } from '../../node/api-refusal.ts';
 import type { RunObject } from '../../node/api-types.ts';
 import { EXIT_MESHWORK } from './exit-code.ts';
 import { printError, printJson } from './output.ts';
@@ -15,6 +16,12 @@ export function reportEnd(result: RunObject): void {
 export function reportCancellation(result: RunObject): void {
   if (result.reason !== 'cancelled' || result.error !== undefined) return;
   printError(`the job was cancelled${result.executed_on === null ? ' before it ran' : ` on ${result.executed_on}`}`);
+}
+
+/** What never ran has a run object as well: a script reads one shape, whatever happened. */
+export function reportRefusal(error: unknown, json: boolean, cwd: string): number {
+  if (json) printJson(refusalReport(error, cwd));
+  return reportFailure(error, false);
 }
 
 /** Every failure of meshwork itself ends here: its message on stderr (JSON on stdout with `--json`), exit 125. */
