@@ -11,6 +11,8 @@ export interface Wanted {
   readonly bytes: number;
   /** When that was known, monotonic. */
   readonly atMs: number;
+  /** See `ProjectFiles.filesAfter`. */
+  readonly filesAfter: readonly number[] | null;
 }
 
 /** How far a sync has come, for people: `2,310 of 7,500 files, 41 of 58 MB, 3 s left`. */
@@ -22,9 +24,11 @@ export function syncProgress(
   switch (progress.phase) {
     case 'receiving': {
       if (wanted === null) return 'compares files';
-      const { files, bytes } = progress;
+      const { files: objects, bytes } = progress;
+      const { filesAfter } = wanted;
+      const files = filesAfter === null ? objects : (filesAfter[objects] ?? filesAfter.at(-1) ?? 0);
       const parts = [
-        `${grouped(files)} of ${grouped(wanted.objects)} files`,
+        `${grouped(files)} of ${grouped(filesAfter?.at(-1) ?? wanted.objects)} files`,
         `${megabytes(bytes)} of ${megabytes(wanted.bytes)} MB`,
       ];
       const spentMs = nowMs - wanted.atMs;

@@ -14,7 +14,7 @@ import { PackSender } from './pack-sender.ts';
 import type { ProjectBook } from './project-book.ts';
 import type { JobProject, ProjectService } from './project-service.ts';
 import type { ShippedJob, ShippedJobs } from './shipped-jobs.ts';
-import { syncProgress } from './sync-progress.ts';
+import { syncProgress, type Wanted } from './sync-progress.ts';
 
 const WITHHELD_MAX = 64;
 const LABEL_CHARS_MAX = 255;
@@ -49,7 +49,7 @@ interface Sync extends SyncKey {
   pinned: Promise<void>;
   isBaseKnown: boolean;
   progress: { readonly phase: string; readonly atMs: number };
-  want: { readonly objects: number; readonly bytes: number; readonly atMs: number } | null;
+  want: Wanted | null;
 }
 
 /** Sends projects to executors that granted a slot: the scheduler's `sync` effects. */
@@ -180,12 +180,13 @@ export class WorkspaceSync {
     if (sender === null || jobProject === null) return;
     const { objects, bytes } = message;
     if (sync.want !== null) return this.#failHere(sync, 'the executor said twice what it lacks');
-    sync.want = { objects, bytes, atMs: nowMs() };
+    sync.want = { objects, bytes, atMs: nowMs(), filesAfter: null };
     if (objects === 0) return sender.end();
     const { files } = this.#options;
     const { project, scan } = jobProject;
     const source = await files.openPacks(project, scan.manifest, new Uint8Array(Buffer.from(message.want, 'base64')));
     if (source === null) return this.#fail(sync, 'refused', 'wants objects that were not offered');
+    void this.#guard(sync, () => this.#countFiles(sync, source));
     try {
       while (this.#isLive(sync)) {
         const pack = await files.nextPack(source);
@@ -204,6 +205,12 @@ export class WorkspaceSync {
     } finally {
       await files.closePacks(source);
     }
+  }
+
+  /** Executors count objects, of which a large file has many. */
+  async #countFiles(sync: Sync, source: number): Promise<void> {
+    const filesAfter = await this.#options.files.filesAfter(source);
+    if (sync.want !== null) sync.want = { ...sync.want, filesAfter };
   }
 
   /** An executor that tells it without pause is heard now and then. */

@@ -114,6 +114,8 @@ export interface ProjectFiles {
   openPacks(project: Project, manifest: ManifestHash, want: Uint8Array): Promise<number | null>;
   /** The next pack, at most PACK_BYTES_MAX; null at the end; a refusal where a file changed since the scan. */
   nextPack(source: number): Promise<Result<Uint8Array | null, ScanRefusal>>;
+  /** For progress: how many files are whole after so many objects of it; null: each object is a file, or it is closed. */
+  filesAfter(source: number): Promise<readonly number[] | null>;
   closePacks(source: number): Promise<void>;
   /** Keeps a sent manifest while a job may bring changes back. */
   pinManifest(manifest: ManifestHash, job: JobId): Promise<void>;

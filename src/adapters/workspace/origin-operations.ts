@@ -98,6 +98,10 @@ export class OriginOperations implements ProjectFiles {
     return packs.next();
   }
 
+  async filesAfter(source: number): Promise<readonly number[] | null> {
+    return this.#sources.get(source)?.filesAfter() ?? null;
+  }
+
   async closePacks(source: number): Promise<void> {
     this.#sources.get(source)?.close();
     this.#sources.delete(source);

@@ -96,6 +96,16 @@ export class PackSource {
     return pack;
   }
 
+  /** By number of objects, in the order in which they are sent; null where each of them is a file. */
+  filesAfter(): readonly number[] | null {
+    const after = [0];
+    for (const [index, { entry }] of this.#wanted.entries()) {
+      const isLast = this.#wanted[index + 1]?.entry !== entry;
+      after.push((after.at(-1) ?? 0) + (isLast ? 1 : 0));
+    }
+    return after.at(-1) === this.#wanted.length ? null : after;
+  }
+
   close(): void {
     this.#isClosed = true;
     this.#ahead = null;

@@ -86,6 +86,8 @@ export class WorkspaceThread implements ProjectFiles, WorkspaceFiles {
 
   nextPack = async (source: number): Promise<Value<'nextPack'>> => this.#call('nextPack', [source]);
 
+  filesAfter = async (source: number): Promise<Value<'filesAfter'>> => this.#call('filesAfter', [source]);
+
   closePacks = async (source: number): Promise<void> => {
     this.#sources.delete(source);
     await this.#call('closePacks', [source]);

@@ -51,6 +51,7 @@ export class MemoryProject {
         return 1;
       },
       nextPack: async () => (this.unstable === null ? ok(this.packs[this.#next++] ?? null) : err(this.unstable)),
+      filesAfter: async () => null,
       closePacks: async () => void this.calls.push('close packs'),
       pinManifest: async () => void this.calls.push('pin'),
       unpinManifest: async () => void this.calls.push('unpin'),

@@ -186,6 +186,24 @@ describe('the origin of a sync', () => {
     }
   });
 
+  it('knows how many files are whole after so many objects, where large ones have several', async () => {
+    const from = rig();
+    writeTree(from.root, { a: 'A', c: 'C' });
+    const small = await from.scan();
+    const plain = await from.origin.openPacks(from.project, small.manifest, new Uint8Array([3]));
+    expect(await from.origin.filesAfter(plain ?? 0)).toBeNull();
+    writeFileSync(join(from.root, 'b'), Buffer.from(Array.from({ length: 3_000_000 }, (_, at) => (at * at) >> 7)));
+    const { manifest } = await from.scan();
+    const objects = objectsOf((await from.manifest(manifest)).entries).length;
+    const want = encodeWant(objects, () => true);
+    const source = (await from.origin.openPacks(from.project, manifest, want)) ?? 0;
+    const after = await from.origin.filesAfter(source);
+    expect(after?.length).toBe(objects + 1);
+    expect([after?.[0], after?.[1], after?.at(-3), after?.at(-2), after?.at(-1)]).toEqual([0, 1, 1, 2, 3]);
+    await from.origin.closePacks(source);
+    expect(await from.origin.filesAfter(source)).toBeNull();
+  });
+
   it('refuses want lists that are none of the manifest', async () => {
     const from = rig();
     writeTree(from.root, { a: 'A', b: 'B' });
