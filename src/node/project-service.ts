@@ -211,7 +211,9 @@ async function folderBelow(project: Project, cwd: string): Promise<string> {
   try {
     real = await realpath(cwd);
   } catch (error) {
-    throw new MeshError('cwd_missing', `${cwd} cannot be found (${messageOf(error)}); nothing was run`, error);
+    // What a decoder puts in the place of bytes that it does not understand.
+    const why = cwd.includes('\uFFFD') ? 'its name is not UTF-8: meshwork passes paths on as text' : messageOf(error);
+    throw new MeshError('cwd_missing', `${cwd} cannot be found (${why}); nothing was run`, error);
   }
   const below = relative(project.root, real);
   if (below === '..' || below.startsWith('../')) {

@@ -157,6 +157,7 @@ test('a directory outside of the named project, and settings that are not unders
   const rig = new Rig();
   await expect(rig.terms({ cwd: folder() })).rejects.toMatchObject({ code: 'no_project' });
   await expect(rig.terms({ cwd: join(rig.root, 'gone') })).rejects.toMatchObject({ code: 'cwd_missing' });
+  await expect(rig.terms({ cwd: join(rig.root, 'caf\uFFFD') })).rejects.toThrow('its name is not UTF-8');
   rig.found = err({ code: 'no_project', message: 'it is a home' });
   await expect(rig.terms()).rejects.toMatchObject({ code: 'no_project', message: 'it is a home' });
   writeFileSync(join(rig.home, 'secrets.json'), '{"x": 1}');
