@@ -1,13 +1,6 @@
 import { lstatSync, readlinkSync, type Stats } from 'node:fs';
-import { textOfBytes } from '../../base/byte-text.ts';
 import { messageOf, systemCodeOf } from '../../base/errors.ts';
-import {
-  CHANGES_NAMED_CHARS_MAX,
-  CHANGES_NAMED_MAX,
-  type ChangePack,
-  GLOB_CHARS_MAX,
-  NO_CHANGE_PACK,
-} from '../../wire/changes.ts';
+import { type ChangePack, GLOB_CHARS_MAX, NO_CHANGE_PACK } from '../../wire/changes.ts';
 import type { ChangeList } from '../../wire/change-pack.ts';
 import { sortEntries } from '../../wire/manifest-codec.ts';
 import {
@@ -17,7 +10,8 @@ import {
   TREE_PATH_BYTES_MAX,
   type TreePath,
 } from '../../wire/manifest.ts';
-import { folderOf, parseChangedPath, shownPath } from '../../wire/tree-path.ts';
+import { folderOf, parseChangedPath, shownPath, wrongWithKind } from '../../wire/tree-path.ts';
+import { namesOf } from './change-names.ts';
 import { fileAt, fileInTurns, gitIndexAt } from './changed-file.ts';
 import { CollectProblems } from './collect-problems.ts';
 import { type OnObject, writeChangePack } from './change-pack-writer.ts';
@@ -92,9 +86,7 @@ async function packed(
   const counts = { changed: list.changed.length, deleted: list.deleted.length };
   if (counts.changed + counts.deleted === 0) return NO_CHANGE_PACK;
   if (counts.changed > MANIFEST_ENTRIES_MAX) {
-    collector.problems.say(
-      `${counts.changed} files changed there, at most ${MANIFEST_ENTRIES_MAX} come back: none does`,
-    );
+    collector.problems.say(`more than ${MANIFEST_ENTRIES_MAX} files changed there: none comes back`);
     return NO_CHANGE_PACK;
   }
   try {
@@ -104,20 +96,6 @@ async function packed(
     collector.problems.say(`the changes could not be written down there: ${messageOf(error)}`);
     return NO_CHANGE_PACK;
   }
-}
-
-/** As many as are worth reading in a line or two. */
-function namesOf({ changed, deleted }: ChangeList): string[] {
-  const names: string[] = [];
-  let chars = 0;
-  const first = changed.slice(0, CHANGES_NAMED_MAX).map((entry) => entry.path);
-  for (const path of [...first, ...deleted.slice(0, CHANGES_NAMED_MAX)]) {
-    const name = textOfBytes(path);
-    chars += name.length;
-    if (names.length === CHANGES_NAMED_MAX || chars > CHANGES_NAMED_CHARS_MAX) break;
-    names.push(name);
-  }
-  return names;
 }
 
 class Collector {
@@ -222,7 +200,7 @@ class Collector {
         if (where === null || stat === undefined) continue;
         const now = await fileInTurns(path, where, stat.mode, this.#turn);
         if (now !== null && index !== null) this.#judge(index, now);
-        else if (now !== null) this.#changed.push(now.entry);
+        else if (now !== null) this.#keep(now.entry);
       } catch (error) {
         this.#unreadable(path, error);
       }
@@ -296,7 +274,7 @@ class Collector {
     const index = known.indexOf(folder);
     if (index !== undefined && known.manifest.entries[index]?.kind === 'folder') this.#seen[index] = 1;
     else if (entries === 0) {
-      this.#takeIfAllowed(folder, () => this.#changed.push({ kind: 'folder', path: folder as TreePath }));
+      this.#takeIfAllowed(folder, () => this.#keep({ kind: 'folder', path: folder as TreePath }));
     }
     return hasExtras;
   }
@@ -354,7 +332,7 @@ class Collector {
         ? was.kind === 'file' && now.entry.hash === was.hash && now.entry.mode === was.mode
         : was.kind === 'link' && was.target === now.entry.target;
     if (isSame) this.state.files.note(index, now.stat);
-    else this.#changed.push(now.entry);
+    else this.#keep(now.entry);
   }
 
   #takeNew(path: string, prefix: string, name: string): void {
@@ -362,11 +340,21 @@ class Collector {
     const stat = lstatSync(where, { throwIfNoEntry: false });
     // Sockets, FIFOs and devices are nobody's files.
     if (stat === undefined || !(stat.isFile() || stat.isSymbolicLink())) return;
+    // Then none comes back: that needs neither time nor memory.
+    if (this.#changed.length > MANIFEST_ENTRIES_MAX) return;
     this.#takeIfAllowed(path, () => {
       if (this.#isLater(path as TreePath, stat, null)) return;
       const now = this.#entryAt(path as TreePath, where, stat);
-      if (now !== null) this.#changed.push(now.entry);
+      if (now !== null) this.#keep(now.entry);
     });
+  }
+
+  /** What no origin takes would have it refuse all the rest. */
+  #keep(entry: ManifestEntry): void {
+    const wrong = wrongWithKind(entry.path, entry.kind);
+    if (wrong === null) return void this.#changed.push(entry);
+    this.#markSeen(entry.path);
+    this.problems.say(`${shownPath(entry.path)} ${wrong}: it stays there`);
   }
 
   #takeIfAllowed(path: string, take: () => void): void {

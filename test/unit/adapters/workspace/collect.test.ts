@@ -306,6 +306,30 @@ describe('what a job does in .git', () => {
     expect((await digesting)[1]).toBe(sha256('b'));
   });
 
+  it('leaves there what no origin takes, and brings back the rest', async () => {
+    const files = {
+      '.git/HEAD': 'ref: refs/heads/main\n',
+      '.git/refs/heads/main': 'x',
+      'a.txt': 'a',
+      'sub/b.txt': 'b',
+    };
+    const linked = await outcomeOf(files, (tree) => {
+      mkdirSync(join(tree, '.git/hooks'));
+      symlinkSync('../../a.txt', join(tree, '.git/hooks/pre-commit'));
+      writeFileSync(join(tree, 'sub/.git'), 'gitdir: ../.git/modules/sub\n');
+      writeFileSync(join(tree, 'a.txt'), 'changed');
+    });
+    expect([pathsOf(linked), linked.list.deleted]).toEqual([['a.txt', 'sub/.git'], []]);
+    expect(linked.changes.problem).toBe('.git/hooks/pre-commit is a link within .git: it stays there');
+    const replaced = await outcomeOf(files, (tree) => {
+      rmSync(join(tree, '.git'), { recursive: true });
+      symlinkSync('/etc', join(tree, '.git'));
+      writeFileSync(join(tree, 'new.txt'), 'new');
+    });
+    expect([pathsOf(replaced), replaced.list.deleted]).toEqual([['new.txt'], []]);
+    expect(replaced.changes.problem).toBe('.git is a link within .git: it stays there');
+  });
+
   it('brings large files back as they are, changed, new and as before', async () => {
     const large = Buffer.alloc(9 * 1024 * 1024, 'x').toString('latin1');
     const sent = { text: large, chunkBytes: 1024 * 1024 };
