@@ -77,18 +77,16 @@ function changedFile(
 /** File systems have times that no Date holds, and some before 1970. */
 export const sentMtimeOf = (stat: Stats): number => Math.min(Math.max(0, Math.floor(stat.mtimeMs)), MTIME_MS_MAX);
 
-/** Of one file at a time: nothing waits between its first byte and its last. */
-const buffer = Buffer.allocUnsafeSlow(2 * CHUNK_BYTES_MAX);
-
 /** The same cuts as where a project is scanned: what came back needn't be sent there again. */
 class ContentChunks {
   readonly #chunks: Chunk[] = [];
+  readonly #buffer = Buffer.allocUnsafeSlow(2 * CHUNK_BYTES_MAX);
   #size = 0;
 
   readonly add = (bytes: Uint8Array): void => {
     for (let done = 0; done < bytes.length;) {
-      const part = bytes.subarray(done, done + buffer.length - this.#size);
-      buffer.set(part, this.#size);
+      const part = bytes.subarray(done, done + this.#buffer.length - this.#size);
+      this.#buffer.set(part, this.#size);
       this.#size += part.length;
       done += part.length;
       this.#cut(CHUNK_BYTES_MAX);
@@ -104,14 +102,14 @@ class ContentChunks {
   #cut(needed: number): void {
     let from = 0;
     while (this.#size - from >= needed) {
-      const to = chunkEnd(buffer, from, this.#size);
+      const to = chunkEnd(this.#buffer, from, this.#size);
       this.#chunks.push({
-        hash: digest('sha256', buffer.subarray(from, to), 'hex') as ObjectHash,
+        hash: digest('sha256', this.#buffer.subarray(from, to), 'hex') as ObjectHash,
         size: to - from,
       });
       from = to;
     }
-    buffer.copyWithin(0, from, this.#size);
+    this.#buffer.copyWithin(0, from, this.#size);
     this.#size -= from;
   }
 }
