@@ -238,11 +238,11 @@ export class OutputLog {
     if (this.#bytes + bytes <= UNRESERVED_BYTES) return;
     this.#unseenBytes += bytes;
     if (this.#unseenBytes < this.#lookBytes) return;
-    this.#unseenBytes = 0;
+    this.#unseenBytes = bytes;
     const { bavail, blocks, bsize } = statfsSync(path.dirname(this.folder));
     const reserveBytes = Math.min(RESERVE_BYTES_MAX, blocks * bsize * RESERVE_SHARE);
     this.#lookBytes = Math.min(LOOK_BYTES_MAX, reserveBytes / 2);
-    if (bavail * bsize < reserveBytes) throw new Error('the disk has only its reserve left');
+    if (bavail * bsize - bytes < reserveBytes) throw new Error('the disk has only its reserve left');
   }
 
   #startSegment(): Segment {

@@ -1,8 +1,10 @@
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { silentLogger } from '../../../src/base/log.ts';
+import { OutputLog } from '../../../src/runner/output-log.ts';
 import { STREAM_WINDOW_BYTES } from '../../../src/wire/stream-mux.ts';
 import { alive, makeRig, newJob, read, type Rig, run, until } from './rig.ts';
 
@@ -262,4 +264,25 @@ describe.runIf(canMount)('a full disk', () => {
       rmSync(home, { recursive: true, force: true });
     }
   });
+
+  it.each([4000, 33_000, 65_536])(
+    'keeps half of its reserve at the least, also where %i bytes come at a time',
+    (size) => {
+      const small = mkdtempSync(path.join(folder, 'small-'));
+      execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=3m', 'none', small]);
+      try {
+        const chunk = Buffer.alloc(size);
+        for (let first = 1; first < 2 * size; first += 8192) {
+          const log = new OutputLog(path.join(small, 'log'), 64 * MIB, () => true, silentLogger);
+          log.append('stdout', Buffer.alloc(first));
+          while (log.append('stdout', chunk));
+          const { bavail, bsize, blocks } = statfsSync(small);
+          expect(bavail * bsize, `after ${first} bytes`).toBeGreaterThanOrEqual((blocks * bsize) / 16 / 2);
+          log.remove();
+        }
+      } finally {
+        execFileSync('umount', ['-l', small]);
+      }
+    },
+  );
 });
