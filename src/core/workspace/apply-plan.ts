@@ -38,11 +38,30 @@ export interface ApplyRules {
   readonly isMassDeletion: boolean;
 }
 
+/** What only moved is not lost: a file that has its content at a new path is no deleted one. */
 export function applyRules(sent: Manifest, list: ChangeList, held: boolean): ApplyRules {
-  const files = sent.entries.filter((entry) => entry.kind !== 'folder' && !isInGit(entry.path));
-  const paths = new Set<TreePath>(files.map((entry) => entry.path));
-  const deleted = list.deleted.filter((path) => paths.has(path)).length;
-  return { held, isMassDeletion: deleted * 2 > files.length };
+  const files = new Map<TreePath, ManifestEntry>();
+  for (const entry of sent.entries) if (entry.kind !== 'folder' && !isInGit(entry.path)) files.set(entry.path, entry);
+  const arrived = new Map<string, number>();
+  for (const entry of list.changed) {
+    if (files.has(entry.path) || isProtected(entry.path)) continue;
+    const content = contentOf(entry);
+    arrived.set(content, (arrived.get(content) ?? 0) + 1);
+  }
+  let lost = 0;
+  for (const path of list.deleted) {
+    const entry = files.get(path);
+    if (entry === undefined) continue;
+    const content = contentOf(entry);
+    const copies = arrived.get(content) ?? 0;
+    if (copies > 0) arrived.set(content, copies - 1);
+    else lost += 1;
+  }
+  return { held, isMassDeletion: lost * 2 > files.size };
+}
+
+function contentOf(entry: ManifestEntry): string {
+  return entry.kind === 'file' ? entry.hash : entry.kind === 'link' ? `link ${entry.target}` : 'folder';
 }
 
 /**

@@ -398,7 +398,7 @@ describe('what waits for meshwork apply', () => {
         ...protectedFiles.map((path) => file(path, 'evil', 0o755)),
         link('out', '../../etc'),
         link('abs', '/etc/passwd'),
-        file('fine', '1'),
+        file('fine', 'new'),
       ],
       deleted: ['f1', 'f2', 'f3'],
     };

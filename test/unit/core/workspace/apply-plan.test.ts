@@ -308,4 +308,17 @@ describe('what becomes of what a job deleted', () => {
     expect(isMass('a', 'b', 'd')).toBe(true);
     expect(applyRules({ entries: [] }, { changed: [], deleted: ['a' as TreePath] }, false).isMassDeletion).toBe(false);
   });
+
+  it('does not count files that only moved, as many as there are copies', () => {
+    const sent = { entries: [file('a', 'a'), file('b', 'b'), file('c', 'a'), link('d', 'x'), file('e', 'e')] };
+    const isMass = (changed: readonly ManifestEntry[], ...deleted: string[]) =>
+      applyRules(sent, { changed, deleted: deleted as TreePath[] }, false).isMassDeletion;
+    const moved = [file('m/a', 'a'), file('m/b', 'b'), link('m/d', 'x')];
+    expect(isMass(moved, 'a', 'b', 'd')).toBe(false);
+    expect(isMass(moved, 'a', 'b', 'c', 'd', 'e')).toBe(false);
+    expect(isMass([file('m/a', 'a')], 'a', 'b', 'c', 'e')).toBe(true);
+    // What takes the place of another file, or is held back, keeps nothing.
+    expect(isMass([file('e', 'a')], 'a', 'b', 'd')).toBe(true);
+    expect(isMass([file('.claude/a', 'a')], 'a', 'b', 'd')).toBe(true);
+  });
 });
