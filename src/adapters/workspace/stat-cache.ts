@@ -71,6 +71,7 @@ export class MemoryCursor {
   /** @param path behind all that were asked for before. Null where it is not known. */
   entryAt(path: string): ManifestEntry | null {
     let entry = this.#entries[this.#row];
+    if (entry?.path === path) return entry;
     while (entry !== undefined && entry.path < path) entry = this.#entries[++this.#row];
     return entry?.path === path ? entry : null;
   }

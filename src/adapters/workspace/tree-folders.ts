@@ -16,7 +16,9 @@ import {
   type Dirent,
   type Stats,
 } from 'node:fs';
+import { bytesOfText } from '../../base/byte-text.ts';
 import { systemCodeOf } from '../../base/errors.ts';
+import { nativePath } from './native-path.ts';
 import type { Turn } from './turn.ts';
 
 /** Whom trees belong to, where that is not this process's user. */
@@ -52,6 +54,8 @@ interface OpenFolder {
  */
 export class TreeFolders {
   readonly #stack: OpenFolder[] = [];
+  /** Bytes as characters. */
+  readonly #root: string;
   readonly #owner: TreeOwner;
   readonly #isOurs: boolean;
 
@@ -60,6 +64,7 @@ export class TreeFolders {
    * @throws the system's error where `root` isn't a folder that can be opened
    */
   constructor(root: string, owner: TreeOwner, whose: 'ours' | 'theirs' = 'ours') {
+    this.#root = bytesOfText(root);
     this.#owner = owner;
     this.#isOurs = whose === 'ours';
     try {
@@ -90,12 +95,12 @@ export class TreeFolders {
 
   /**
    * What lies at a path, to be compared with what lay there: undefined where there is nothing. Links above it are followed,
-   * so that it tells nothing about what isn't known yet.
+   * so that it tells nothing about what isn't known yet. By the root's name: what is open on it is no help against that, and
+   * takes three times as long.
    */
   look(path: string): Stats | undefined {
-    const root = this.#stack[0];
-    if (root === undefined || path.length > LOOK_PATH_BYTES_MAX) return undefined;
-    return lstatSync(at(root.prefix, path), { throwIfNoEntry: false });
+    if (path.length > LOOK_PATH_BYTES_MAX) return undefined;
+    return lstatSync(nativePath(path === '' ? this.#root : `${this.#root}/${path}`), { throwIfNoEntry: false });
   }
 
   /** Lets this user write into the folder entered last, which a job may have forbidden. */
