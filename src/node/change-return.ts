@@ -1,3 +1,4 @@
+import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { OutputGlobs } from '../adapters/workspace/output-globs.ts';
 import { bytesOfText } from '../base/byte-text.ts';
@@ -179,13 +180,17 @@ export class ChangeReturn {
       const request = { node, job, attempt, bytes: pack.pack_bytes, path, patienceMs };
       const fetched = await this.#options.fetch.fetch(request, control.signal);
       if (!fetched.ok) return { ok: false, ...refusedFetch(fetched.error, name) };
-      // From here on it is on this node's disk, whatever becomes of the executor.
-      this.#drop(shipped);
       const request2 = { project, manifest, pack: path, packSha256: pack.pack_sha256, outputs, scannedMs, held };
       const conflicts = join(this.#options.conflicts, job);
       const applied = await this.#turns.take(project.root, () => this.#options.files.apply({ ...request2, conflicts }));
-      if (!applied.ok) return { ok: false, code: 'io', why: applied.error.message };
-      return { ok: true, value: applied.value };
+      if (applied.ok) {
+        // It was verified: from here on it is on this node's disk, whatever becomes of the executor.
+        this.#drop(shipped);
+        return { ok: true, value: applied.value };
+      }
+      // As after a power cut, which took some of it: the next time it is fetched anew.
+      rmSync(path, { force: true });
+      return { ok: false, code: 'io', why: applied.error.message };
     } finally {
       this.#underWay.delete(job);
     }

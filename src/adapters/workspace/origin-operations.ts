@@ -1,3 +1,4 @@
+import { statSync } from 'node:fs';
 import { bytesOfText } from '../../base/byte-text.ts';
 import { MeshError } from '../../base/errors.ts';
 import type { JobId } from '../../base/ids.ts';
@@ -18,6 +19,7 @@ import { applyChanges } from './apply.ts';
 import { KnownNames } from './known-names.ts';
 import { SentManifests } from './manifest-store.ts';
 import { compressManifest } from './manifest-transport.ts';
+import { OneLargeTree } from './one-large-tree.ts';
 import type { ThreadSettings } from './operations.ts';
 import { PackSource } from './pack-source.ts';
 import { findProject, homeFolders } from './project-root.ts';
@@ -27,6 +29,8 @@ import { sentDecisions } from './sent-decisions.ts';
 import { TransferCosts } from './transfer-cost.ts';
 import { ContentPlaces } from './virtual-files.ts';
 
+/** Of a change pack: its list may be some hundred thousand paths. Of such ones one at a time is in memory. */
+const LARGE_CHANGES_BYTES = 2 * 1024 * 1024;
 /** Transfers at a time; each has a pack and an open file. */
 const SOURCES_MAX = 256;
 
@@ -44,6 +48,7 @@ export class OriginOperations implements ProjectFiles {
   readonly #scanner: ProjectScanner;
   readonly #costs: TransferCosts;
   readonly #sources = new Map<number, PackSource>();
+  readonly #largeChanges = new OneLargeTree();
   #lastSource = 0;
 
   constructor(settings: ThreadSettings, parts: OriginParts) {
@@ -116,7 +121,8 @@ export class OriginOperations implements ProjectFiles {
   }
 
   async apply(request: ApplyRequest): Promise<Result<Applied, ScanRefusal>> {
-    return this.#parts.apply(request, this.#manifests);
+    const { size } = statSync(request.pack);
+    return this.#largeChanges.run(size > LARGE_CHANGES_BYTES, () => this.#parts.apply(request, this.#manifests));
   }
 
   #manifestOf(hash: ManifestHash): Manifest {

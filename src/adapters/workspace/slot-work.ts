@@ -128,6 +128,11 @@ export async function takePack(
   pack: Uint8Array,
   around: SlotSurroundings,
 ): Promise<Refused<Added>> {
+  // Several sessions may each have found the disk large enough.
+  if (around.kept.freeBytes() < pack.length) {
+    const reserve = formatSize(FREE_BYTES_MIN);
+    return refused('no_space', `the disk there is full, but for ${reserve} in reserve; nothing has run`);
+  }
   const arrived: Arrived[] = [];
   const isEarly = session.early.kind !== 'none';
   const store = around.kept.store(session.slot.origin);

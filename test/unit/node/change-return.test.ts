@@ -8,7 +8,7 @@ import type { ChangeFetch, FetchRefusal, FetchRequest } from '../../../src/node/
 import { ChangeReturn } from '../../../src/node/change-return.ts';
 import { ProjectBook } from '../../../src/node/project-book.ts';
 import { ShippedJobs, type ShippedJob } from '../../../src/node/shipped-jobs.ts';
-import type { Applied, ApplyRequest } from '../../../src/ports/workspace.ts';
+import type { Applied, ApplyRequest, ScanRefusal } from '../../../src/ports/workspace.ts';
 import { NO_CHANGE_PACK, NO_CHANGES, type ChangePack } from '../../../src/wire/changes.ts';
 import type { Ended, Outcome } from '../../../src/wire/jobs.ts';
 import type { WorkspaceMessage } from '../../../src/wire/workspace.ts';
@@ -62,6 +62,7 @@ class Rig {
   readonly returns: ChangeReturn;
   fetch: Result<null, FetchRefusal> = ok(null);
   outcome: Applied = APPLIED;
+  refusal: ScanRefusal | null = null;
 
   constructor(shipped: Partial<ShippedJob> = {}) {
     this.shipped.note({ ...SHIPPED, ...shipped });
@@ -70,7 +71,7 @@ class Rig {
         ...this.project.files,
         apply: async (request) => {
           this.applied.push(request);
-          return ok(this.outcome);
+          return this.refusal === null ? ok(this.outcome) : err(this.refusal);
         },
       },
       shipped: this.shipped,
@@ -212,6 +213,18 @@ test('a node that is away keeps them; one that has them no more says so; a broke
   rig.fetch = err({ kind: 'gone', message: 'swept' });
   await expect(rig.returns.applyHeld(JOB)).rejects.toMatchObject({ code: 'nothing_to_apply' });
   expect(rig.shipped.get(JOB)).not.toBeNull();
+});
+
+test('a pack that is not what it should be is not kept here, nor dropped there: it is fetched again', async () => {
+  const rig = new Rig();
+  rig.refusal = { code: 'bad_pack', message: 'what came back is refused: its SHA-256 is another' };
+  expect((await rig.back(PACK)).notices.join()).toContain(`meshwork apply ${JOB}`);
+  expect(rig.sent).not.toContain('ws.drop');
+  expect(existsSync(String(rig.fetched[0]?.path))).toBe(false);
+  rig.refusal = null;
+  await rig.returns.applyHeld(JOB);
+  expect(rig.fetched).toHaveLength(2);
+  expect(rig.sent).toContain('ws.drop');
 });
 
 test('a failure without a secret says which; an end that came late, and one that never did, say what to do', async () => {

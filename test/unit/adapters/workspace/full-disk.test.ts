@@ -3,7 +3,11 @@ import { mkdtempSync, readFileSync, rmSync, statfsSync, writeFileSync } from 'no
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { sentOf, TestExecutor } from '../../../fixtures/sent-project.ts';
+import { FREE_BYTES_MIN } from '../../../../src/adapters/workspace/kept-bytes.ts';
+import { compressManifest } from '../../../../src/adapters/workspace/manifest-transport.ts';
+import { PackBuilder } from '../../../../src/adapters/workspace/pack-builder.ts';
+import { encodeManifest } from '../../../../src/wire/manifest-codec.ts';
+import { sentOf, sha256, TestExecutor } from '../../../fixtures/sent-project.ts';
 
 const MIB = 1024 * 1024;
 /** 64 MiB of any disk are left alone. */
@@ -86,6 +90,17 @@ describe.runIf(isMounted)('a full disk', () => {
     const sent = sentOf({ a: '2' });
     const other = await executor.files.open(executor.request(sent, { project: '1'.repeat(32) }));
     expect(other).toMatchObject({ ok: true });
+  });
+
+  it('is left its reserve, however many sessions found it large enough', async () => {
+    const sent = sentOf({ a: text('a') });
+    const opened = await executor.open(sent);
+    const packs = new PackBuilder();
+    packs.add(sha256(text('a')), Buffer.from(text('a')), false);
+    await executor.files.takeManifest(opened.id, compressManifest(encodeManifest(sent.manifest)));
+    fillUpTo(FREE_BYTES_MIN);
+    const taken = await executor.files.takePack(opened.id, packs.take(false));
+    expect(taken).toMatchObject({ ok: false, error: { code: 'no_space' } });
   });
 
   it('refuses a pack that does not fit', async () => {
