@@ -54,11 +54,12 @@ export async function applyChanges(
 
 async function applied(request: ApplyRequest, context: ApplyContext, pack: ChangePackFile): Promise<Applied> {
   const sent = context.manifests.load(request.manifest);
-  const local = filesOf(request.project.root);
-  const copies = new ConflictCopies(request.conflicts, pack);
+  const turn = new Turn();
+  const local = filesOf(request.project.root, turn);
+  const copies = new ConflictCopies(request.conflicts, pack, turn);
   try {
     checkRoom(request.project.root, pack, sent);
-    const applying = new Applying(request, pack, local, copies, sent);
+    const applying = new Applying(request, pack, local, copies, sent, turn);
     await applying.run();
     if (applying.hasProducts) await new Promise((resolve) => setTimeout(resolve, TICK_MS + 1));
     return applying.tally.applied();
@@ -87,9 +88,9 @@ function checkRoom(root: string, pack: ChangePackFile, sent: Manifest | null): v
   );
 }
 
-function filesOf(root: string): LocalFiles {
+function filesOf(root: string, turn: Turn): LocalFiles {
   try {
-    return new LocalFiles(root, 'repositories');
+    return new LocalFiles(root, 'repositories', turn);
   } catch (error) {
     const why = `the project ${root} can't be opened (${systemCodeOf(error)}); nothing was changed`;
     throw systemCodeOf(error) === '' ? error : new MeshError('io', why, error);
@@ -105,7 +106,7 @@ class Applying {
   readonly #rules: ApplyRules;
   readonly #outputs: OutputGlobs;
   readonly #scannedMs: number;
-  readonly #turn = new Turn();
+  readonly #turn: Turn;
   readonly #heldDeletions = new Set<string>();
   /** What a folder or a file is in the way of, until deletions have made room. */
   readonly #waiting: ManifestEntry[] = [];
@@ -117,7 +118,9 @@ class Applying {
     local: LocalFiles,
     copies: ConflictCopies,
     sent: Manifest | null,
+    turn: Turn,
   ) {
+    this.#turn = turn;
     this.#pack = pack;
     this.#local = local;
     this.#copies = copies;
@@ -150,10 +153,10 @@ class Applying {
     }
   }
 
-  async #each(path: TreePath, act: () => void): Promise<void> {
+  async #each(path: TreePath, act: () => Promise<void> | void): Promise<void> {
     if (this.#turn.isOver()) await this.#turn.pass();
     try {
-      act();
+      await act();
     } catch (error) {
       const code = systemCodeOf(error);
       if (code === '') throw error;
@@ -166,8 +169,8 @@ class Applying {
     }
   }
 
-  #write(entry: ManifestEntry, mayWait: boolean): void {
-    const seen = this.#local.look(entry.path);
+  async #write(entry: ManifestEntry, mayWait: boolean): Promise<void> {
+    const seen = await this.#local.look(entry.path);
     const { kind } = seen.state;
     const isObstructed = kind === 'blocked' || (kind === 'folder' && entry.kind !== 'folder');
     if (isObstructed && mayWait) {
@@ -187,11 +190,11 @@ class Applying {
         return;
       case 'conflict':
         if (isObstructed && this.#isHeldInTheWay(entry.path)) this.tally.held(entry.path);
-        else this.#conflict(entry);
+        else await this.#conflict(entry);
         return;
       case 'write':
         this.#hasProducts ||= !this.#sent.has(entry.path) && this.#outputs.matches(entry.path);
-        this.#attempt(entry, () => this.#put(entry, decision.mode, seen));
+        await this.#attempt(entry, () => this.#put(entry, decision.mode, seen));
         return;
       default:
         unreachable(decision);
@@ -209,19 +212,19 @@ class Applying {
     return state.kind === 'file' ? { ...state, path, size: 0, mtimeMs: 0, chunks: null } : null;
   }
 
-  #put(entry: ManifestEntry, mode: number, seen: Sighting): void {
+  async #put(entry: ManifestEntry, mode: number, seen: Sighting): Promise<void> {
     if (seen.state.kind === 'folder' && !this.#local.deleteFolder(entry.path)) throw new Obstructed();
-    const now = seen.state.kind === 'folder' ? this.#local.look(entry.path) : seen;
+    const now = seen.state.kind === 'folder' ? await this.#local.look(entry.path) : seen;
     switch (entry.kind) {
       case 'file':
-        this.#local.writeFile(
+        await this.#local.writeFile(
           entry.path,
           { mode, mtimeMs: entry.mtimeMs, hash: entry.hash, parts: this.#pack.partsOf(entry) },
           now,
         );
         return;
       case 'link':
-        this.#local.writeLink(entry.path, entry.target, now);
+        await this.#local.writeLink(entry.path, entry.target, now);
         return;
       case 'folder':
         // A file or link as it was sent.
@@ -234,23 +237,23 @@ class Applying {
   }
 
   /** What can't be put in its place for a reason of that place alone becomes a copy elsewhere. */
-  #attempt(entry: ManifestEntry, put: () => void): void {
+  async #attempt(entry: ManifestEntry, put: () => Promise<void>): Promise<void> {
     try {
-      put();
+      await put();
     } catch (error) {
       const code = systemCodeOf(error);
-      if (error instanceof ChangedMeanwhile || error instanceof Obstructed) this.#conflict(entry);
+      if (error instanceof ChangedMeanwhile || error instanceof Obstructed) await this.#conflict(entry);
       else if (code !== '' && !DISK_FAILURES.has(code)) {
         this.tally.notice(`${shownPath(entry.path)} could not be written (${code})`);
-        this.#conflict(entry);
+        await this.#conflict(entry);
       } else throw error;
       return;
     }
     this.tally.returned(entry.path);
   }
 
-  #conflict(entry: ManifestEntry): void {
-    if (!this.#copies.keep(entry)) this.tally.notice(`no copy of ${shownPath(entry.path)} could be kept`);
+  async #conflict(entry: ManifestEntry): Promise<void> {
+    if (!(await this.#copies.keep(entry))) this.tally.notice(`no copy of ${shownPath(entry.path)} could be kept`);
     this.tally.conflict(entry.path);
   }
 
@@ -259,8 +262,8 @@ class Applying {
     const folded = new Map(deleted.length === 0 ? [] : changed.map((entry) => [foldedPath(entry.path), entry.path]));
     const folders = new Set<string>();
     for (const path of deleted) {
-      await this.#each(path, () => {
-        if (this.#deleteOne(path, folded.get(foldedPath(path))) === 'delete') folders.add(folderOf(path));
+      await this.#each(path, async () => {
+        if ((await this.#deleteOne(path, folded.get(foldedPath(path)))) === 'delete') folders.add(folderOf(path));
       });
     }
     const kept = new Set<string>(changed.flatMap((entry) => (entry.kind === 'folder' ? [entry.path] : [])));
@@ -268,9 +271,9 @@ class Applying {
   }
 
   /** @param twin a path that the job wrote, which is the same one where the file system folds case */
-  #deleteOne(path: TreePath, twin: TreePath | undefined): DeleteDecision['kind'] {
+  async #deleteOne(path: TreePath, twin: TreePath | undefined): Promise<DeleteDecision['kind']> {
     const sent = this.#sent.get(path) ?? null;
-    const seen = this.#local.look(path);
+    const seen = await this.#local.look(path);
     const { kind } = decideDeletion(path, sent, seen.state, this.#rules);
     switch (kind) {
       case 'delete':

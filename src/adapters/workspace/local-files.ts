@@ -23,11 +23,12 @@ import { systemCodeOf } from '../../base/errors.ts';
 import type { LocalState } from '../../core/workspace/apply-plan.ts';
 import type { ObjectHash } from '../../wire/manifest.ts';
 import { folderOf } from '../../wire/tree-path.ts';
-import { hashOpen, openRegular, secondsOf } from './file-content.ts';
+import { hashOpenInTurns, openRegular, secondsOf } from './file-content.ts';
 import { isOwnOfWorkTree, splitAtGit } from './git-layout.ts';
 import { type GitPlaces, gitPlacesOf } from './git-places.ts';
 import { normalisedIndex } from './git-content.ts';
 import { temporaryName } from './temporary-name.ts';
+import type { Turn } from './turn.ts';
 import { at, ownerFor, TreeFolders, type TreeOwner } from './tree-folders.ts';
 
 const CREATE_FLAGS = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
@@ -57,6 +58,15 @@ export interface NewFile {
   readonly parts: Iterable<Uint8Array>;
 }
 
+/** What is being written, one for each apply under way. */
+const unfinished = new Set<Buffer>();
+
+/** The thread ends: nobody goes on with what is half written. */
+export function removeUnfinished(): void {
+  for (const temporary of unfinished) remove(temporary);
+  unfinished.clear();
+}
+
 interface Place {
   readonly folders: TreeFolders;
   /** Below those. */
@@ -70,12 +80,15 @@ interface Place {
 export class LocalFiles {
   readonly #root: string;
   readonly #folders: TreeFolders;
+  readonly #turn: Turn;
   readonly #git: GitFiles;
   readonly #outside = new Map<string, TreeFolders>();
   readonly #repositories = new Map<string, GitPlaces | null>();
 
-  constructor(root: string, git: GitFiles) {
+  /** @param turn passed in the middle of large files; whoever waits for one asks nothing else meanwhile */
+  constructor(root: string, git: GitFiles, turn: Turn) {
     this.#root = root;
+    this.#turn = turn;
     this.#folders = new TreeFolders(root, null, 'theirs');
     this.#git = git;
   }
@@ -86,9 +99,9 @@ export class LocalFiles {
   }
 
   /** What lies there, and its content's hash: reads the whole file. */
-  look(path: string): Sighting {
+  async look(path: string): Promise<Sighting> {
     try {
-      return this.#look(path);
+      return await this.#look(path);
     } catch (error) {
       // What this user can't look at, and names that can't be here: in the way, or nowhere.
       if (!UNSEEN.has(systemCodeOf(error))) throw error;
@@ -96,7 +109,7 @@ export class LocalFiles {
     }
   }
 
-  #look(path: string): Sighting {
+  async #look(path: string): Promise<Sighting> {
     const place = this.#placeOf(path);
     const prefix = place.folders.enter(folderOf(place.path));
     if (prefix === null) {
@@ -104,7 +117,7 @@ export class LocalFiles {
     }
     const where = at(prefix, nameOf(place.path));
     const stat = lstatSync(where, { throwIfNoEntry: false });
-    return { state: this.#stateOf(path, where, stat), stamp: stampOf(stat), changedMs: stat?.ctimeMs ?? 0 };
+    return { state: await this.#stateOf(path, where, stat), stamp: stampOf(stat), changedMs: stat?.ctimeMs ?? 0 };
   }
 
   /** Whether both paths are one file: a file system that folds case. */
@@ -118,14 +131,15 @@ export class LocalFiles {
   }
 
   /** Old or new, never a part: written beside it, then renamed. @throws ChangedMeanwhile, with nothing changed */
-  writeFile(path: string, file: NewFile, seen: Sighting): void {
-    this.#replace(path, seen, (temporary, owner) => {
+  async writeFile(path: string, file: NewFile, seen: Sighting): Promise<void> {
+    await this.#replace(path, seen, async (temporary, owner) => {
       const fd = openSync(temporary, CREATE_FLAGS, PRIVATE_MODE);
       try {
         const hash = createHash('sha256');
         for (const part of file.parts) {
           hash.update(part);
           for (let from = 0; from < part.length;) from += writeSync(fd, part, from);
+          if (this.#turn.isOver()) await this.#turn.pass();
         }
         if (hash.digest('hex') !== file.hash) throw new Error('the parts of a file do not make it');
         if (owner !== null) fchownSync(fd, owner.uid, owner.gid);
@@ -138,8 +152,8 @@ export class LocalFiles {
   }
 
   /** @throws ChangedMeanwhile, with nothing changed */
-  writeLink(path: string, target: string, seen: Sighting): void {
-    this.#replace(path, seen, (temporary, owner) => {
+  async writeLink(path: string, target: string, seen: Sighting): Promise<void> {
+    await this.#replace(path, seen, (temporary, owner) => {
       symlinkSync(Buffer.from(target, 'latin1'), temporary);
       if (owner !== null) lchownSync(temporary, owner.uid, owner.gid);
     });
@@ -186,38 +200,46 @@ export class LocalFiles {
     return { prefix, name: nameOf(place.path) };
   }
 
-  #replace(path: string, seen: Sighting, write: (temporary: Buffer, owner: TreeOwner) => void): void {
+  async #replace(
+    path: string,
+    seen: Sighting,
+    write: (temporary: Buffer, owner: TreeOwner) => Promise<void> | void,
+  ): Promise<void> {
     const place = this.#placeOf(path);
     const prefix = place.folders.make(folderOf(place.path), obstructed);
     const temporary = at(prefix, temporaryName());
     const there = lstatSync(at(prefix, nameOf(place.path)), { throwIfNoEntry: false });
     const owner = ownerFor(there ?? statSync(Buffer.from(prefix, 'latin1')));
+    unfinished.add(temporary);
     try {
-      write(temporary, owner);
+      await write(temporary, owner);
       check(prefix, nameOf(place.path), seen);
       renameSync(temporary, at(prefix, nameOf(place.path)));
     } catch (error) {
       remove(temporary);
       throw error;
+    } finally {
+      unfinished.delete(temporary);
     }
   }
 
-  #stateOf(path: string, where: Buffer, stat: Stats | undefined): LocalState {
+  async #stateOf(path: string, where: Buffer, stat: Stats | undefined): Promise<LocalState> {
     if (stat === undefined) return { kind: 'absent' };
     if (stat.isDirectory()) return { kind: 'folder' };
     if (stat.isSymbolicLink()) {
       return { kind: 'link', target: readlinkSync(where, { encoding: 'buffer' }).toString('latin1') };
     }
-    const hash = stat.isFile() ? this.#hashOf(path, where) : null;
+    const hash = stat.isFile() ? await this.#hashOf(path, where) : null;
     return hash === null ? { kind: 'other' } : { kind: 'file', hash, mode: stat.mode & 0o777 };
   }
 
   /** Null where it can't be read. */
-  #hashOf(path: string, where: Buffer): ObjectHash | null {
+  async #hashOf(path: string, where: Buffer): Promise<ObjectHash | null> {
     const open = openOrNull(where);
     if (open === null) return null;
     try {
-      if (this.#git === 'files' || splitAtGit(path)?.inside !== 'index') return hashOpen(open.fd).hash;
+      if (this.#git === 'files' || splitAtGit(path)?.inside !== 'index')
+        return (await hashOpenInTurns(open.fd, this.#turn)).hash;
       const content = readFileSync(open.fd);
       const bytes = normalisedIndex(content) ?? content;
       return createHash('sha256').update(bytes).digest('hex') as ObjectHash;

@@ -5,6 +5,7 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { assert, unreachable } from '../../base/assert.ts';
 import { createExecutorOperations } from './executor-operations.ts';
+import { removeUnfinished } from './local-files.ts';
 import { OperationTable, type ThreadSettings } from './operations.ts';
 import { createOriginOperations } from './origin-operations.ts';
 import { detachable, failureOf, type FromWorkspaceThread, type ToWorkspaceThread } from './thread-messages.ts';
@@ -43,6 +44,7 @@ port.on('message', (message: ToWorkspaceThread) => {
       return;
     case 'stop':
       // Operations that are under way end where they yield; every file is written so that this is harmless.
+      removeUnfinished();
       process.exit(0);
       return;
     default:

@@ -20,6 +20,7 @@ import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { brotliCompressSync } from 'node:zlib';
 import { applyChanges } from '../../../../src/adapters/workspace/apply.ts';
+import { removeUnfinished } from '../../../../src/adapters/workspace/local-files.ts';
 import { PackBuilder } from '../../../../src/adapters/workspace/pack-builder.ts';
 import { bytesOfText } from '../../../../src/base/byte-text.ts';
 import type { Applied } from '../../../../src/ports/workspace.ts';
@@ -606,6 +607,31 @@ describe('any change pack', () => {
       expect(taken).toBeGreaterThan(5);
     },
   );
+});
+
+describe('a large file', () => {
+  it('is compared and written while others of the thread get on, and leaves nothing behind where the thread ends', async () => {
+    const chunks = Array.from({ length: 120 }, (_, index) => Buffer.alloc(1024 * 1024, index));
+    for (const chunk of chunks) contents.set(sha256(chunk), chunk);
+    const whole = Buffer.concat(chunks);
+    const large: ManifestEntry = {
+      ...file('large.bin', ''),
+      size: whole.length,
+      hash: sha256(whole),
+      chunks: chunks.map((chunk) => ({ hash: sha256(chunk), size: chunk.length })),
+    };
+    put('large.bin', 'x');
+    const job = { sent: [file('large.bin', 'x')], changed: [large] };
+    const ending = apply(job);
+    const isWriting = () => readdirSync(root).some((name) => name.startsWith('.meshwork-tmp-'));
+    while (!isWriting()) await new Promise((resolve) => setImmediate(resolve));
+    removeUnfinished();
+    expect([isWriting(), text('large.bin')]).toEqual([false, 'x']);
+    await ending.catch(() => null);
+    expect(isWriting()).toBe(false);
+    await applied(job);
+    expect(readFileSync(join(root, 'large.bin')).equals(whole)).toBe(true);
+  });
 });
 
 describe('a place that refuses', () => {
