@@ -74,10 +74,10 @@ export class FrameInbox {
     }
   }
 
-  /** That frame is dealt with. */
-  done(frame: WorkspaceFrame): void {
-    if (frame.kind === 'pack') this.#stream.consumed(FRAME_HEAD_BYTES + frame.payload.byteLength);
-    if (frame.kind === 'manifest') this.free();
+  /** A frame of that kind is dealt with. */
+  done(kind: WorkspaceFrame['kind'], payloadBytes: number): void {
+    if (kind === 'pack') this.#stream.consumed(FRAME_HEAD_BYTES + payloadBytes);
+    if (kind === 'manifest') this.free();
   }
 
   close(why: string): void {
@@ -116,7 +116,7 @@ export class FrameInbox {
     if (this.#failure !== null) return;
     this.#waitedBytes += bytes.byteLength;
     const isManifest = this.#expectsManifest && this.#frames.length === 0;
-    const frames = this.#reader.push(bytes.slice());
+    const frames = this.#reader.push(bytes);
     if (!frames.ok) return this.close(frames.error);
     if (isManifest) {
       this.#stream.consumed(bytes.byteLength);

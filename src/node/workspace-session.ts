@@ -16,6 +16,8 @@ import type { WorkspacePreparer } from './workspace-preparer.ts';
 /** Messages of progress are at least so far apart, and while nothing changes at most so far. */
 const PROGRESS_MS_MIN = 200;
 export const SIGN_OF_LIFE_MS = 2500;
+/** The thread has the next one at hand when it is done with one. */
+const PACKS_TAKEN_MAX = 2;
 const NOTICES_MAX = 16;
 const LINE_CHARS_MAX = 200;
 
@@ -189,17 +191,37 @@ export class WorkspaceSession {
     const { want, objects, bytes } = wanted.value;
     this.#send({ t: 'ws.want', job, attempt, want: Buffer.from(want).toString('base64'), objects, bytes });
     if (objects === 0) return ok(null);
-    for (;;) {
-      const pack = await this.#next('pack', 'end');
-      if (!pack.ok) return pack;
-      if (pack.value.kind === 'end') return ok(null);
-      const taken = await files.takePack(id, pack.value.payload);
-      if (!taken.ok) return taken;
-      this.#inbox.done(pack.value);
-      const { files: before, bytes: bytesBefore } = this.#progress;
-      const soFar = { files: before + taken.value.objects, bytes: bytesBefore + taken.value.bytes };
-      this.#now({ phase: 'receiving', ...soFar, line: '' });
+    const taking: Promise<Result<null, WorkspaceRefusal>>[] = [];
+    try {
+      for (;;) {
+        const pack = await this.#next('pack', 'end');
+        if (!pack.ok) return pack;
+        if (pack.value.kind === 'pack') taking.push(this.#takePack(id, pack.value.payload));
+        while (taking.length >= (pack.value.kind === 'end' ? 1 : PACKS_TAKEN_MAX)) {
+          const taken = await taking.shift();
+          if (taken?.ok === false) return taken;
+        }
+        if (pack.value.kind === 'end') return ok(null);
+      }
+    } finally {
+      await Promise.allSettled(taking);
     }
+  }
+
+  async #takePack(id: string, pack: Uint8Array): Promise<Result<null, WorkspaceRefusal>> {
+    // It is the other thread's then.
+    const packBytes = pack.byteLength;
+    const taken = await this.#options.files.takePack(id, pack);
+    if (!taken.ok) return taken;
+    this.#inbox.done('pack', packBytes);
+    const { files, bytes } = this.#progress;
+    this.#now({
+      phase: 'receiving',
+      files: files + taken.value.objects,
+      bytes: bytes + taken.value.bytes,
+      line: '',
+    });
+    return ok(null);
   }
 
   /** On its own, so that nothing of it is in memory while packs come. */
@@ -207,7 +229,7 @@ export class WorkspaceSession {
     const frame = await this.#next('manifest');
     if (!frame.ok) return frame;
     const wanted = await this.#options.files.takeManifest(id, frame.value.payload);
-    this.#inbox.done(frame.value);
+    this.#inbox.done('manifest', 0);
     return wanted;
   }
 

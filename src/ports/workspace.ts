@@ -188,7 +188,7 @@ export interface WorkspaceFiles {
   open(request: OpenRequest): Promise<Result<OpenedWorkspace, WorkspaceRefusal>>;
   /** @param encoded of `encodeManifest`; null where `base` was the manifest itself */
   takeManifest(id: string, encoded: Uint8Array | null): Promise<Result<Wanted, WorkspaceRefusal>>;
-  /** Verifies and stores what a pack holds. */
+  /** Verifies and stores what a pack holds. Its memory is given away: it must be read no more. */
   takePack(
     id: string,
     pack: Uint8Array,

@@ -27,26 +27,33 @@ export function encodeFrameHeader(kind: WorkspaceFrame['kind'], payloadBytes: nu
   return header;
 }
 
-/** Puts frames together as bytes arrive. Holds one unfinished frame, never much more than its sender has really sent. */
+/**
+ * Puts frames together as bytes arrive. Holds one unfinished frame: of a manifest never much more than its sender has
+ * really sent, of a pack all that it will be, so that each byte is copied once.
+ */
 export class WorkspaceFrameDecoder {
   #pieces: Uint8Array[] = [];
   /** The last piece is a view of it that ends where the next small chunk is put; null: it is none. */
   #block: Uint8Array | null = null;
   #held = 0;
+  /** The pack whose header came; `#held` counts nothing of it. */
+  #pack: { readonly bytes: Uint8Array; filled: number } | null = null;
   #stage: 'first' | 'packs' | 'ended' | 'refused' = 'first';
 
   /** Of the frame that is not whole yet, as its header has it, the header itself included; 0: none, or not known yet. */
   get pendingBytes(): number {
+    if (this.#pack !== null) return HEADER_BYTES + this.#pack.bytes.byteLength;
     if (this.#held < HEADER_BYTES || this.#stage === 'ended') return 0;
     return HEADER_BYTES + lengthOf(this.#joined(HEADER_BYTES));
   }
 
   /**
-   * @param chunk the caller's no more
-   * @returns the frames that are whole now, or what is malformed: nothing is taken after that
+   * @param chunk what is kept of it is copied
+   * @returns the frames that are whole now, or what is malformed: nothing is taken after that. A pack has its memory for
+   *   itself
    */
   push(chunk: Uint8Array): Result<WorkspaceFrame[], string> {
-    this.#keep(chunk);
+    this.#keep(this.#pack === null ? chunk : chunk.subarray(this.#fill(this.#pack, chunk)));
     const frames: WorkspaceFrame[] = [];
     for (;;) {
       const next = this.#next();
@@ -65,7 +72,7 @@ export class WorkspaceFrameDecoder {
   #keep(chunk: Uint8Array): void {
     this.#held += chunk.byteLength;
     if (chunk.byteLength >= CHUNK_BYTES_MIN) {
-      this.#pieces.push(chunk);
+      this.#pieces.push(chunk.slice());
       this.#block = null;
       return;
     }
@@ -85,16 +92,42 @@ export class WorkspaceFrameDecoder {
 
   #next(): Result<WorkspaceFrame | null, string> {
     if (this.#stage === 'refused') return err('bytes after a malformed frame');
+    if (this.#pack !== null) return ok(this.#wholePack(this.#pack));
     if (this.#stage === 'ended') return this.#held === 0 ? ok(null) : err('bytes after the end of the files');
     if (this.#held < HEADER_BYTES) return ok(null);
     const head = this.#joined(HEADER_BYTES);
     const length = lengthOf(head);
     const kind = this.#kindOf(head[0] ?? 0, length);
     if (typeof kind === 'object') return err(kind.wrong);
+    if (kind === 'pack') return ok(this.#beginPack(length));
     if (this.#held < HEADER_BYTES + length) return ok(null);
     const payload = this.#taken(HEADER_BYTES + length).subarray(HEADER_BYTES);
     this.#stage = kind === 'end' ? 'ended' : 'packs';
     return ok(kind === 'end' ? { kind } : { kind, payload });
+  }
+
+  #beginPack(length: number): WorkspaceFrame | null {
+    this.#taken(HEADER_BYTES);
+    this.#stage = 'packs';
+    const pack = { bytes: new Uint8Array(length), filled: 0 };
+    this.#pack = pack;
+    const came = this.#taken(Math.min(length, this.#held));
+    this.#fill(pack, came);
+    return this.#wholePack(pack);
+  }
+
+  /** @returns how many bytes of the chunk belong to it */
+  #fill(pack: { readonly bytes: Uint8Array; filled: number }, chunk: Uint8Array): number {
+    const part = chunk.subarray(0, pack.bytes.byteLength - pack.filled);
+    pack.bytes.set(part, pack.filled);
+    pack.filled += part.byteLength;
+    return part.byteLength;
+  }
+
+  #wholePack({ bytes, filled }: { readonly bytes: Uint8Array; readonly filled: number }): WorkspaceFrame | null {
+    if (filled < bytes.byteLength) return null;
+    this.#pack = null;
+    return { kind: 'pack', payload: bytes };
   }
 
   #kindOf(code: number, length: number): WorkspaceFrame['kind'] | { readonly wrong: string } {

@@ -104,7 +104,8 @@ export class WorkspaceThread implements ProjectFiles, WorkspaceFiles {
   takeManifest = async (id: string, encoded: Uint8Array | null): Promise<Value<'takeManifest'>> =>
     this.#call('takeManifest', [id, encoded]);
 
-  takePack = async (id: string, pack: Uint8Array): Promise<Value<'takePack'>> => this.#call('takePack', [id, pack]);
+  takePack = async (id: string, pack: Uint8Array): Promise<Value<'takePack'>> =>
+    this.#call('takePack', [id, pack], 'given');
 
   place = async (id: string, onProgress: (files: number) => void): Promise<Value<'place'>> =>
     this.#call('place', [id, onProgress]);
@@ -140,7 +141,8 @@ export class WorkspaceThread implements ProjectFiles, WorkspaceFiles {
     if (thread !== null) await end(thread);
   }
 
-  async #call<N extends OperationName>(op: N, args: Args<N>): Promise<Value<N>> {
+  /** @param bytes `given`: the caller is done with the memory of byte arrays */
+  async #call<N extends OperationName>(op: N, args: Args<N>, bytes: 'given' | 'kept' = 'kept'): Promise<Value<N>> {
     if (this.#isStopped) throw new MeshError('internal', `${op}: the workspace thread is stopped; nothing was done.`);
     if (this.#calls.size >= CALLS_OPEN_MAX) {
       throw new MeshError('limit', `${op}: ${CALLS_OPEN_MAX} calls wait for the workspace thread; nothing was done.`);
@@ -151,7 +153,7 @@ export class WorkspaceThread implements ProjectFiles, WorkspaceFiles {
     const callback = list.findIndex((arg) => typeof arg === 'function');
     const given = list[callback];
     const transfer: ArrayBuffer[] = [];
-    const plain = list.map((arg, index) => (index === callback ? null : detachable(arg, transfer, false)));
+    const plain = list.map((arg, index) => (index === callback ? null : detachable(arg, transfer, bytes === 'given')));
     const id = ++this.#lastId;
     const answer = new Promise<unknown>((resolve, reject) => {
       this.#calls.set(id, {

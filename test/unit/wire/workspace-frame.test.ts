@@ -51,6 +51,25 @@ describe('frames of the up stream', () => {
     expect(decoder.push(frame('pack')).ok).toBe(false);
   });
 
+  it('are copied from what came; a pack has its memory for itself', () => {
+    const content = new Uint8Array(100_000).map((_, at) => at % 251);
+    const bytes = Buffer.concat([frame('manifest', content), frame('pack', content), frame('pack', content)]);
+    const decoder = new WorkspaceFrameDecoder();
+    const payloads: Uint8Array[] = [];
+    for (let at = 0; at < bytes.length; at += 30_000) {
+      const chunk = new Uint8Array(bytes.subarray(at, at + 30_000));
+      const pushed = decoder.push(chunk);
+      if (!pushed.ok) throw new Error(pushed.error);
+      chunk.fill(0);
+      for (const each of pushed.value) if (each.kind !== 'end') payloads.push(each.payload);
+    }
+    expect(payloads.map((payload) => Buffer.compare(payload, content))).toEqual([0, 0, 0]);
+    expect(payloads.slice(1).map((payload) => payload.buffer.byteLength)).toEqual([100_000, 100_000]);
+    expect(decoder.pendingBytes).toBe(0);
+    decoder.push(encodeFrameHeader('pack', 10));
+    expect(decoder.pendingBytes).toBe(15);
+  });
+
   it('that come byte by byte take little more memory than they have', () => {
     const bytes = 400_000;
     const content = new Uint8Array(bytes).map((_, at) => at % 251);
