@@ -212,7 +212,7 @@ export class SelectionDraft {
     const stats = lookThrough(absolute);
     if (stats === null || !stats.isFile()) return false;
     // What can't be judged is taken for a secret.
-    return stats.size > SECRET_BYTES_MAX || holdsSecret(readByteText(absolute) ?? '');
+    return stats.size > SECRET_BYTES_MAX || holdsSecret(path, readByteText(absolute) ?? '');
   }
 
   /** Untracked: is it no secret, or did someone decide to send it? */

@@ -74,7 +74,12 @@ export function judgeSecret(path: string, isIgnored: boolean): SecretVerdict {
   return LONG_NAMES.some((long) => whole.endsWith(`/${long}`)) ? 'secret' : 'plain';
 }
 
-/** Is there a private key in it, or, in a package manager's settings, a token or a password? */
-export function holdsSecret(text: string): boolean {
-  return PRIVATE_KEY.test(text) || TOKEN.test(text.replaceAll(FROM_ENVIRONMENT, ''));
+/**
+ * Is there a private key in it, or, in a package manager's settings, a token or a password? A `.pem` counts as a key unless
+ * it says that it is something else (RFC 7468: `-----BEGIN CERTIFICATE-----`).
+ */
+export function holdsSecret(path: string, text: string): boolean {
+  if (PRIVATE_KEY.test(text)) return true;
+  if (MAYBE_KEY.test(path.toLowerCase())) return text.trim() !== '' && !text.includes('-----BEGIN ');
+  return TOKEN.test(text.replaceAll(FROM_ENVIRONMENT, ''));
 }

@@ -63,14 +63,17 @@ test.each([
   ['always-auth=true', false],
 ])('settings of a package manager: %j', (text, isSecret) => {
   expect(judgeSecret('.npmrc', false)).toBe('content');
-  expect(holdsSecret(text)).toBe(isSecret);
+  expect(holdsSecret('.npmrc', text)).toBe(isSecret);
 });
 
 test('of certificates and keys in .pem the content tells, and fixtures are made up unless somebody ignores them', () => {
   expect(judgeSecret('certs/server.pem', false)).toBe('content');
-  expect(holdsSecret('-----BEGIN CERTIFICATE-----\nMII')).toBe(false);
-  expect(holdsSecret('-----BEGIN RSA PRIVATE KEY-----\nMII')).toBe(true);
-  expect(holdsSecret('-----BEGIN PRIVATE KEY-----\nMII')).toBe(true);
+  expect(holdsSecret('a.pem', '-----BEGIN CERTIFICATE-----\nMII')).toBe(false);
+  // What does not say what it is may be a key.
+  expect(holdsSecret('certs/Server.PEM', 'MIIEvQIBADANBg')).toBe(true);
+  expect(holdsSecret('a.pem', '\n')).toBe(false);
+  expect(holdsSecret('a.pem', '-----BEGIN RSA PRIVATE KEY-----\nMII')).toBe(true);
+  expect(holdsSecret('a.pem', '-----BEGIN PRIVATE KEY-----\nMII')).toBe(true);
   expect(judgeSecret('test/fixtures/server.key', false)).toBe('plain');
   expect(judgeSecret('test/fixtures/server.key', true)).toBe('secret');
   expect(judgeSecret('tests/.env', false)).toBe('secret');
