@@ -17,7 +17,7 @@ export class LentTerminal {
   static open(): LentTerminal {
     const missing = [...(process.stdin.isTTY ? [] : ['stdin']), ...(process.stdout.isTTY ? [] : ['stdout'])];
     if (missing.length === 0) return new LentTerminal();
-    const text = `--tty needs a terminal, and ${missing.join(' and ')} here is none; nothing was run: leave --tty out`;
+    const text = `--tty needs a terminal, and ${missing.join(' and ')} here ${missing.length === 1 ? 'is none' : 'are none'}; nothing was run: leave --tty out`;
     throw new MeshError('bad_argument', text);
   }
 
