@@ -1,14 +1,13 @@
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import { signGrant } from '../../src/adapters/tls/statement-signatures.ts';
 import { verifier } from '../../src/adapters/tls/verifier.ts';
-import type { MeshId } from '../../src/base/ids.ts';
 import type { JobRecord } from '../../src/wire/job-record.ts';
+import { HostileMesh, leaseFor } from '../fixtures/hostile-mesh.ts';
 import {
-  HostileLink,
+  type HostileLink,
   identityOf,
-  keysOf,
   newJob,
   reserve,
   restingBytes,
@@ -17,48 +16,20 @@ import {
   type PemPair,
 } from '../fixtures/hostile-peer.ts';
 import { jobRecord } from '../fixtures/job-record.ts';
-import { NodeSet, processesWith, until, type TestNode } from '../fixtures/mesh-nodes.ts';
+import { processesWith, until, type TestNode } from '../fixtures/mesh-nodes.ts';
 import { makeTestIdentity } from '../fixtures/test-certificate.ts';
 
 const MIB = 1024 * 1024;
 const GROWTH_BYTES_MAX = 64 * MIB;
 const FLOOD = 20_000;
 
-const set = new NodeSet();
+const hostile = new HostileMesh();
 let target: TestNode;
 let friend: TestNode;
-let port = 0;
-let mesh = '' as MeshId;
-let hostileId = '';
-let keys: PemPair;
-let links: HostileLink[] = [];
-
-beforeAll(async () => {
-  const [first, second, hostile] = await set.mesh(['target', 'friend', 'hostile']);
-  if (first === undefined || second === undefined || hostile === undefined) throw new Error('three nodes');
-  [target, friend] = [first, second];
-  const status = await target.status();
-  const [address = ''] = status.nodes.find(({ id }) => id === target.id)?.addresses ?? [];
-  port = Number(address.split(':').at(-1));
-  mesh = status.mesh_id as MeshId;
-  await hostile.kill();
-  hostileId = hostile.id;
-  keys = keysOf(hostile.home);
+beforeAll(() => {
+  ({ target, friend } = hostile);
 });
-beforeEach(() => {
-  for (const link of links) link.end();
-  links = [];
-});
-afterAll(async () => {
-  for (const link of links) link.end();
-  await set.close();
-});
-
-async function open(as: PemPair = keys): Promise<HostileLink> {
-  const link = await HostileLink.open(port, as, mesh);
-  links.push(link);
-  return link;
-}
+const open = (as?: PemPair): Promise<HostileLink> => hostile.open(as);
 const line = (text: string) => ({ kind: 'line', line: text });
 
 async function answered(link: HostileLink, id: number, timeoutMs = 10_000): Promise<Record<string, unknown>> {
@@ -96,14 +67,6 @@ async function unharmed(): Promise<void> {
   expect((await friend.run('echo well', { on: 'target' })).out).toBe('well\n');
 }
 
-async function leaseFor(link: HostileLink, job: string, command: object, over: object = {}): Promise<Message> {
-  const from = link.messages.length;
-  link.send(reserve(job, command, over));
-  return until('a lease', 5_000, () =>
-    link.messages.slice(from).find(({ t, job: of }) => t === 'job.reserved' && of === job),
-  );
-}
-
 describe("another node's attempt", () => {
   it('is neither attached, detached, acknowledged, resized nor cancelled', async () => {
     const job = await innocent('echo 1; for i in 2 3 4 5; do sleep 0.3; echo $i; done');
@@ -136,7 +99,7 @@ describe("another node's attempt", () => {
     const admin = await identityOf(target.home);
     const grant = signGrant(admin, verifier, {
       kind: 'grant',
-      mesh,
+      mesh: hostile.mesh,
       by: admin.nodeId,
       at: Date.now(),
       node: made.nodeId,
@@ -144,7 +107,7 @@ describe("another node's attempt", () => {
       name: 'runner',
       roles: ['run'],
     }).statement;
-    (await open()).send({ t: 'trust.statements', mesh, statements: [grant] });
+    (await open()).send({ t: 'trust.statements', mesh: hostile.mesh, statements: [grant] });
     const link = await until('the grant counts', 5_000, async () => open(made).catch(() => undefined));
     const read = { attempt: 1, stream: 'stdout', offset: 0, follow: true, stream_id: 7, window_bytes: 1024 };
     for (const question of [
@@ -296,10 +259,10 @@ describe('answers', () => {
     const forged = (): JobRecord =>
       jobRecord({
         job: job.id as JobRecord['job'],
-        origin_id: hostileId as JobRecord['origin_id'],
+        origin_id: hostile.id as JobRecord['origin_id'],
         origin: '\u001B[2Jevil',
         executed_on: '\u009B31mevil\u202E',
-        executed_on_id: hostileId as JobRecord['executed_on_id'],
+        executed_on_id: hostile.id as JobRecord['executed_on_id'],
         command: '\u001B]0;owned\u0007make',
         detail: '\u001B[1A',
       });

@@ -1,6 +1,6 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import { signGrant, signRevoke } from '../../src/adapters/tls/statement-signatures.ts';
 import { verifier } from '../../src/adapters/tls/verifier.ts';
 import type { MeshId } from '../../src/base/ids.ts';
@@ -8,20 +8,19 @@ import { recordBytes } from '../../src/core/membership/record.ts';
 import type { Identity } from '../../src/ports/identity.ts';
 import type { MemberRecord, RecordItem } from '../../src/wire/membership.ts';
 import { decodeToken } from '../../src/wire/pair.ts';
+import { HostileMesh, leaseFor } from '../fixtures/hostile-mesh.ts';
 import {
   frame,
-  HostileLink,
+  type HostileLink,
   identityOf,
-  keysOf,
   newJob,
   pairRaw,
   reserve,
   restingBytes,
   start,
   type Message,
-  type PemPair,
 } from '../fixtures/hostile-peer.ts';
-import { NodeSet, processesWith, until, type TestNode } from '../fixtures/mesh-nodes.ts';
+import { processesWith, until, type TestNode } from '../fixtures/mesh-nodes.ts';
 import { CLI } from '../fixtures/nodes.ts';
 import { makeTestIdentity } from '../fixtures/test-certificate.ts';
 import { PLAIN_ATTEMPT } from '../fixtures/plain-spec.ts';
@@ -33,28 +32,18 @@ const LOG_LINES_MAX = 80;
 /** Questions that are answered, one after the other, while a flood is read that costs signatures to check. */
 const ANSWERS_MIN = 3;
 
-const set = new NodeSet();
+const hostile = new HostileMesh();
+const { set } = hostile;
 let target: TestNode;
 let friend: TestNode;
-let port = 0;
 let mesh = '' as MeshId;
-/** A member like any other (submit, run) whose daemon is down and whose key somebody else uses. */
 let own: Identity;
-let keys: PemPair;
 let ownRecord: RecordItem;
-let links: HostileLink[] = [];
+const open = (): Promise<HostileLink> => hostile.open();
 
 beforeAll(async () => {
-  const [first, second, hostile] = await set.mesh(['target', 'friend', 'hostile']);
-  if (first === undefined || second === undefined || hostile === undefined) throw new Error('three nodes');
-  [target, friend] = [first, second];
-  const status = await target.status();
-  const [address = ''] = status.nodes.find(({ id }) => id === target.id)?.addresses ?? [];
-  port = Number(address.split(':').at(-1));
-  mesh = status.mesh_id as MeshId;
-  await hostile.kill();
+  ({ target, friend, mesh } = hostile);
   own = await identityOf(hostile.home);
-  keys = keysOf(hostile.home);
   const link = await open();
   link.send({ t: 'member.digest', reply: true, entries: [] });
   const records = await until('the records are pushed', 5_000, () =>
@@ -65,20 +54,7 @@ beforeAll(async () => {
   );
   ownRecord = records;
 });
-beforeEach(() => {
-  for (const link of links) link.end();
-  links = [];
-});
-afterAll(async () => {
-  for (const link of links) link.end();
-  await set.close();
-});
 
-async function open(): Promise<HostileLink> {
-  const link = await HostileLink.open(port, keys, mesh);
-  links.push(link);
-  return link;
-}
 const marker = (name: string): string => join(set.folder, `ran-${name}`);
 const line = (text: string) => ({ kind: 'line', line: text });
 const signed = (record: MemberRecord): RecordItem => ({
@@ -103,14 +79,6 @@ async function endedOverNewLink(job: string): Promise<void> {
   link.send({ t: 'job.cancel', job, attempt: 1 });
   await link.settled();
   link.end();
-}
-
-async function leaseFor(link: HostileLink, job: string, command: object, over: object = {}): Promise<Message> {
-  const from = link.messages.length;
-  link.send(reserve(job, command, over));
-  return until('a lease', 5_000, () =>
-    link.messages.slice(from).find(({ t, job: of }) => t === 'job.reserved' && of === job),
-  );
 }
 
 describe('what is not a message ends the link, and nothing else', () => {
@@ -382,6 +350,10 @@ describe('a hostile executor', () => {
     return link;
   }
   const keyOf = ({ job, attempt }: Message) => ({ job, attempt });
+  const grant = (link: HostileLink, asked: Message): void => {
+    const terms = { lease: 'a'.repeat(26), instance: 'x', ttl_ms: 10_000, cwd: '/', load: idle };
+    link.send({ t: 'job.reserved', ...keyOf(asked), ...terms });
+  };
 
   it('refuses in words that would paint the screen: they are shown escaped', async () => {
     const link = await offer();
@@ -401,15 +373,7 @@ describe('a hostile executor', () => {
     const link = await offer();
     const job = await target.submit('true', { on: 'hostile' });
     const asked = await link.next('job.reserve');
-    link.send({
-      t: 'job.reserved',
-      ...keyOf(asked),
-      lease: 'a'.repeat(26),
-      instance: 'x',
-      ttl_ms: 10_000,
-      cwd: '/',
-      load: idle,
-    });
+    grant(link, asked);
     const begun = await link.next('job.start');
     link.send({ t: 'job.started', ...keyOf(begun) });
     link.send({ t: 'job.started', ...keyOf(begun) });
@@ -427,15 +391,7 @@ describe('a hostile executor', () => {
     const link = await offer();
     const job = await target.submit('true', { on: 'hostile' });
     const asked = await link.next('job.reserve');
-    link.send({
-      t: 'job.reserved',
-      ...keyOf(asked),
-      lease: 'a'.repeat(26),
-      instance: 'x',
-      ttl_ms: 10_000,
-      cwd: '/',
-      load: idle,
-    });
+    grant(link, asked);
     await link.next('job.start');
     job.cancel();
     await link.next('job.cancel');
@@ -547,7 +503,7 @@ describe('membership and trust', () => {
     const items = Array.from({ length: 64 }, (_, version) =>
       signed({ ...ownRecord.record, incarnation: 2 ** 41, version }),
     );
-    const records = Array.from({ length: 200 }, (_, n) =>
+    const records = Array.from({ length: 120 }, (_, n) =>
       JSON.stringify({
         t: 'member.records',
         items: items.map((item) => ({ ...item, record: { ...item.record, version: item.record.version + n } })),
@@ -641,14 +597,8 @@ describe('roles', () => {
     }).statement;
     const link = await open();
     link.send({ t: 'trust.statements', mesh, statements: [grant] });
-    await until('the grant counts', 5_000, async () => {
-      const opened = await HostileLink.open(port, made, mesh).catch(() => undefined);
-      if (opened !== undefined) links.push(opened);
-      return opened;
-    });
-    const found = links.at(-1);
-    if (found === undefined) throw new Error('no link');
-    return { link: found, grant, made, admin };
+    const opened = await until('the grant counts', 5_000, () => hostile.open(made).catch(() => undefined));
+    return { link: opened, grant, made, admin };
   }
 
   it('a member without the role submit runs nothing, asked or not', async () => {
@@ -689,10 +639,10 @@ describe('roles', () => {
     const renewed = signGrant(admin, verifier, { ...grant, at: Date.now() + 1000 }).statement;
     other.send({ t: 'trust.statements', mesh, statements: [renewed] });
     await other.settled();
-    await expect(HostileLink.open(port, made, mesh)).rejects.toThrow(/403|closed/);
+    await expect(hostile.open(made)).rejects.toThrow(/403|closed/);
     const token = decodeToken(await target.invite());
     if (!token.ok) throw new Error(token.error.message);
-    expect((await pairRaw(port, made, made, token.value)).reply).toBe(null);
+    expect((await pairRaw(hostile.port, made, made, token.value)).reply).toBe(null);
     expect((await target.status()).nodes.some(({ id }) => id === made.nodeId)).toBe(false);
     await until('the friend knows too', 5_000, async () => {
       return !(await friend.status()).nodes.some(({ id }) => id === made.nodeId);

@@ -1,46 +1,29 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import type { MeshId } from '../../src/base/ids.ts';
+import { beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { PackBuilder } from '../../src/adapters/workspace/pack-builder.ts';
+import { HostileMesh } from '../fixtures/hostile-mesh.ts';
 import { HostileSession } from '../fixtures/hostile-origin.ts';
-import { HostileLink, keysOf, newJob, reserve, restingBytes, start, type PemPair } from '../fixtures/hostile-peer.ts';
-import { NodeSet, until, type TestNode } from '../fixtures/mesh-nodes.ts';
+import { type HostileLink, newJob, reserve, restingBytes, start } from '../fixtures/hostile-peer.ts';
+import { until, type TestNode } from '../fixtures/mesh-nodes.ts';
 import { sentOf, sha256, type Sent } from '../fixtures/sent-project.ts';
 
 const MIB = 1024 * 1024;
 const GROWTH_BYTES_MAX = 128 * MIB;
 const FILES = { 'a.txt': 'one', 'sub/b.txt': 'two' };
 
-const set = new NodeSet();
+const hostile = new HostileMesh();
+const { set } = hostile;
 let target: TestNode;
 let friend: TestNode;
-let port = 0;
-let mesh = '' as MeshId;
-let keys: PemPair;
-let hostileId = '';
 let link: HostileLink;
 
-beforeAll(async () => {
-  const [first, second, hostile] = await set.mesh(['target', 'friend', 'hostile']);
-  if (first === undefined || second === undefined || hostile === undefined) throw new Error('three nodes');
-  [target, friend] = [first, second];
-  const status = await target.status();
-  const [address = ''] = status.nodes.find(({ id }) => id === target.id)?.addresses ?? [];
-  port = Number(address.split(':').at(-1));
-  mesh = status.mesh_id as MeshId;
-  await hostile.kill();
-  keys = keysOf(hostile.home);
-  hostileId = hostile.id;
+beforeAll(() => {
+  ({ target, friend } = hostile);
   writeFileSync(join(set.folder, 'canary'), 'untouched');
 });
 beforeEach(async () => {
-  link?.end();
-  link = await HostileLink.open(port, keys, mesh);
-});
-afterAll(async () => {
-  link.end();
-  await set.close();
+  link = await hostile.open();
 });
 
 /** The executor is well, and has written nothing but what it may. */
@@ -57,7 +40,7 @@ async function leased(job?: string): Promise<HostileSession> {
 }
 
 const treesOf = (): string[] => {
-  const folder = join(target.home, 'workspaces/for', hostileId);
+  const folder = join(target.home, 'workspaces/for', hostile.id);
   if (!existsSync(folder)) return [];
   return readdirSync(folder).flatMap((project) =>
     readdirSync(join(folder, project))
@@ -146,7 +129,7 @@ describe('projects of any name', () => {
     const ready = await session.whole(FILES, { label, project: sha256(label).slice(0, 32) });
     expect(ready).toMatchObject({
       t: 'ws.ready',
-      cwd: expect.stringContaining(join(target.home, 'workspaces/for', hostileId)),
+      cwd: expect.stringContaining(join(target.home, 'workspaces/for', hostile.id)),
     });
     expect(readdirSync(String(ready['cwd']))).toEqual(['a.txt', 'sub']);
     await unharmed();
@@ -236,7 +219,7 @@ describe('very many', () => {
       // One that takes no part in the membership is given up after a few seconds.
       if (round % 20 === 19) {
         link.end();
-        link = await HostileLink.open(port, keys, mesh);
+        link = await hostile.open();
       }
       const session = await leased();
       const sent = sentOf({ a: `content ${round}` });
@@ -256,6 +239,6 @@ describe('very many', () => {
     }
     await unharmed();
     expect((await restingBytes(target.pid)) - before).toBeLessThan(GROWTH_BYTES_MAX);
-    for (const tree of treesOf()) expect(tree.startsWith(join(target.home, 'workspaces/for', hostileId))).toBe(true);
+    for (const tree of treesOf()) expect(tree.startsWith(join(target.home, 'workspaces/for', hostile.id))).toBe(true);
   });
 });

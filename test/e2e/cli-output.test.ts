@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { RUN_KEYS } from '../fixtures/job-record.ts';
 import { CLI, processesNamed, run, startProgram, TestMesh, TREE_GONE_MS_MAX, until } from '../fixtures/nodes.ts';
 
 /** What the commands print: the JSON shapes of the contract, what a person reads, and map's order. */
@@ -125,34 +126,6 @@ describe('status', () => {
 });
 
 describe('run --json', () => {
-  const KEYS = [
-    'notices',
-    'state',
-    'return_code',
-    'executed_on',
-    'cwd',
-    'stdout',
-    'stderr',
-    'changes',
-    'success',
-    'signal',
-    'reason',
-    'job_id',
-    'executed_on_id',
-    'os',
-    'arch',
-    'tools',
-    'route',
-    'auto_routed',
-    'attempts',
-    'stdout_bytes',
-    'stderr_bytes',
-    'truncated',
-    'queue_ms',
-    'dispatch_ms',
-    'sync_ms',
-    'duration_ms',
-  ];
   const CHANGES = { returned: [], deleted: [], conflicts: [], held_back: [], left_there: [] };
 
   it('is the run object, its keys in the order of the contract', async () => {
@@ -160,7 +133,7 @@ describe('run --json', () => {
     expect(ran.code).toBe(3);
     expect(ran.stderr.toString()).toBe('');
     const result = JSON.parse(ran.stdout.toString()) as Record<string, unknown>;
-    expect(Object.keys(result)).toEqual(KEYS);
+    expect(Object.keys(result)).toEqual([...RUN_KEYS]);
     const { nodes } = await mesh.node('origin').status();
     expect(result).toMatchObject({
       notices: [],
@@ -210,7 +183,7 @@ describe('run --json', () => {
     const ran = await origin(['run', '--json', '--on', 'nobody', '--', 'true']);
     expect(ran.code).toBe(125);
     const result = JSON.parse(ran.stdout.toString()) as Record<string, unknown>;
-    expect(Object.keys(result)).toEqual([...KEYS, 'error']);
+    expect(Object.keys(result)).toEqual([...RUN_KEYS, 'error']);
     expect(result).toMatchObject({
       return_code: null,
       success: false,

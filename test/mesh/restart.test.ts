@@ -2,8 +2,8 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { JobSpec } from '../../src/node/api-types.ts';
+import { jobSpec } from '../fixtures/job-rig.ts';
 import { fullMesh, NodeSet, until, type TestNode } from '../fixtures/mesh-nodes.ts';
-import { PLAIN_JOB } from '../fixtures/plain-spec.ts';
 
 const END_MS_MAX = 60_000;
 const LINES = 300_000;
@@ -37,19 +37,6 @@ function gated() {
   };
 }
 
-const specOf = (line: string, on: string, durable: boolean): JobSpec => ({
-  command: { kind: 'line', line },
-  cwd: '/',
-  env: {},
-  umask: 0o022,
-  requires: { os: null, arch: null, capabilities: [], cpus: null, memory_bytes: null },
-  target: { kind: 'node', node: on },
-  timeout_ms: null,
-  stdin: false,
-  ...PLAIN_JOB,
-  durable,
-});
-
 async function submit(at: TestNode, spec: JobSpec) {
   let out = '';
   const handle = (await at.api()).submit(spec, {
@@ -78,7 +65,7 @@ describe('a foreground job', () => {
     ['the daemon that is both', 'a', 'a'],
   ])('goes on while %s is restarted, and its output is whole', async (_what, restarted, on) => {
     const command = gated();
-    const { handle, out } = await submit(node('a'), specOf(command.line, on, false));
+    const { handle, out } = await submit(node('a'), jobSpec(command.line, on));
     await until('half of it came', END_MS_MAX, () => out().length >= ALL.length / 3);
     await restart(node(restarted));
     command.open();
@@ -92,7 +79,7 @@ describe('a foreground job', () => {
 describe('a job in the background', () => {
   it('goes on while both daemons are restarted, and can be followed from everywhere', async () => {
     const command = gated();
-    const { handle } = await submit(node('a'), specOf(command.line, 'b', true));
+    const { handle } = await submit(node('a'), jobSpec(command.line, 'b', { durable: true }));
     const { job_id: job } = await handle.result;
     await until('it runs', END_MS_MAX, () => command.runs() === 1);
     const follow = async (at: TestNode) => {
@@ -117,7 +104,7 @@ describe('a job in the background', () => {
 
   it('of a daemon that has gone down is known to the next one', async () => {
     const api = await node('a').api();
-    const { handle } = await submit(node('a'), specOf('echo known', 'b', true));
+    const { handle } = await submit(node('a'), jobSpec('echo known', 'b', { durable: true }));
     const { job_id: job } = await handle.result;
     await api.call('wait', { job, wait_ms: null });
     await api.call('down', { drain: false });

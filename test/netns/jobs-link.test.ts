@@ -1,10 +1,10 @@
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { background, finished, GatedCommand, jobSpec, numberedLines, readLog } from '../fixtures/job-rig.ts';
-import { fullMesh, NodeSet, residentBytes, until, type TestNode } from '../fixtures/mesh-nodes.ts';
-import { createLan, netnsUnavailable, type Lan } from '../fixtures/netns.ts';
+import { LanPair } from '../fixtures/lan-pair.ts';
+import { residentBytes, until } from '../fixtures/mesh-nodes.ts';
 
 const MIB = 2 ** 20;
 const CUT_MS = 5_000;
@@ -18,43 +18,13 @@ const LINES_SOAK = 23_500_000;
 const LINES = 6_000_000;
 const ROUNDS = soak ? 20 : 1;
 
-const unavailable = netnsUnavailable();
-if (unavailable !== null) console.log(`skipped: jobs across a link that is cut: ${unavailable}`);
+const pair = new LanPair('jobs across a link that is cut');
+const { unavailable, set } = pair;
 if (!soak) console.log('once with 46 MB, cut for 5 s; 20 times with 200 MB, and a cut of 30 s, under --soak');
-
-let lan: Lan;
-let set: NodeSet;
-let nodes: TestNode[] = [];
-const node = (index: number): TestNode => {
-  const found = nodes[index];
-  if (found === undefined) throw new Error(`no node ${index}`);
-  return found;
-};
-
-beforeAll(async () => {
-  if (unavailable !== null) return;
-  lan = createLan(2);
-  set = new NodeSet();
-  nodes = await Promise.all(lan.hosts.map((host, index) => set.start({ name: index === 0 ? 'a' : 'b', host })));
-  await node(1).join(await node(0).invite());
-  await fullMesh(nodes, END_MS_MAX);
-});
-afterAll(async () => {
-  if (unavailable !== null) return;
-  await set.close();
-  await lan.close();
-});
-
-/** The two lose each other silently for so long. */
-async function cutFor(durationMs: number): Promise<void> {
-  lan.partition([lan.host(1)]);
-  const cutAt = performance.now();
-  await until('the cut has lasted', durationMs * 2, () => performance.now() - cutAt >= durationMs);
-  lan.heal();
-}
 
 /** Resident memory of the daemons: the most that each grew since this was called. */
 function watchMemory(): { readonly grown: () => number; readonly stop: () => void } {
+  const { nodes } = pair;
   const before = nodes.map(({ pid }) => residentBytes(pid));
   let most = 0;
   const look = (): void => {
@@ -76,7 +46,7 @@ describe.skipIf(unavailable !== null)('the link is cut for 5 s in the middle of 
   it.each(Array.from({ length: ROUNDS }, (_, i) => i + 1))(
     'what the reader gets is identical, it ran once, the daemons stay small (%i)',
     async (round) => {
-      const [a, b] = [node(0), node(1)];
+      const { a, b } = pair;
       const expected = numberedLines(soak ? LINES_SOAK : LINES);
       const runs = join(set.folder, `cut-${round}.runs`);
       const line = `echo run >> ${runs}; seq 1 ${soak ? LINES_SOAK : LINES}; exit 6`;
@@ -92,7 +62,7 @@ describe.skipIf(unavailable !== null)('the link is cut for 5 s in the middle of 
           hash.update(chunk);
           bytes += chunk.length;
           // In another place each time.
-          if (bytes > (expected.bytes * (1 + (round % 7))) / 9) healed ??= cutFor(CUT_MS);
+          if (bytes > (expected.bytes * (1 + (round % 7))) / 9) healed ??= pair.silenceFor(CUT_MS);
         },
         onStderr: () => undefined,
       });
@@ -100,7 +70,7 @@ describe.skipIf(unavailable !== null)('the link is cut for 5 s in the middle of 
         expect(await result).toMatchObject({ reason: 'exited', return_code: 6, attempts: 1 });
       } finally {
         memory.stop();
-        lan.heal();
+        pair.lan.heal();
       }
       expect(healed, 'the link was cut').not.toBeNull();
       await healed;
@@ -108,7 +78,7 @@ describe.skipIf(unavailable !== null)('the link is cut for 5 s in the middle of 
       expect(hash.digest('hex')).toBe(expected.digest);
       expect(readFileSync(runs, 'utf8')).toBe('run\n');
       expect(memory.grown(), 'growth of a daemon, bytes').toBeLessThan(GROWTH_BYTES_MAX);
-      await fullMesh(nodes, END_MS_MAX);
+      await pair.linked();
       await until('its slot is free', END_MS_MAX, async () => (await b.row(b))?.jobs_running === 0);
     },
   );
@@ -116,18 +86,18 @@ describe.skipIf(unavailable !== null)('the link is cut for 5 s in the middle of 
 
 describe.skipIf(unavailable !== null)('the link is cut for so long that each holds the other dead', () => {
   it.each(soak ? [12_000, LONG_CUT_MS] : [12_000])('jobs that end meanwhile and after %i ms', async (cutMs) => {
-    const [a, b] = [node(0), node(1)];
+    const { a, b, nodes } = pair;
     const [shown, kept, after] = [1, 2, 3].map(() => new GatedCommand(set.folder));
     if (shown === undefined || kept === undefined || after === undefined) throw new Error('three commands');
     const foregroundEnd = a.run(shown.line(11), { on: 'b' });
     const jobs = [await background(a, jobSpec(kept.line(12), 'b')), await background(a, jobSpec(after.line(13), 'b'))];
     for (const command of [shown, kept, after]) await command.started();
-    const cut = cutFor(cutMs);
+    const cut = pair.silenceFor(cutMs);
     await until('a holds b dead', cutMs, async () => (await a.row(b))?.state === 'dead');
     for (const command of [shown, kept]) command.open();
     await Promise.all([shown, kept].map((command) => command.done()));
     await cut;
-    await fullMesh(nodes, END_MS_MAX);
+    await pair.linked();
     after.open();
     expect(await foregroundEnd).toMatchObject({ reason: 'exited', return_code: 11, attempts: 1, out: 'one\ntwo\n' });
     for (const [index, job] of jobs.entries()) {

@@ -2,11 +2,12 @@ import { execFileSync } from 'node:child_process';
 import { createCipheriv } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import { unreachable } from '../../src/base/assert.ts';
 import { seededRandom, type Random } from '../../src/base/random.ts';
-import { fullMesh, NodeSet, until, type TestNode } from '../fixtures/mesh-nodes.ts';
-import { createLan, netnsUnavailable, type Lan, type LanHost } from '../fixtures/netns.ts';
+import { LanPair } from '../fixtures/lan-pair.ts';
+import { until } from '../fixtures/mesh-nodes.ts';
+import type { LanHost } from '../fixtures/netns.ts';
 import { SHIPPED } from '../fixtures/plain-spec.ts';
 
 const MIB = 2 ** 20;
@@ -33,36 +34,16 @@ const GOES_ON_BYTES = MIB;
 const soak = process.env['MESHWORK_SOAK'] === '1';
 const seed = Math.floor(Math.random() * 2 ** 31);
 
-const unavailable = netnsUnavailable();
-if (unavailable !== null) console.log(`skipped: a project across a link that is cut: ${unavailable}`);
-else console.log(`cuts of a transfer: seed ${seed}`);
+const pair = new LanPair('a project across a link that is cut');
+const { unavailable, set } = pair;
+if (unavailable === null) console.log(`cuts of a transfer: seed ${seed}`);
 if (!soak) console.log('no cut is so long that the link is given up; two of ten are under --soak');
 
 /** Connections reset at both ends · silence that TCP gets over · silence until the link is given up. */
 type CutKind = 'reset' | 'pause' | 'silence';
 
-let lan: Lan;
-let set: NodeSet;
-let nodes: TestNode[] = [];
-const node = (index: number): TestNode => {
-  const found = nodes[index];
-  if (found === undefined) throw new Error(`no node ${index}`);
-  return found;
-};
-
-beforeAll(async () => {
-  if (unavailable !== null) return;
-  lan = createLan(2);
-  set = new NodeSet();
-  nodes = await Promise.all(lan.hosts.map((host, index) => set.start({ name: index === 0 ? 'a' : 'b', host })));
-  await node(1).join(await node(0).invite());
-  await fullMesh(nodes, END_MS_MAX);
-  for (const host of lan.hosts) lan.setRate(host, LINK_BYTES_PER_SECOND);
-});
-afterAll(async () => {
-  if (unavailable !== null) return;
-  await set.close();
-  await lan.close();
+beforeAll(() => {
+  if (unavailable === null) for (const host of pair.lan.hosts) pair.lan.setRate(host, LINK_BYTES_PER_SECOND);
 });
 
 /** Bytes that nothing compresses, the same for the same seed. */
@@ -92,23 +73,13 @@ const DIGEST = `(find . -name .git -prune -o -type f -print0 | LC_ALL=C sort -z 
 find . -name .git -prune -o -type f -printf '%m %p\\n' -o -printf '%y %p\\n' | LC_ALL=C sort) | sha256sum`;
 const digestHere = (root: string): string => execFileSync('sh', ['-c', DIGEST], { cwd: root, encoding: 'utf8' });
 
-/** Nothing passes until that is so; the carrier stays up. */
-async function silence(what: string, isEnough: () => boolean | Promise<boolean>): Promise<void> {
-  lan.partition([lan.host(1)]);
-  try {
-    await until(what, END_MS_MAX, isEnough);
-  } finally {
-    lan.heal();
-  }
-}
-
 async function cut(kind: CutKind): Promise<void> {
-  const cutAt = performance.now();
+  const { a, b, lan } = pair;
   switch (kind) {
     case 'pause':
-      return silence('the pause is over', () => performance.now() - cutAt >= PAUSE_MS);
+      return pair.silenceFor(PAUSE_MS);
     case 'silence':
-      return silence('the link is given up', async () => (await node(0).row(node(1)))?.reachable === false);
+      return pair.silence('the link is given up', END_MS_MAX, async () => (await a.row(b))?.reachable === false);
     case 'reset':
       expect(lan.resetConnections(lan.host(0)), 'connections that were reset').toBeGreaterThan(0);
       return;
@@ -130,8 +101,8 @@ interface Transfer {
 
 /** Cuts a transfer at ten points, each anywhere in another tenth of it. @returns bytes that crossed so far */
 async function cutTenTimes({ receiver, bytes, random, isUnderWay }: Transfer): Promise<() => number> {
-  const before = lan.receivedBytes(receiver);
-  const crossed = (): number => lan.receivedBytes(receiver) - before;
+  const before = pair.lan.receivedBytes(receiver);
+  const crossed = (): number => pair.lan.receivedBytes(receiver) - before;
   for (const [index, kind] of KINDS.entries()) {
     const point = Math.round(((index + random.next()) / CUTS) * LAST_POINT * bytes);
     await until(`${point} of ${bytes} bytes crossed`, END_MS_MAX, () => crossed() >= point);
@@ -150,14 +121,14 @@ describe.skipIf(unavailable !== null)('cut at ten random points', () => {
     const bytes = makeProject(root, random);
     const runs = join(set.folder, 'runs');
     const states: string[] = [];
-    const job = await node(0).submit(`echo run >> ${runs}; ${DIGEST}`, {
+    const job = await pair.a.submit(`echo run >> ${runs}; ${DIGEST}`, {
       on: 'b',
       cwd: root,
       sync: SHIPPED,
       onEvent: (event) => void (event.kind === 'state' && event.state !== states.at(-1) && states.push(event.state)),
     });
     const isUnderWay = (): boolean => !existsSync(runs);
-    const crossed = await cutTenTimes({ receiver: lan.host(1), bytes, random, isUnderWay });
+    const crossed = await cutTenTimes({ receiver: pair.lan.host(1), bytes, random, isUnderWay });
     expect(await job.ended).toMatchObject({ reason: 'exited', return_code: 0, executed_on: 'b', attempts: 1 });
     const { out } = await job.ended;
     expect(out).toBe(digestHere(root));
@@ -176,10 +147,10 @@ describe.skipIf(unavailable !== null)('cut at ten random points', () => {
     writeFileSync(join(root, 'a.txt'), 'a\n');
     let isOver = false;
     const line = `head -c ${PRODUCT_BYTES} /dev/urandom > product; sha256sum product`;
-    const job = await node(0).submit(line, { on: 'b', cwd: root, sync: SHIPPED });
+    const job = await pair.a.submit(line, { on: 'b', cwd: root, sync: SHIPPED });
     const over = (): void => void (isOver = true);
     job.ended.then(over, over);
-    const transfer = { receiver: lan.host(0), bytes: PRODUCT_BYTES, random, isUnderWay: () => !isOver };
+    const transfer = { receiver: pair.lan.host(0), bytes: PRODUCT_BYTES, random, isUnderWay: () => !isOver };
     const crossed = await cutTenTimes(transfer);
     const end = await job.ended;
     expect(end).toMatchObject({ reason: 'exited', return_code: 0, executed_on: 'b', attempts: 1 });

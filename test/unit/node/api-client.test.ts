@@ -6,24 +6,13 @@ import { silentLogger } from '../../../src/base/log.ts';
 import { connectDaemon, type ApiClient, type JobIo, type LogsRequest } from '../../../src/node/api-client.ts';
 import { serveControl, type ControlServer } from '../../../src/node/control-server.ts';
 import type { JobEvent, RunObject } from '../../../src/wire/api.ts';
-import type { JobSpec } from '../../../src/wire/job-spec.ts';
 import { FakeDaemon, JOB } from '../../fixtures/fake-daemon.ts';
 import { ended, jobRecord } from '../../fixtures/job-record.ts';
-import { PLAIN_JOB } from '../../fixtures/plain-spec.ts';
+import { lineSpec } from '../../fixtures/plain-spec.ts';
 import { temporaryFolders } from '../../fixtures/temporary-folder.ts';
 
 const folder = temporaryFolders();
-const SPEC: JobSpec = {
-  command: { kind: 'line', line: 'make' },
-  cwd: '/',
-  env: {},
-  umask: 0o022,
-  requires: { os: null, arch: null, capabilities: [], cpus: null, memory_bytes: null },
-  target: { kind: 'any' },
-  timeout_ms: null,
-  stdin: false,
-  ...PLAIN_JOB,
-};
+const SPEC = lineSpec('make');
 const RESULT = { state: 'finished', return_code: 0 } as RunObject;
 
 let path: string;

@@ -8,25 +8,14 @@ import { silentLogger } from '../../../src/base/log.ts';
 import { connectDaemon, type ApiClient } from '../../../src/node/api-client.ts';
 import { serveControl, type ControlServer } from '../../../src/node/control-server.ts';
 import type { JobEvent, RunObject, StatusReport } from '../../../src/wire/api.ts';
-import type { JobSpec } from '../../../src/wire/job-spec.ts';
 import { CHANNEL_CONTROL, encodeFramePrefix, FrameDecoder } from '../../../src/wire/framing.ts';
 import { PROTOCOL_VERSION } from '../../../src/wire/version.ts';
 import { FakeDaemon, JOB } from '../../fixtures/fake-daemon.ts';
 import { temporaryFolders } from '../../fixtures/temporary-folder.ts';
-import { PLAIN_JOB } from '../../fixtures/plain-spec.ts';
+import { lineSpec } from '../../fixtures/plain-spec.ts';
 
 const folder = temporaryFolders();
-const SPEC: JobSpec = {
-  command: { kind: 'line', line: 'true' },
-  cwd: '/',
-  env: {},
-  umask: 0o022,
-  requires: { os: null, arch: null, capabilities: [], cpus: null, memory_bytes: null },
-  target: { kind: 'any' },
-  timeout_ms: null,
-  stdin: false,
-  ...PLAIN_JOB,
-};
+const SPEC = lineSpec('true');
 const RESULT = { state: 'finished', return_code: 0 } as RunObject;
 
 let daemon: FakeDaemon;

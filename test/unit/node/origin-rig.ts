@@ -12,7 +12,7 @@ import type { JobMessage, JobMessageOf, Outcome } from '../../../src/wire/jobs.t
 import type { JobSpec } from '../../../src/wire/job-spec.ts';
 import { STREAM_WINDOW_BYTES, type OutgoingStream } from '../../../src/wire/stream-mux.ts';
 import type { MemoryJournalFile } from '../../fixtures/memory-journal.ts';
-import { PLAIN_JOB } from '../../fixtures/plain-spec.ts';
+import { lineSpec } from '../../fixtures/plain-spec.ts';
 import { candidate, FACTS, idOf, LOAD, RULES, self } from '../core/scheduling/nodes.ts';
 import { submissionOf } from '../core/scheduling/origin-world.ts';
 import { JoinedMuxes } from '../wire/joined-muxes.ts';
@@ -27,18 +27,8 @@ export const silent = {
   error: () => undefined,
 };
 
-export const specOf = (more: Partial<JobSpec> = {}): JobSpec => ({
-  command: { kind: 'line', line: 'make' },
-  cwd: '/work',
-  env: {},
-  umask: 18,
-  requires: { os: null, arch: null, capabilities: [], cpus: null, memory_bytes: null },
-  target: { kind: 'node', node: 'beta' },
-  timeout_ms: null,
-  stdin: false,
-  ...PLAIN_JOB,
-  ...more,
-});
+export const specOf = (more: Partial<JobSpec> = {}): JobSpec =>
+  lineSpec('make', { cwd: '/work', target: { kind: 'node', node: 'beta' }, ...more });
 
 /** The front's side of a job. */
 export class Front {

@@ -7,7 +7,8 @@ import { batchDocument } from '../../../../src/front/mcp/batch-report.ts';
 import { OutputFiles } from '../../../../src/front/mcp/output-files.ts';
 import { RESULT_CHARS_MAX } from '../../../../src/front/mcp/run-report.ts';
 import { temporaryFolders } from '../../../fixtures/temporary-folder.ts';
-import { outcomeOf, RUN_KEYS } from './fixtures.ts';
+import { RUN_KEYS } from '../../../fixtures/job-record.ts';
+import { outcomeOf } from './fixtures.ts';
 
 const temporary = temporaryFolders();
 

@@ -38,33 +38,3 @@ export function captured(text = '', openFile: (name: string) => OutputFile | nul
   for (let at = 0; at < bytes.byteLength; at += 16_384) capture.push(bytes.subarray(at, at + 16_384));
   return capture;
 }
-
-/** The keys of the run object, in the contract's order. */
-export const RUN_KEYS = [
-  'notices',
-  'state',
-  'return_code',
-  'executed_on',
-  'cwd',
-  'stdout',
-  'stderr',
-  'changes',
-  'success',
-  'signal',
-  'reason',
-  'job_id',
-  'executed_on_id',
-  'os',
-  'arch',
-  'tools',
-  'route',
-  'auto_routed',
-  'attempts',
-  'stdout_bytes',
-  'stderr_bytes',
-  'truncated',
-  'queue_ms',
-  'dispatch_ms',
-  'sync_ms',
-  'duration_ms',
-] as const;

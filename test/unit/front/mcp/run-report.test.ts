@@ -8,7 +8,8 @@ import { RESULT_CHARS_MAX, runDocument } from '../../../../src/front/mcp/run-rep
 import { shownDeep } from '../../../../src/front/mcp/shown-text.ts';
 import { MeshError } from '../../../../src/base/errors.ts';
 import { temporaryFolders } from '../../../fixtures/temporary-folder.ts';
-import { outcomeOf, RUN_KEYS } from './fixtures.ts';
+import { RUN_KEYS } from '../../../fixtures/job-record.ts';
+import { outcomeOf } from './fixtures.ts';
 
 const temporary = temporaryFolders();
 
