@@ -62,6 +62,12 @@ export class ChangeReturn {
     return shipped?.attempt === attempt ? shipped : null;
   }
 
+  /** That attempt never ran: the next one may run here, and then nothing waits for `meshwork apply`. */
+  notStarted(job: JobId, attempt: number): void {
+    const shipped = this.shippedAs(job, attempt);
+    if (shipped !== null) this.#forget(shipped);
+  }
+
   /** The job goes on without its changes: they are held. */
   giveUp(job: JobId): void {
     this.#underWay.get(job)?.abort();

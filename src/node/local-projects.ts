@@ -155,6 +155,10 @@ export class LocalProjects implements ProjectCarrier {
     return shipped?.node === node ? shipped : null;
   }
 
+  notStarted(job: JobId, attempt: number): void {
+    this.#returns.notStarted(job, attempt);
+  }
+
   bringBack(shipped: ShippedJob, ended: Ended): Promise<Returned> {
     return this.#returns.bringBack(shipped, ended);
   }

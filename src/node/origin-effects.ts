@@ -67,8 +67,8 @@ export class OriginEffects {
       case 'requeued': {
         const { job, attempt } = effect;
         this.#options.book.note({ e: 'requeued', job, attempt });
-        this.#dropAttempt(job);
-        const kept = this.#options.jobs.get(job);
+        this.#options.projects?.notStarted(job, attempt);
+        const kept = this.#dropAttempt(job);
         if (kept?.uncertain === true) this.#endUncertain(kept);
         return;
       }
@@ -76,11 +76,9 @@ export class OriginEffects {
         return this.#rerun(effect);
       case 'late':
         return this.#late(effect);
-      case 'given_up': {
-        const { job, attempt } = effect.loose;
-        this.#options.book.note({ e: 'settled', job, attempt });
+      case 'given_up':
+        this.#options.book.note({ e: 'settled', job: effect.loose.job, attempt: effect.loose.attempt });
         return;
-      }
       case 'state':
         return this.#tell(effect);
       case 'finish':
@@ -358,12 +356,13 @@ export class OriginEffects {
     kept.onEvent({ kind: 'state', state: isRunning ? 'running' : isSyncing ? state : 'queued', node, detail });
   }
 
-  #dropAttempt(job: JobId): void {
+  #dropAttempt(job: JobId): KeptJob | undefined {
     const kept = this.#options.jobs.get(job);
-    if (kept === undefined) return;
+    if (kept === undefined) return kept;
     kept.sent = null;
     kept.syncNotices = [];
     kept.streams?.dropAttempt();
+    return kept;
   }
 
   /** The executor may forget it once it is in the journal, of a durable job on the disk. */

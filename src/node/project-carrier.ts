@@ -21,6 +21,8 @@ export interface ProjectCarrier {
   abort(key: SyncKey): void;
   /** Null where that attempt was not sent to that node with files. */
   shippedAs(job: JobId, attempt: number, node: NodeId): ShippedJob | null;
+  /** That attempt never ran: nothing of it is to come back. */
+  notStarted(job: JobId, attempt: number): void;
   /** Never throws. */
   bringBack(shipped: ShippedJob, ended: Ended): Promise<Returned>;
   /** An attempt that had been given up ended after all. @returns for people, where it has changes */

@@ -186,6 +186,14 @@ test('a glob that the job asked for and no file there matches is named, one of t
   expect(notices).toEqual(["no file on b matched --out 'report.xml' when the job ended"]);
 });
 
+test('of an attempt that never ran nothing waits', async () => {
+  const rig = new Rig();
+  rig.returns.notStarted(JOB, 2);
+  await expect(rig.returns.applyHeld(JOB)).rejects.toMatchObject({ code: 'job_unreachable' });
+  rig.returns.notStarted(JOB, 1);
+  await expect(rig.returns.applyHeld(JOB)).rejects.toMatchObject({ code: 'nothing_to_apply' });
+});
+
 test('more than this disk gives is not fetched', async () => {
   const rig = new Rig();
   expect((await rig.back({ ...PACK, pack_bytes: 1001 })).notices.join()).toContain('quota_bytes');
