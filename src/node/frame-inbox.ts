@@ -74,6 +74,11 @@ export class FrameInbox {
     }
   }
 
+  /** One came that nobody asked for yet. */
+  get hasFrame(): boolean {
+    return this.#frames.length > 0;
+  }
+
   /** A frame of that kind is dealt with. */
   done(kind: WorkspaceFrame['kind'], payloadBytes: number): void {
     if (kind === 'pack') this.#stream.consumed(FRAME_HEAD_BYTES + payloadBytes);

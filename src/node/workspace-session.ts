@@ -194,15 +194,18 @@ export class WorkspaceSession {
     const taking: Promise<Result<null, WorkspaceRefusal>>[] = [];
     try {
       for (;;) {
-        const pack = await this.#next('pack', 'end');
-        if (!pack.ok) return pack;
-        if (pack.value.kind === 'pack') taking.push(this.#takePack(id, pack.value.payload));
-        while (taking.length >= (pack.value.kind === 'end' ? 1 : PACKS_TAKEN_MAX)) {
+        // What is wrong with one is said at once where nothing else has come.
+        while (taking.length >= PACKS_TAKEN_MAX || (taking.length > 0 && !this.#inbox.hasFrame)) {
           const taken = await taking.shift();
           if (taken?.ok === false) return taken;
         }
-        if (pack.value.kind === 'end') return ok(null);
+        const pack = await this.#next('pack', 'end');
+        if (!pack.ok) return pack;
+        if (pack.value.kind === 'end') break;
+        taking.push(this.#takePack(id, pack.value.payload));
       }
+      for (const taken of await Promise.all(taking)) if (!taken.ok) return taken;
+      return ok(null);
     } finally {
       await Promise.allSettled(taking);
     }
