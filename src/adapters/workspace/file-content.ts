@@ -82,9 +82,9 @@ export function hashFile(where: Buffer): { readonly hash: ObjectHash; readonly s
   }
 }
 
-/** As `hashFile`, in turns. */
-export async function hashFileInTurns(where: Buffer, turn: Turn): Promise<ObjectHash | null> {
-  const open = openRegular(where);
+/** As `hashFile`, in turns, also of a file that a job made unreadable. @throws the system's error */
+export async function hashFileInTurns(where: Buffer, mode: number, turn: Turn): Promise<ObjectHash | null> {
+  const open = withReadable(where, mode, () => openRegular(where));
   if (open === null) return null;
   try {
     return (await hashOpenInTurns(open.fd, turn)).hash;

@@ -11,7 +11,7 @@ import {
   type Stats,
 } from 'node:fs';
 import { systemCodeOf } from '../../base/errors.ts';
-import type { FileEntry, ObjectHash } from '../../wire/manifest.ts';
+import type { Chunk, FileEntry, ObjectHash } from '../../wire/manifest.ts';
 import { shownPath } from '../../wire/tree-path.ts';
 import { secondsOf } from './file-content.ts';
 import { PlacingFailed, type ObjectSource } from './placing.ts';
@@ -46,6 +46,26 @@ export class FileMaker {
     try {
       if (content === null) this.#writeContent(entry, fd);
       else writeWhole(fd, content);
+      return this.finish(entry, fd, mtimeMs);
+    } catch (error) {
+      this.#remover.remove(prefix, name);
+      throw error;
+    } finally {
+      closeSync(fd);
+    }
+  }
+
+  /** As `make` from the objects, of a large file. @param pass called after each chunk: others of the thread get on */
+  async makeInTurns(
+    entry: FileEntry,
+    prefix: string,
+    name: string,
+    mtimeMs: number,
+    pass: () => Promise<void>,
+  ): Promise<Stats> {
+    const fd = this.open(entry, prefix, name);
+    try {
+      for (const _ of this.#writeChunks(entry, entry.chunks ?? [entry], fd)) await pass();
       return this.finish(entry, fd, mtimeMs);
     } catch (error) {
       this.#remover.remove(prefix, name);
@@ -105,11 +125,17 @@ export class FileMaker {
       if (entry.size > 0) writeWhole(fd, this.object(entry, entry.hash, entry.size));
       return;
     }
+    for (const _ of this.#writeChunks(entry, entry.chunks, fd));
+  }
+
+  /** One chunk with each step. */
+  *#writeChunks(entry: FileEntry, chunks: readonly Chunk[], fd: number): Generator<void> {
     const hash = createHash('sha256');
-    for (const chunk of entry.chunks) {
+    for (const chunk of chunks) {
       const bytes = this.object(entry, chunk.hash, chunk.size);
       hash.update(bytes);
       writeWhole(fd, bytes);
+      yield;
     }
     if (hash.digest('hex') !== entry.hash) {
       throw new PlacingFailed(

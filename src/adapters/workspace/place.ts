@@ -16,7 +16,7 @@ import { unreachable } from '../../base/assert.ts';
 import { systemCodeOf } from '../../base/errors.ts';
 import { type FileEntry, type LinkEntry, type ManifestEntry, TREE_PATH_BYTES_MAX } from '../../wire/manifest.ts';
 import { folderOf } from '../../wire/tree-path.ts';
-import { hashFile, readRegular, secondsOf, withReadable } from './file-content.ts';
+import { hashFile, hashFileInTurns, readRegular, secondsOf, withReadable } from './file-content.ts';
 import { FileMaker } from './file-maker.ts';
 import { GIT_INDEX_BYTES_MAX, normalisedIndex, withStatOf } from './git-content.ts';
 import { staysThere } from './tool-folder.ts';
@@ -28,6 +28,8 @@ import { TreeState } from './tree-state.ts';
 import { UnchangedFolders } from './unchanged-folders.ts';
 
 const PROGRESS_EVERY_MS = 250;
+/** Larger files are compared and written in turns. */
+const LARGE_FILE_BYTES = 8 * 1024 * 1024;
 /** How many entries between two looks at the clock. */
 const ENTRIES_PER_LOOK = 32;
 
@@ -137,7 +139,8 @@ class Placer {
           prefix = this.#folders.make(parent, (above, name) => this.#discard(above, name));
           folder = parent;
         }
-        this.#placeEntry(index, entry, prefix);
+        if (entry.kind === 'file' && entry.size > LARGE_FILE_BYTES) await this.#placeLarge(index, entry, prefix);
+        else this.#placeEntry(index, entry, prefix);
       } catch (error) {
         throw placingFailed(error, entry);
       }
@@ -175,7 +178,40 @@ class Placer {
     }
   }
 
-  #placeFile(index: number, entry: FileEntry, prefix: string, name: string, stat: Stats | undefined): void {
+  /** In turns: what has another content is written beside the tree first. */
+  async #placeLarge(index: number, entry: FileEntry, prefix: string): Promise<void> {
+    const name = entry.path.slice(entry.path.lastIndexOf('/') + 1);
+    const where = at(prefix, name);
+    const stat = lstatSync(where, { throwIfNoEntry: false });
+    const isFile = stat?.isFile() === true;
+    if (isFile && (this.#isUntouched(entry, stat) || (await this.#hasLargeContent(entry, where, stat)))) {
+      this.#placeFile(index, entry, prefix, name, stat, true);
+      return;
+    }
+    const mtimeMs = isFile || this.#placing.before !== null ? this.#nowMs : Math.min(entry.mtimeMs, this.#nowMs);
+    this.#placing.remover.remove(this.#scratch, 'file');
+    await this.#maker.makeInTurns(entry, this.#scratch, 'file', mtimeMs, async () => {
+      if (this.#turn.isOver()) await this.#passTurn();
+    });
+    if (!isFile) this.#discard(prefix, name);
+    this.#moveIn('file', prefix, name);
+    this.#written++;
+    this.#state.files.note(index, lstatSync(where));
+  }
+
+  async #hasLargeContent(entry: FileEntry, where: Buffer, stat: Stats): Promise<boolean> {
+    return stat.size === entry.size && (await hashFileInTurns(where, stat.mode, this.#turn)) === entry.hash;
+  }
+
+  /** @param isKnown to have that content already */
+  #placeFile(
+    index: number,
+    entry: FileEntry,
+    prefix: string,
+    name: string,
+    stat: Stats | undefined,
+    isKnown = false,
+  ): void {
     if (stat?.isFile() !== true) {
       if (stat !== undefined) this.#discard(prefix, name);
       const isFirst = this.#placing.before === null;
@@ -187,7 +223,7 @@ class Placer {
     }
     const sent = this.#sentBefore(entry);
     const where = at(prefix, name);
-    const isSame = this.#isUntouched(entry, stat) || this.#hasContent(entry, where, stat);
+    const isSame = isKnown || this.#isUntouched(entry, stat) || this.#hasContent(entry, where, stat);
     const staysAsSent = sent !== null && sent.hash === entry.hash && sent.mtimeMs === entry.mtimeMs;
     const mtimeStays = staysAsSent || Math.floor(stat.mtimeMs) === entry.mtimeMs || isGitIndex(entry.path);
     const modeStays = (stat.mode & 0o7777) === entry.mode;

@@ -37,6 +37,9 @@ export interface SlotSurroundings {
   readonly owner: TreeOwner;
 }
 
+/** Of a tree whose files are made while packs come: what that needs in memory is held as long as they take. */
+const EARLY_ENTRIES_MAX = 100_000;
+
 /** Which objects are lacking, and whether there is room for them. */
 export async function wantedOf(
   session: SlotSession,
@@ -76,7 +79,8 @@ export async function wantedOf(
   session.awaitedBytes = bytes;
   session.endEarly();
   const isFirst = slot.record.manifest === null;
-  if (isFirst && lacking.length > 0) session.early = { kind: 'waiting', judged: gitConfigsOf(index) };
+  if (isFirst && lacking.length > 0 && index.manifest.entries.length <= EARLY_ENTRIES_MAX)
+    session.early = { kind: 'waiting', judged: gitConfigsOf(index) };
   return ok({ want, objects: lacking.length, bytes });
 }
 

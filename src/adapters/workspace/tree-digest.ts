@@ -35,7 +35,7 @@ async function digestOf(folders: TreeFolders, path: string, turn: Turn): Promise
   if (stat.isDirectory()) return FOLDER_DIGEST;
   if (stat.isSymbolicLink()) return createHash('sha256').update(readlinkSync(where, 'buffer')).digest('hex');
   try {
-    return await hashFileInTurns(where, turn);
+    return await hashFileInTurns(where, stat.mode, turn);
   } catch (error) {
     if (systemCodeOf(error) !== 'EACCES') throw error;
     return null;

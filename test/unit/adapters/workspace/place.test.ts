@@ -293,6 +293,33 @@ describe('placing a tree', () => {
     expect(readFileSync(join(tree, 'large')).equals(large)).toBe(true);
   });
 
+  it('compares and writes a large file while others of the thread get on', async () => {
+    const large = (letter: string) => ({ text: Buffer.alloc(32 * 1024 * 1024, letter), chunkBytes: 1024 * 1024 });
+    await run({ same: large('s'), large: large('a'), blocked: 'x' });
+    const sent = sentOf({ same: large('s'), large: large('b'), blocked: large('c') });
+    const opened = await executor.open(sent);
+    await executor.send(opened.id, sent);
+    const at = (name: string) => join(opened.tree, name);
+    utimesSync(at('same'), 1, 1);
+    rmSync(at('blocked'));
+    mkdirSync(join(at('blocked'), 'folder'), { recursive: true });
+    const inode = statSync(at('same')).ino;
+    const state = { isOver: false };
+    const placing = executor.files.place(opened.id, () => undefined).finally(() => (state.isOver = true));
+    let turns = 0;
+    for (; !state.isOver; turns++) await new Promise((resolve) => setImmediate(resolve));
+    expect(await placing).toMatchObject({ ok: true });
+    expect(turns).toBeGreaterThan(2);
+    expect(statSync(at('same')).ino).toBe(inode);
+    for (const [name, letter] of [
+      ['same', 's'],
+      ['large', 'b'],
+      ['blocked', 'c'],
+    ] as const) {
+      expect(readFileSync(at(name)).equals(large(letter).text)).toBe(true);
+    }
+  });
+
   it('goes on after it was interrupted in the middle', async () => {
     const files = Object.fromEntries(Array.from({ length: 300 }, (_, index) => [`f${index}`, `content ${index}`]));
     const sent = sentOf(files);
