@@ -273,10 +273,16 @@ class Collector {
     if (folder === '') return hasExtras;
     const index = known.indexOf(folder);
     if (index !== undefined && known.manifest.entries[index]?.kind === 'folder') this.#seen[index] = 1;
-    else if (entries === 0) {
+    else if (entries === 0 && (!hasExtras || this.#isOfNow(folder))) {
       this.#takeIfAllowed(folder, () => this.#keep({ kind: 'folder', path: folder as TreePath }));
     }
     return hasExtras;
+  }
+
+  /** Products that an earlier job left keep their folder there: that it is gone here is nobody's wish to have it back. */
+  #isOfNow(folder: string): boolean {
+    const stat = this.#folders.look(folder);
+    return stat === undefined || stat.ctimeMs >= this.#collecting.state.notedMs - RACY_MS;
   }
 
   /** @returns 1 where it isn't a product */

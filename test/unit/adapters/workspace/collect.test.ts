@@ -179,6 +179,21 @@ describe('collecting what a job changed', () => {
     expect((await outcomeOf(files, () => undefined)).changes.left_there).toEqual([]);
   });
 
+  it('does not bring back a folder of products alone that an earlier job made', async () => {
+    const files = { '.gitignore': '*.o\n', a: '1' };
+    const first = await outcomeOf(files, (tree) => {
+      mkdirSync(join(tree, 'objects/deep'), { recursive: true });
+      writeFileSync(join(tree, 'objects/deep/a.o'), 'object');
+    });
+    expect(pathsOf(first)).toEqual(['objects/deep']);
+    await diskClockMovedOn(executor.home);
+    const second = await outcomeOf(files, (tree) => writeFileSync(join(tree, 'a'), '2'));
+    expect(pathsOf(second)).toEqual(['a']);
+    await diskClockMovedOn(executor.home);
+    const third = await outcomeOf(files, (tree) => writeFileSync(join(tree, 'objects/deep/b.o'), 'object'));
+    expect(pathsOf(third)).toEqual(['objects/deep']);
+  });
+
   it('reads what a job made unreadable', async () => {
     const outcome = await outcomeOf({ 'a/b': '1', c: '2' }, (tree) => {
       writeFileSync(join(tree, 'a/b'), '2');
