@@ -98,6 +98,7 @@ export class LocalProjects implements ProjectCarrier {
       origin: executor,
       holdsLease,
       post: postLease,
+      expect: () => options.runner()?.expect(),
     });
   }
 

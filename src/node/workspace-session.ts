@@ -34,6 +34,8 @@ export interface SessionOptions {
   /** For manifests, which come whole. */
   readonly room: FrameRoom;
   readonly user: { readonly uid: number; readonly gid: number } | null;
+  /** The workspace is warm: its job is likely to start soon. */
+  readonly expect: () => void;
   /** The lease goes on: the files are on their way. */
   readonly renew: () => void;
   /** All is in place: the attempt may start, and runs in `cwd`. */
@@ -133,6 +135,7 @@ export class WorkspaceSession {
     if (!opened.ok) return opened;
     this.#opened = opened.value;
     if (this.isOver) return ok(null);
+    if (opened.value.base !== null && open.prepare.length === 0) this.#options.expect();
     lap();
     const received = await this.#receive(opened.value);
     if (!received.ok || this.isOver) return received;

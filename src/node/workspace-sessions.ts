@@ -43,6 +43,8 @@ export interface WorkspaceSessionsOptions {
   /** Has that origin that lease, for a job whose files are sent? It was judged when the lease was granted. */
   readonly holdsLease: (from: NodeId, key: LeaseKey) => boolean;
   readonly post: (input: LeaseInput) => void;
+  /** An attempt is likely to come soon. */
+  readonly expect: () => void;
 }
 
 interface InUse extends ReadyWorkspace {

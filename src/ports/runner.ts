@@ -101,6 +101,11 @@ export interface Runner {
   readonly mux: StreamMux;
   /** The streams named in the request must be open on `mux`: outputs with `windowBytes` granted, stdin with no credit. */
   run(request: RunRequest, handlers: RunHandlers): void;
+  /**
+   * An attempt is likely to be run in some 10 ms: what a runner must wait for beforehand it waits for now. Only a hint; the
+   * runner does nothing else meanwhile.
+   */
+  expect(): void;
   /** Takes over a kept attempt: `onEnded` comes for it, at once where it has ended. */
   adopt(name: AttemptName, handlers: RunHandlers): void;
   /** Ends the tree: TERM, 5 s, KILL. Unknown attempts are ignored. */

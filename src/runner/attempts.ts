@@ -68,6 +68,10 @@ export class Attempts {
     return [...running, ...lost, ...ended];
   }
 
+  expect(): void {
+    this.#options.groups.expect();
+  }
+
   /**
    * Takes over what earlier runners left: results that were not acknowledged, and trees, which are ended.
    *

@@ -22,7 +22,7 @@ export function parseOrder(json: string): ToRunner | string {
 function readOrder(fields: Fields): ToRunner | null {
   const { t } = fields;
   if (t === 'runner.run') return readRun(fields);
-  if (t === 'runner.stop') return { t };
+  if (t === 'runner.stop' || t === 'runner.expect') return { t };
   if (t === 'runner.connect') return isText(fields['key']) ? { t, key: fields['key'] } : null;
   const key = readKey(fields);
   if (key === null) return null;

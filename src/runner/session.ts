@@ -68,6 +68,9 @@ export class Session {
         return 'it showed the key twice';
       case 'runner.run':
         return attempts.run(order, mux);
+      case 'runner.expect':
+        attempts.expect();
+        return null;
       case 'runner.cancel':
         attempts.cancel(order);
         return null;

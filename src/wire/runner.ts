@@ -47,6 +47,9 @@ export const runnerRunSchema = z.strictObject({
 });
 export type RunnerRun = z.infer<typeof runnerRunSchema>;
 
+/** Daemon → runner: see `Runner.expect` of ports/runner.ts. */
+export const runnerExpectSchema = z.strictObject({ t: z.literal('runner.expect') });
+
 /** Daemon → runner: end the tree: TERM, 5 s, KILL. Unknown attempts are ignored. */
 export const runnerCancelSchema = z.strictObject({ t: z.literal('runner.cancel'), ...key });
 export type RunnerCancel = z.infer<typeof runnerCancelSchema>;
@@ -83,6 +86,7 @@ export const runnerStopSchema = z.strictObject({ t: z.literal('runner.stop') });
 export const toRunnerSchema = z.discriminatedUnion('t', [
   runnerConnectSchema,
   runnerRunSchema,
+  runnerExpectSchema,
   runnerCancelSchema,
   runnerReadSchema,
   runnerParkSchema,

@@ -61,6 +61,23 @@ export class ControlGroups {
     }
   }
 
+  /**
+   * An attempt comes in a moment. The first move after a pause waits for the kernel: one to where this process is already
+   * waits as well, and the two of the attempt then do not, for some 10 ms.
+   */
+  expect(): void {
+    if (this.#state.kind === 'unopened') {
+      this.#state = this.#open();
+      return;
+    }
+    if (this.#state.kind !== 'open') return;
+    try {
+      enterGroup(this.#state.own);
+    } catch (error) {
+      this.#log.debug('no group is got ready', { error: messageOf(error) });
+    }
+  }
+
   /** Removes what is empty, which is all of it where every attempt has ended. */
   close(): void {
     if (this.#state.kind !== 'open') return;

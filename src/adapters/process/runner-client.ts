@@ -161,6 +161,10 @@ export class RunnerClient implements RunnerProcess {
     this.#send({ t: 'runner.read', ...only(request), stream, offset, follow, holds, stream_id, window_bytes });
   }
 
+  expect(): void {
+    if (this.#options.contain) this.#send({ t: 'runner.expect' });
+  }
+
   park(name: AttemptName): void {
     this.#send({ t: 'runner.park', ...only(name) });
   }

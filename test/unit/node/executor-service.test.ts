@@ -62,6 +62,7 @@ class StubRunner implements Runner {
     this.calls.push('adopt');
     this.handlers.set(job, handlers);
   };
+  expect = (): void => void this.calls.push('expect');
   cancel = (): void => void this.calls.push('cancel');
   read: Runner['read'] = (request) => {
     this.reads.push(request);

@@ -59,6 +59,7 @@ class Rig {
     origin: () => ({ mux: this.link.second, send: (message) => this.said.push(message) > 0 }),
     holdsLease: () => true,
     post: (input) => this.leases.push(input),
+    expect: () => undefined,
   });
   readonly up = this.link.first.openOutgoing(UP, 0, {});
 

@@ -70,6 +70,7 @@ function rig(windowBytes = STREAM_WINDOW_BYTES) {
       instance: 'i',
       mux: runnerWire.first,
       run: (request, handlers) => Object.assign(run, { request, handlers }),
+      expect: () => undefined,
       cancel: () => undefined,
       kept: [],
       adopt: () => undefined,

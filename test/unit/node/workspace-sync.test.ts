@@ -69,6 +69,7 @@ class Rig {
       origin: () => this.#to((message) => this.sync.receive(EXECUTOR, message as SyncMessage), 'second'),
       holdsLease: () => this.holds,
       post: (input) => this.leases.push(input),
+      expect: () => void this.workspaces.calls.push('expect'),
     });
     this.sync = new WorkspaceSync({
       files: this.project.files,
@@ -159,7 +160,7 @@ test('where it is there already nothing is sent but the question', async () => {
   rig.workspaces.objects = 0;
   rig.begin();
   await rig.end();
-  expect(rig.workspaces.calls).toEqual(['open', 'same manifest', 'place']);
+  expect(rig.workspaces.calls).toEqual(['open', 'expect', 'same manifest', 'place']);
   expect(rig.project.calls).toEqual(['pin']);
 });
 

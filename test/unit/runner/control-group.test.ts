@@ -136,6 +136,17 @@ describe.skipIf('why' in trial)('a command in a control group', () => {
     await off.close();
   });
 
+  it('was born there where it was expected, too, and what was expected need not come', async () => {
+    const other = await makeRig();
+    other.runner.expect();
+    other.runner.expect();
+    const result = await run(other.runner, 'cat /proc/self/cgroup').result;
+    expect(result.stdout).toContain('meshwork-');
+    other.runner.expect();
+    await until('its group is gone', () => groups(other.home).length === 0);
+    await other.close();
+  });
+
   it('was born there, many at once, and nothing stays of the groups', async () => {
     const all = Array.from({ length: 60 }, () => run(rig.runner, 'sed -n s/^0:://p /proc/self/cgroup'));
     for (const each of all) {

@@ -65,6 +65,7 @@ const read = {
 const others: readonly Record<string, unknown>[] = [
   { t: 'runner.connect', key: 'x' },
   { t: 'runner.stop' },
+  { t: 'runner.expect' },
   { t: 'runner.cancel', ...key },
   { t: 'runner.park', ...key },
   { t: 'runner.detach', ...key },
