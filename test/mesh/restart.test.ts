@@ -18,11 +18,7 @@ beforeAll(async () => {
 });
 afterAll(() => set.close());
 
-const node = (name: string): TestNode => {
-  const found = nodes.find((one) => one.name === name);
-  if (found === undefined) throw new Error(`no node ${name}`);
-  return found;
-};
+const node = (name: string): TestNode => set.node(name);
 
 /** Half of the lines, then the gate, then the other half; exits with 3. Says how often it ran. */
 function gated() {

@@ -8,19 +8,14 @@ import { writeTree } from '../fixtures/temporary-folder.ts';
 
 /** Repositories of each kind, asked and changed at another node: what git says there is what it says here. */
 const set = new NodeSet();
-let nodes: readonly TestNode[] = [];
 let made = 0;
 
 beforeAll(async () => {
-  nodes = await set.mesh(['a', 'b']);
+  await set.mesh(['a', 'b']);
 });
 afterAll(() => set.close());
 
-const node = (name: string): TestNode => {
-  const found = nodes.find((one) => one.name === name);
-  if (found === undefined) throw new Error(`no node ${name}`);
-  return found;
-};
+const node = (name: string): TestNode => set.node(name);
 const onB = (cwd: string, more: RunOptions = {}): RunOptions => ({ on: 'b', cwd, sync: SHIPPED, ...more });
 
 const WHO = ['-c', 'user.name=t', '-c', 'user.email=t@example.org', '-c', 'protocol.file.allow=always'];
