@@ -3,6 +3,7 @@ import { unreachable } from '../base/assert.ts';
 import { MeshError, messageOf } from '../base/errors.ts';
 import type { JobId, NodeId } from '../base/ids.ts';
 import type { Logger } from '../base/log.ts';
+import { formatDuration } from '../base/units.ts';
 import { reasonOf } from '../core/scheduling/reason.ts';
 import type { AttemptPlace, SyncInput, SyncKey } from '../core/scheduling/origin-job.ts';
 import type { ProjectFiles, ScanRefusal } from '../ports/workspace.ts';
@@ -18,6 +19,10 @@ import { syncProgress, type Wanted } from './sync-progress.ts';
 
 const WITHHELD_MAX = 64;
 const LABEL_CHARS_MAX = 255;
+/** An executor that only says that it is there, while nothing moves, holds a job for nothing. */
+export const STILL_MS_MAX = 10 * 60_000;
+/** What is prepared may be quiet, for as long as an executor lets one step take. */
+export const STILL_PREPARING_MS_MAX = 35 * 60_000;
 /** Executors tell of it a few times a second. */
 const PROGRESS_MS_MIN = 50;
 
@@ -49,6 +54,7 @@ interface Sync extends SyncKey {
   pinned: Promise<void>;
   isBaseKnown: boolean;
   progress: { readonly phase: string; readonly atMs: number };
+  moved: { readonly what: string; readonly atMs: number };
   want: Wanted | null;
 }
 
@@ -78,6 +84,7 @@ export class WorkspaceSync {
       isBaseKnown: false,
       want: null,
       progress: { phase: '', atMs: 0 },
+      moved: { what: '', atMs: nowMs() },
     };
     const sync: Sync = { ...key, spec, node, name, link, ...fresh };
     this.#syncs.set(job, sync);
@@ -218,6 +225,12 @@ export class WorkspaceSync {
     const { phase: before, atMs } = sync.progress;
     if (message.phase === before && nowMs() - atMs < PROGRESS_MS_MIN) return;
     sync.progress = { phase: message.phase, atMs: nowMs() };
+    const what = [message.phase, message.files, message.bytes, message.line].join('/');
+    if (what !== sync.moved.what) sync.moved = { what, atMs: nowMs() };
+    const patienceMs = message.phase === 'preparing' ? STILL_PREPARING_MS_MAX : STILL_MS_MAX;
+    if (nowMs() - sync.moved.atMs > patienceMs) {
+      return this.#failHere(sync, `nothing has moved there for ${formatDuration(patienceMs)}`);
+    }
     const { job, attempt, lease } = sync;
     const phase = message.phase === 'preparing' ? 'preparing' : 'syncing';
     const detail = syncProgress(message, sync.want, nowMs());

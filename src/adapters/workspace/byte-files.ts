@@ -1,10 +1,23 @@
-import { readdirSync, readFileSync, realpathSync, statSync, lstatSync, type Stats } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  statSync,
+  lstatSync,
+  type Stats,
+} from 'node:fs';
 import { systemCodeOf } from '../../base/errors.ts';
 import { RULES_CHARS_MAX } from '../../wire/workspace.ts';
 
 /** Looks at the disk by byte paths (one character per byte). What is not there, or may not be read, is null. */
 
-const ABSENT = ['ENOENT', 'ENOTDIR', 'EACCES', 'EPERM', 'ELOOP', 'EISDIR', 'ENAMETOOLONG'];
+const ABSENT = ['ENOENT', 'ENOTDIR', 'EACCES', 'EPERM', 'ELOOP', 'EISDIR', 'ENAMETOOLONG', 'ENXIO'];
+/** Of settings, ignore files and what git keeps in text. */
+const TEXT_BYTES_MAX = 4 * 1024 * 1024;
 
 export const pathOf = (bytes: string): Buffer => Buffer.from(bytes, 'latin1');
 export const below = (folder: string, name: string): string => (folder === '' ? name : `${folder}/${name}`);
@@ -28,14 +41,22 @@ export function listNames(folder: string): string[] {
   return orNull(() => readdirSync(pathOf(folder), { encoding: 'latin1' })) ?? [];
 }
 
-export function readBytes(file: string): Buffer | null {
+/** Links are followed. What is no regular file, or larger than that, is null. */
+export function readBytes(file: string, bytesMax: number): Buffer | null {
   // A FIFO would never end.
-  return lookThrough(file)?.isFile() === true ? orNull(() => readFileSync(pathOf(file))) : null;
+  const fd = orNull(() => openSync(pathOf(file), constants.O_RDONLY | constants.O_NONBLOCK));
+  if (fd === null) return null;
+  try {
+    const stats = fstatSync(fd);
+    return stats.isFile() && stats.size <= bytesMax ? readFileSync(fd) : null;
+  } finally {
+    closeSync(fd);
+  }
 }
 
 /** Bytes as characters. */
 export function readByteText(file: string): string | null {
-  return readBytes(file)?.toString('latin1') ?? null;
+  return readBytes(file, TEXT_BYTES_MAX)?.toString('latin1') ?? null;
 }
 
 /**

@@ -11,7 +11,8 @@ import {
 } from '../../wire/manifest.ts';
 import { chunkEnd } from './chunker.ts';
 import { hashOpen, hashOpenInTurns, openRegular, readRegular, withReadable } from './file-content.ts';
-import { GIT_INDEX_BYTES_MAX, normalisedIndex } from './git-content.ts';
+import { GIT_INDEX_BYTES_MAX } from './git-index-file.ts';
+import { normalisedIndex } from './git-content.ts';
 import type { Turn } from './turn.ts';
 
 /** Beyond, a file stays there: nobody sends one, and a sparse one of any size is made at once. */

@@ -2,9 +2,6 @@ import { GIT_CONFIG_BYTES_MAX, sanitiseGitConfig } from '../../core/workspace/gi
 import { carryIndexStat, normaliseGitIndex, type IndexTools } from '../../core/workspace/git-index.ts';
 import { SHA1_TOOLS, SHA256_TOOLS } from './git-index-file.ts';
 
-/** Of a repository with a million files; a larger index is treated as any file. */
-export const GIT_INDEX_BYTES_MAX = 256 * 1024 * 1024;
-
 /** An index as it travels: without what git notes of files on one machine. Null where it is none that is understood. */
 export function normalisedIndex(content: Uint8Array): Uint8Array | null {
   const tools = toolsOf(content);

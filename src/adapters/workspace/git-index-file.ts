@@ -4,9 +4,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { err, ok, type Result } from '../../base/result.ts';
 import { normaliseGitIndex, type GitIndex, type IndexTools } from '../../core/workspace/git-index.ts';
-import { below, pathOf, readBytes } from './byte-files.ts';
+import { below, lookThrough, pathOf, readBytes } from './byte-files.ts';
 import type { Git } from './git-command.ts';
 
+/** Of a repository with a million files; a larger index is treated as any file. */
+export const GIT_INDEX_BYTES_MAX = 256 * 1024 * 1024;
 const NO_INDEX: GitIndex = { bytes: new Uint8Array(0), files: [], submodules: [] };
 
 export const SHA1_TOOLS: IndexTools = toolsOf('sha1', 20);
@@ -31,8 +33,9 @@ const bufferOf = (bytes: Uint8Array): Buffer =>
  * @returns an index without entries and bytes where there is none yet; the refusal is for people
  */
 export async function readGitIndex(own: string, git: Git, tools: IndexTools): Promise<Result<GitIndex, string>> {
-  const source = readBytes(below(own, 'index'));
-  if (source === null) return ok(NO_INDEX);
+  const file = below(own, 'index');
+  const source = readBytes(file, GIT_INDEX_BYTES_MAX);
+  if (source === null) return lookThrough(file) === null ? ok(NO_INDEX) : err("its index can't be read");
   const read = normaliseGitIndex(source, tools);
   if (read.ok) return read;
   if (read.error === 'damaged') return err('its index is damaged');

@@ -9,6 +9,8 @@ export interface GitPlaces {
   readonly shared: string;
 }
 
+const GITDIR = 'gitdir: ';
+
 /** @param top absolute bytes. Null: it is no work tree's top, or what its `.git` file names is not there */
 export function gitPlacesOf(top: string): GitPlaces | null {
   const dotGit = below(top, '.git');
@@ -22,6 +24,10 @@ export function gitPlacesOf(top: string): GitPlaces | null {
 }
 
 function linkedFolder(top: string, dotGit: string): string | null {
-  const named = /^gitdir: (.+?)\n*$/s.exec(readByteText(dotGit) ?? '')?.[1];
-  return named === undefined ? null : resolveLinks(isAbsolute(named) ? named : below(top, named));
+  const text = readByteText(dotGit) ?? '';
+  if (!text.startsWith(GITDIR)) return null;
+  let end = text.length;
+  while (text.charAt(end - 1) === '\n') end--;
+  const named = text.slice(GITDIR.length, end);
+  return named === '' ? null : resolveLinks(isAbsolute(named) ? named : below(top, named));
 }

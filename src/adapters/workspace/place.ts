@@ -18,7 +18,8 @@ import { type FileEntry, type LinkEntry, type ManifestEntry, TREE_PATH_BYTES_MAX
 import { folderOf } from '../../wire/tree-path.ts';
 import { hashFile, hashFileInTurns, readRegular, secondsOf, withReadable } from './file-content.ts';
 import { FileMaker } from './file-maker.ts';
-import { GIT_INDEX_BYTES_MAX, normalisedIndex, withStatOf } from './git-content.ts';
+import { GIT_INDEX_BYTES_MAX } from './git-index-file.ts';
+import { normalisedIndex, withStatOf } from './git-content.ts';
 import { staysThere } from './tool-folder.ts';
 import { at, namesIn, TreeFolders } from './tree-folders.ts';
 import { isGitIndex } from './tree-index.ts';

@@ -8,6 +8,7 @@ import { gitPlacesOf } from './git-places.ts';
 import { literalPattern } from './ignore-matcher.ts';
 import type { KnownFolder, KnownNames } from './known-names.ts';
 import { nativePath } from './native-path.ts';
+import { shownPath } from '../../wire/tree-path.ts';
 import type { SelectionDraft } from './selection-draft.ts';
 import type { ShipFilter } from './ship-filter.ts';
 import { Turn } from './turn.ts';
@@ -170,7 +171,10 @@ class PlainWalk {
       this.nested.push(path);
       return false;
     }
-    if (path.length > TREE_PATH_BYTES_MAX) return false;
+    if (path.length > TREE_PATH_BYTES_MAX) {
+      this.#draft.notice(`left out: ${shownPath(path)} has a path of more than ${TREE_PATH_BYTES_MAX} bytes`);
+      return false;
+    }
     this.waiting.push(path);
     return true;
   }

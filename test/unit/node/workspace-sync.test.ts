@@ -1,6 +1,6 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { expect, test } from 'vitest';
+import { afterEach, expect, test, vi } from 'vitest';
 import { base32, makeJobId, type LeaseId, type NodeId } from '../../../src/base/ids.ts';
 import { silentLogger } from '../../../src/base/log.ts';
 import { err, ok, type Result } from '../../../src/base/result.ts';
@@ -13,7 +13,12 @@ import { readProjectSettings } from '../../../src/node/project-settings.ts';
 import { ShippedJobs } from '../../../src/node/shipped-jobs.ts';
 import { WorkspaceSessions } from '../../../src/node/workspace-sessions.ts';
 import type { Preparer } from '../../../src/node/workspace-session.ts';
-import { WorkspaceSync, type SyncMessage } from '../../../src/node/workspace-sync.ts';
+import {
+  STILL_MS_MAX,
+  STILL_PREPARING_MS_MAX,
+  WorkspaceSync,
+  type SyncMessage,
+} from '../../../src/node/workspace-sync.ts';
 import type { ScanRefusal } from '../../../src/ports/workspace.ts';
 import { workspaceMessageSchema, type WorkspaceMessage } from '../../../src/wire/workspace.ts';
 import { SHIPPED } from '../../fixtures/plain-spec.ts';
@@ -280,3 +285,39 @@ test('progress without pause is heard now and then', async () => {
   expect(told.length).toBeLessThan(1000);
   await rig.end();
 });
+
+afterEach(() => vi.useRealTimers());
+
+test.each([
+  ['receiving', STILL_MS_MAX],
+  ['placing', STILL_MS_MAX],
+  ['preparing', STILL_PREPARING_MS_MAX],
+] as const)(
+  'an executor that says for very long that it is %s, while nothing moves, is given up',
+  (phase, patienceMs) => {
+    vi.useFakeTimers({ toFake: ['performance'] });
+    const rig = new Rig();
+    rig.begin();
+    const message = {
+      t: 'ws.progress',
+      job: key.job,
+      attempt: key.attempt,
+      phase,
+      files: 7,
+      bytes: 7,
+      line: '',
+    } as const;
+    const failed = () => rig.posts.filter(({ kind }) => kind === 'sync_failed');
+    for (let moved = 0; moved < 3; moved++) {
+      rig.sync.receive(EXECUTOR, { ...message, files: moved });
+      vi.advanceTimersByTime(patienceMs - 1);
+      rig.sync.receive(EXECUTOR, { ...message, files: moved });
+      expect(failed()).toEqual([]);
+      vi.advanceTimersByTime(100);
+    }
+    rig.sync.receive(EXECUTOR, { ...message, files: 2 });
+    expect(failed()).toMatchObject([
+      { final: false, reason: { text: expect.stringContaining('nothing has moved there') } },
+    ]);
+  },
+);

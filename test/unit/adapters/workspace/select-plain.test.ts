@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdirSync, renameSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { KnownNames } from '../../../../src/adapters/workspace/known-names.ts';
@@ -293,6 +293,15 @@ test.each([true, false])('an ignore file that is a link, or no file at all, says
   symlinkSync('rules', join(root, '.meshworkignore'));
   execFileSync('mkfifo', [join(root, 'sub/.meshworkignore')]);
   expect(named(await select(root))).toEqual(['.meshworkignore', 'a.c', 'rules', 'sub/b.c']);
+});
+
+test('files that git reads of itself are bounded: a project is read at once whatever lies in their place', async () => {
+  const root = projectWith({ 'a.txt': '', 'sub/b.txt': '', 'fifo/c.txt': '', 'large/d.txt': '' });
+  writeFileSync(join(root, 'sub/.git'), `gitdir: ${'\n'.repeat(3_000_000)}x`);
+  execFileSync('mkfifo', [join(root, 'fifo/.git')]);
+  writeFileSync(join(root, 'large/.git'), '');
+  truncateSync(join(root, 'large/.git'), 2 ** 40);
+  expect(named(await select(root))).toEqual(['a.txt', 'fifo/c.txt', 'large/d.txt', 'sub/b.txt']);
 });
 
 test('what is included from within dependencies has to name them', async () => {
