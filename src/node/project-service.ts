@@ -4,6 +4,7 @@ import { bytesOfText, textOfBytes } from '../base/byte-text.ts';
 import { MeshError, messageOf } from '../base/errors.ts';
 import type { JobId, NodeId } from '../base/ids.ts';
 import { err, ok, type Result } from '../base/result.ts';
+import { quoteWord } from '../core/policy/package-runner.ts';
 import { lookupNode } from '../core/scheduling/node-lookup.ts';
 import type { JobClass, StaysHere, WorkspaceTerms } from '../core/scheduling/placement-request.ts';
 import type { Project, ProjectFiles, Scan, ScanRefusal, ScanRequest } from '../ports/workspace.ts';
@@ -249,5 +250,7 @@ function undecided(files: readonly string[]): string {
   const more = files.length > shown.length ? ` and ${files.length - shown.length} more` : '';
   const names = shown.join(', ');
   const verb = files.length === 1 ? 'is' : 'are';
-  return `${names}${more} ${verb} not tracked, and nobody has decided whether such secrets go along: \`meshwork secrets send ${shown.join(' ')}\` sends them with this project, \`meshwork secrets skip …\` leaves them out`;
+  // To be copied into a shell: a name may begin with a dash, too.
+  const words = shown.map((name) => quoteWord(name.startsWith('-') ? `./${name}` : name));
+  return `${names}${more} ${verb} not tracked, and nobody has decided whether such secrets go along: \`meshwork secrets send ${words.join(' ')}\` sends them with this project, \`meshwork secrets skip …\` leaves them out`;
 }

@@ -116,6 +116,8 @@ test('undecided secrets keep it here and say how to decide; what cannot be sent 
   const undecided = await rig.terms();
   expect(undecided).toMatchObject({ staysHere: { code: 'secrets' }, refused: null });
   expect(undecided?.staysHere?.text).toContain('meshwork secrets send .env');
+  rig.scan = ok({ ...SCAN, undecided: ['sp dir/.env', '-x.key'] });
+  expect((await rig.terms())?.staysHere?.text).toContain("secrets send 'sp dir/.env' ./-x.key`");
   rig.scan = ok({ ...SCAN, outward: ['data'] });
   const outward = await rig.terms();
   expect(outward).toMatchObject({ staysHere: { code: 'sync' }, refused: null });
