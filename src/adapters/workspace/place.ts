@@ -151,7 +151,9 @@ class Placer {
   }
 
   #noteFolders(): void {
+    const isUntouched = this.#written + this.#removed === 0;
     for (const [number, folder] of this.#placing.index.folders.entries()) {
+      if (isUntouched && this.#unchanged.carryOverFolder(number, this.#state)) continue;
       const stat = this.#folders.look(folder);
       if (stat?.isDirectory() === true)
         this.#state.folders.note(number, stat, this.#unchanged.hasExtras(folder) || this.#withExtras.has(folder));

@@ -100,6 +100,9 @@ class PlainWalk {
       } else if (this.#takeFile(path)) files.push(path);
     }
     const isPlain = !hasRules && entries.length > 0 && files.length + folders.length === entries.length;
+    // Sorted so that all files together are nearly so: folders are taken from the end.
+    files.sort();
+    folders.sort().reverse();
     if (isPlain && stat !== null) this.#keep(folder, { files, folders }, stat, readMs);
   }
 

@@ -70,6 +70,13 @@ export class UnchangedFolders {
     return true;
   }
 
+  /** @returns true where the folder was looked at, is as it was, and is noted so: for a placing that changed nothing */
+  carryOverFolder(number: number, state: TreeState): boolean {
+    if (this.#before === null || !this.#hasSameNames || this.#known[number] !== UNCHANGED) return false;
+    state.folders.copy(number, this.#before.state.folders, number);
+    return true;
+  }
+
   #isUnchanged(number: number): boolean {
     const known = this.#known[number] ?? UNKNOWN;
     if (known !== UNKNOWN) return known === UNCHANGED;
