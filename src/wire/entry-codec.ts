@@ -38,6 +38,8 @@ const ITEM_BYTES_MIN = 3;
  */
 const PATHS_BYTES_MAX = 256 * 1024 * 1024;
 const FOLDERS_MAX = 1_000_000;
+/** Read in one step: some milliseconds. */
+const STEP_ENTRIES = 8192;
 /** Bytes of a typical entry: what a writer starts with. */
 export const ENTRY_BYTES_TYPICAL = 80;
 
@@ -101,19 +103,37 @@ function writePath(writer: ByteWriter, path: string, previous: string): void {
 
 /** @throws Malformed; what is read is sorted, unique, within its bounds, and no entry lies below another */
 export function readEntries(reader: ByteReader, countMax: number, rules: EntryRules): ManifestEntry[] {
+  const steps = readEntriesInSteps(reader, countMax, rules);
+  for (;;) {
+    const step = steps.next();
+    if (step.done === true) return step.value;
+  }
+}
+
+/** As `readEntries`, some thousands with each step. @throws Malformed */
+export function* readEntriesInSteps(
+  reader: ByteReader,
+  countMax: number,
+  rules: EntryRules,
+): Generator<void, ManifestEntry[]> {
   const paths = new PathReader(reader, rules);
   const entries: ManifestEntry[] = [];
   for (let left = readCount(reader, countMax); left > 0; left--) {
-    const kind = reader.byte();
-    if (kind !== FILE && kind !== LINK && kind !== FOLDER) throw new Malformed(`an entry of kind ${kind}`);
-    const path = paths.next();
-    paths.checkParent();
-    const entry = readEntry(reader, kind, path, rules);
-    const wrong = wrongWithKind(path, entry.kind);
-    if (wrong !== null) throw new Malformed(`${shownPath(path)} ${wrong}`);
-    entries.push(entry);
+    entries.push(readNext(reader, paths, rules));
+    if (entries.length % STEP_ENTRIES === 0) yield;
   }
   return entries;
+}
+
+function readNext(reader: ByteReader, paths: PathReader, rules: EntryRules): ManifestEntry {
+  const kind = reader.byte();
+  if (kind !== FILE && kind !== LINK && kind !== FOLDER) throw new Malformed(`an entry of kind ${kind}`);
+  const path = paths.next();
+  paths.checkParent();
+  const entry = readEntry(reader, kind, path, rules);
+  const wrong = wrongWithKind(path, entry.kind);
+  if (wrong !== null) throw new Malformed(`${shownPath(path)} ${wrong}`);
+  return entry;
 }
 
 /** @throws Malformed; as `readEntries`, but a path may lie below another */

@@ -1,7 +1,7 @@
 import { err, ok, type Result } from '../base/result.ts';
 import { ByteReader, Malformed } from './byte-reader.ts';
 import { ByteWriter } from './byte-writer.ts';
-import { ENTRY_BYTES_TYPICAL, readEntries, writeEntries } from './entry-codec.ts';
+import { ENTRY_BYTES_TYPICAL, readEntries, readEntriesInSteps, writeEntries } from './entry-codec.ts';
 import { type Chunk, type Manifest, MANIFEST_ENTRIES_MAX, type ManifestEntry, type ObjectHash } from './manifest.ts';
 
 /**
@@ -39,6 +39,19 @@ export function decodeManifest(bytes: Uint8Array): Result<Manifest, string> {
     reader.end();
     return { entries };
   });
+}
+
+/** As `decodeManifest`, some thousand entries with each step: whoever has others to serve does so in between. */
+export function* decodeManifestInSteps(bytes: Uint8Array): Generator<void, Result<Manifest, string>> {
+  try {
+    const reader = new ByteReader(bytes);
+    readMagic(reader, MAGIC, VERSION);
+    const entries = yield* readEntriesInSteps(reader, MANIFEST_ENTRIES_MAX, 'manifest');
+    reader.end();
+    return ok({ entries });
+  } catch (error) {
+    return refusal('a manifest', error);
+  }
 }
 
 /** In place. Order of bytes, which is that of strings of bytes. */
@@ -85,7 +98,11 @@ export function refusing<T>(what: string, decode: () => T): Result<T, string> {
   try {
     return ok(decode());
   } catch (error) {
-    if (error instanceof Malformed) return err(`${what} is malformed: ${error.message}`);
-    throw error;
+    return refusal(what, error);
   }
+}
+
+function refusal(what: string, error: unknown): Result<never, string> {
+  if (error instanceof Malformed) return err(`${what} is malformed: ${error.message}`);
+  throw error;
 }

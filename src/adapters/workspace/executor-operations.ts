@@ -222,11 +222,16 @@ class ExecutorOperations implements WorkspaceFiles {
     if (wanted === null) return nothingExpected();
     const held = base !== null && session.holds(base) ? session.indexOf(base) : null;
     const known = held?.manifest ?? (base === null ? null : readManifest(slot.paths, base));
-    const received = receivedManifest(
+    const turn = new Turn();
+    const received = await receivedManifest(
       expanded,
       wanted.manifest,
       base === null || known === null ? null : { hash: base, manifest: known, encoded: held?.encoded ?? null },
+      turn,
     );
+    // It takes a while to decode a large one.
+    if (turn.isOver()) await turn.pass();
+    checkOpen(session);
     if (!received.ok) return refused('refused', `${received.error}; nothing was changed`);
     const wrong = wrongIgnoreFiles(received.value.manifest.entries);
     if (wrong !== null) return refused('refused', `${wrong}; nothing was changed`);
@@ -239,6 +244,7 @@ class ExecutorOperations implements WorkspaceFiles {
     }
     writeManifest(slot.paths, wanted.manifest, received.value.bytes);
     const index = session.hold(wanted.manifest, received.value.manifest, received.value.encoded);
+    if (turn.isOver()) await turn.pass();
     return wantedOf(session, wanted.manifest, index, this.#around);
   }
 

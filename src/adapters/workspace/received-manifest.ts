@@ -1,9 +1,10 @@
 import { err, ok, type Result } from '../../base/result.ts';
 import { type EncodedManifest, encodeAfter } from '../../wire/encoded-manifest.ts';
-import { decodeManifest } from '../../wire/manifest-codec.ts';
+import { decodeManifestInSteps } from '../../wire/manifest-codec.ts';
 import { applyDifference, isDifference } from '../../wire/manifest-difference.ts';
 import type { Manifest, ManifestHash } from '../../wire/manifest.ts';
 import { hashOfManifest } from './slot-session.ts';
+import type { Turn } from './turn.ts';
 
 export interface ReceivedManifest {
   readonly manifest: Manifest;
@@ -19,15 +20,18 @@ export interface ReceivedManifest {
  * @param base what a difference is one from, and its encoding where that is known; null: there is nothing
  * @returns the refusal says what is wrong, and with which path
  */
-export function receivedManifest(
+export async function receivedManifest(
   expanded: Uint8Array,
   wanted: ManifestHash,
   base: { readonly hash: ManifestHash; readonly manifest: Manifest; readonly encoded: EncodedManifest | null } | null,
-): Result<ReceivedManifest, string> {
+  turn: Turn,
+): Promise<Result<ReceivedManifest, string>> {
   const isPart = isDifference(expanded);
   if (isPart && base === null) return err('a difference from a manifest that is not here');
   const manifest =
-    isPart && base !== null ? applyDifference(base.manifest, base.hash, expanded) : decodeManifest(expanded);
+    isPart && base !== null
+      ? applyDifference(base.manifest, base.hash, expanded)
+      : await turn.through(decodeManifestInSteps(expanded));
   if (!manifest.ok) return manifest;
   const encoded = isPart ? encodeAfter(base?.encoded ?? null, manifest.value) : null;
   const bytes = encoded?.bytes ?? expanded;

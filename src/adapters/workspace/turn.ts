@@ -14,4 +14,13 @@ export class Turn {
     await new Promise((resolve) => setImmediate(resolve));
     this.#sinceMs = performance.now();
   }
+
+  /** Goes through what is done in steps, and lets others get on between them. */
+  async through<T>(steps: Generator<void, T>): Promise<T> {
+    for (;;) {
+      const step = steps.next();
+      if (step.done === true) return step.value;
+      if (this.isOver()) await this.pass();
+    }
+  }
 }

@@ -240,6 +240,20 @@ describe('an origin that means harm', () => {
 });
 
 describe('very much of little', () => {
+  it('manifests of very many entries are decoded while others of the thread get on', async () => {
+    const entries = Array.from({ length: 150_000 }, (_, at) => file(`f${String(at).padStart(6, '0')}`, ''));
+    const encoded = encodeManifest({ entries });
+    const opened = await executor.open({ manifest: { entries }, objects: new Map() });
+    const state = { isOver: false };
+    const taking = executor.files
+      .takeManifest(opened.id, compressManifest(encoded))
+      .finally(() => (state.isOver = true));
+    let turns = 0;
+    for (; !state.isOver; turns++) await new Promise((resolve) => setImmediate(resolve));
+    expect(await taking).toMatchObject({ ok: true, value: { objects: 1 } });
+    expect(turns).toBeGreaterThan(3);
+  });
+
   it('manifests count as what is kept, and an origin has so many projects at most', async () => {
     const folders = new SlotFolders(executor.workspaces);
     const kept = new KeptBytes(executor.workspaces, folders);
