@@ -76,13 +76,19 @@ export class LinkTable {
   /** Dial until linked. Addresses are added to those known. */
   want(id: NodeId, addresses: readonly Address[]): void {
     if (id === this.#options.self) return;
-    const before = textOf(this.#book.addressesOf(id));
-    const known = this.#book.learn(id, addresses);
-    // Also where only the peer dials: after a crash here, what it said of itself is the way back to it.
-    if (textOf(known) !== before) this.#options.onAddressBook();
+    const known = this.learn(id, addresses);
     if (known.length > 0) this.#schedule.want(id, known, nowMs());
     if (this.#links.has(id)) this.#schedule.linked(id);
     this.#arm();
+  }
+
+  /** Also where only the peer dials: after a restart here, what it said of itself is the way back to it. */
+  learn(id: NodeId, addresses: readonly Address[]): readonly Address[] {
+    if (id === this.#options.self) return [];
+    const before = textOf(this.#book.addressesOf(id));
+    const known = this.#book.learn(id, addresses);
+    if (textOf(known) !== before) this.#options.onAddressBook();
+    return known;
   }
 
   unwant(id: NodeId): void {

@@ -358,6 +358,8 @@ export class Mesh {
       case 'persist_incarnation':
         return this.#persistIncarnation(effect.incarnation);
       case 'changed':
+        if (effect.cause === 'record')
+          this.links.learn(effect.peer, this.#membership.member(effect.peer)?.addresses ?? []);
         this.#options.log.info('member', {
           peer: effect.peer,
           was: effect.was,

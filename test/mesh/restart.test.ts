@@ -54,6 +54,15 @@ async function restart(which: TestNode): Promise<void> {
   expect(which.pid).not.toBe(before);
 }
 
+it('a node knows on its disk where the others are, also those that only ever dialled it', async () => {
+  const path = join(node('a').home, 'members.json');
+  const others = [node('b').id, node('c').id];
+  await until('a has written down where they are', END_MS_MAX, () => {
+    const text = existsSync(path) ? readFileSync(path, 'utf8') : '';
+    return others.every((id) => text.includes(id));
+  });
+});
+
 describe('a foreground job', () => {
   it.each([
     ["its origin's daemon", 'a', 'b'],
