@@ -85,8 +85,13 @@ export class FileHasher {
 
   /** Null where it has another size than that. */
   #small(fd: number, size: number): { readonly hash: ObjectHash; readonly chunks: null } | null {
+    // One byte more is asked for: less than that comes where the file ends.
     let at = 0;
-    for (let got = -1; at <= size && got !== 0; at += got) got = readSync(fd, this.#buffer, at, size + 1 - at, null);
+    let got: number;
+    do {
+      got = readSync(fd, this.#buffer, at, size + 1 - at, null);
+      at += got;
+    } while (got > 0 && at < size);
     if (at !== size) return null;
     return { hash: digest('sha256', this.#buffer.subarray(0, size), 'hex') as ObjectHash, chunks: null };
   }

@@ -158,7 +158,11 @@ export class PackSource {
     // One byte more, where the file should end there: it may have grown.
     const end = offset + size === wanted.entry.size ? size + 1 : size;
     let at = 0;
-    for (let got = -1; at < end && got !== 0; at += got) got = readSync(fd, this.#buffer, at, end - at, offset + at);
+    let got: number;
+    do {
+      got = readSync(fd, this.#buffer, at, end - at, offset + at);
+      at += got;
+    } while (got > 0 && at < size);
     const bytes = this.#buffer.subarray(0, at);
     return at === size && digest('sha256', bytes, 'hex') === wanted.hash ? bytes : null;
   }
