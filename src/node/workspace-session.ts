@@ -19,6 +19,8 @@ export const SIGN_OF_LIFE_MS = 2500;
 /** The thread has the next one at hand when it is done with one. */
 const PACKS_TAKEN_MAX = 2;
 const NOTICES_MAX = 16;
+/** A workspace that lacks no more is ready in some 10 ms. */
+const SOON_BYTES_MAX = 1024 * 1024;
 const LINE_CHARS_MAX = 200;
 
 type Progress = Omit<WorkspaceMessageOf<'ws.progress'>, 't' | 'job' | 'attempt'>;
@@ -135,7 +137,6 @@ export class WorkspaceSession {
     if (!opened.ok) return opened;
     this.#opened = opened.value;
     if (this.isOver) return ok(null);
-    if (opened.value.base !== null && open.prepare.length === 0) this.#options.expect();
     lap();
     const received = await this.#receive(opened.value);
     if (!received.ok || this.isOver) return received;
@@ -183,16 +184,22 @@ export class WorkspaceSession {
     return placed;
   }
 
+  #expect(): void {
+    if (this.open.prepare.length === 0) this.#options.expect();
+  }
+
   async #receive({ id, base }: OpenedWorkspace): Promise<Result<null, WorkspaceRefusal>> {
     const { files } = this.#options;
     const { job, attempt, manifest } = this.open;
     const isKnown = base === manifest;
     this.#send({ t: 'ws.base', job, attempt, base });
     this.#inbox.begin(!isKnown);
+    if (isKnown) this.#expect();
     const wanted = isKnown ? await files.takeManifest(id, null) : await this.#takeManifest(id);
     if (!wanted.ok || this.isOver) return wanted.ok ? ok(null) : wanted;
     const { want, objects, bytes } = wanted.value;
     this.#send({ t: 'ws.want', job, attempt, want: Buffer.from(want).toString('base64'), objects, bytes });
+    if (base !== null && !isKnown && bytes <= SOON_BYTES_MAX) this.#expect();
     if (objects === 0) return ok(null);
     const taking: Promise<Result<null, WorkspaceRefusal>>[] = [];
     try {

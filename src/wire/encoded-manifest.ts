@@ -3,6 +3,9 @@ import { ENTRY_BYTES_TYPICAL, writeEntry } from './entry-codec.ts';
 import { writeManifestHead } from './manifest-codec.ts';
 import type { Manifest, ManifestEntry } from './manifest.ts';
 
+/** A few entries more need no buffer of twice the size. */
+const SPARE_BYTES = 16 * 1024;
+
 /** A manifest with its encoding, and where in that each entry begins: most of it serves for the next one. */
 export interface EncodedManifest {
   readonly manifest: Manifest;
@@ -18,8 +21,8 @@ export interface EncodedManifest {
  */
 export function encodeAfter(base: EncodedManifest | null, manifest: Manifest): EncodedManifest {
   const { entries } = manifest;
-  const expected = base === null ? entries.length * ENTRY_BYTES_TYPICAL : base.bytes.length + ENTRY_BYTES_TYPICAL;
-  const writer = new ByteWriter(expected);
+  const expected = base === null ? entries.length * ENTRY_BYTES_TYPICAL : base.bytes.length;
+  const writer = new ByteWriter(expected + SPARE_BYTES);
   writeManifestHead(writer, entries.length);
   const starts = new Uint32Array(entries.length);
   const before = base?.manifest.entries ?? [];

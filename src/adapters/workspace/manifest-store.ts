@@ -13,6 +13,8 @@ const KEPT_BYTES_MAX = 256 * 1024 * 1024;
 /** Decoded ones in memory, by their entries together. */
 const CACHED_ENTRIES_MAX = 250_000;
 const CACHED_MAX = 8;
+/** Of the encoding that is kept in memory for the next one: some 80 bytes each. */
+const ENCODED_ENTRIES_MAX = 30_000;
 const PRIVATE_FOLDER_MODE = 0o700;
 
 /** The manifests that this side has sent, as long as they are kept. */
@@ -43,7 +45,7 @@ export class SentManifests implements ManifestStore {
 
   put(manifest: Manifest): ManifestHash {
     const encoded = encodeAfter(this.#encoded, manifest);
-    this.#encoded = manifest.entries.length <= CACHED_ENTRIES_MAX ? encoded : null;
+    this.#encoded = manifest.entries.length <= ENCODED_ENTRIES_MAX ? encoded : null;
     // 64 such digits.
     const hash = digest('sha256', encoded.bytes, 'hex') as ManifestHash;
     if (!this.touch(hash)) {
