@@ -18,6 +18,8 @@ export function readNote(paths: SlotPaths, name: string): string | null {
 }
 
 export function writeNote(paths: SlotPaths, name: string, text: string): void {
+  // Mostly that of the job before, and reading it takes a tenth of the time.
+  if (readNote(paths, name) === text) return;
   mkdirSync(paths.notes, { recursive: true, mode: PRIVATE_FOLDER_MODE });
   replaceFile(fileOf(paths, name), text);
 }

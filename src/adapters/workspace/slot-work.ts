@@ -215,7 +215,8 @@ export async function placeSlot(
       onProgress,
     });
     await refreshGit(paths.tree(record), index, placed.state, placed.indexes);
-    placed.state.write(paths.state, Date.now(), 'placed');
+    if (before?.state?.isLike(placed.state) === true) TreeState.noteAgain(paths.state, Date.now());
+    else placed.state.write(paths.state, Date.now(), 'placed');
     session.slot = around.folders.update(session.slot, { manifest: wanted.manifest, wanted: null });
     forgetManifests(paths, [wanted.manifest]);
     return ok({ written: placed.written, removed: placed.removed });

@@ -7,6 +7,7 @@ import type { TreeIndex } from './tree-index.ts';
 /** Magic 8 bytes, manifest hash 32, entries u32, folders u32, noted at f64, 1 byte: left as it was collected; 7 unused. */
 const MAGIC = 'mwtree2\n';
 const HEAD_BYTES = 64;
+const NOTED_AT = 48;
 const COLLECTED_AT = 56;
 const FIELDS = 5;
 const ROW_BYTES = FIELDS * Float64Array.BYTES_PER_ELEMENT + 1;
@@ -53,6 +54,13 @@ export class StatTable {
     this.flags[row] = from.flags[fromRow] ?? UNKNOWN;
   }
 
+  isLike(other: StatTable): boolean {
+    return (
+      Buffer.from(this.fields.buffer).equals(Buffer.from(other.fields.buffer)) &&
+      Buffer.compare(this.flags, other.flags) === 0
+    );
+  }
+
   isKnown(row: number): boolean {
     return this.flags[row] !== UNKNOWN;
   }
@@ -97,6 +105,11 @@ export class TreeState {
     return new TreeState(manifest, index.manifest.entries.length, index.folders.length);
   }
 
+  /** The same of all files and folders, whenever it was noted. */
+  isLike(other: TreeState): boolean {
+    return this.manifest === other.manifest && this.files.isLike(other.files) && this.folders.isLike(other.folders);
+  }
+
   fits(index: TreeIndex): boolean {
     return (
       this.files.flags.length === index.manifest.entries.length && this.folders.flags.length === index.folders.length
@@ -132,7 +145,7 @@ export class TreeState {
     head.write(this.manifest, 8, 'hex');
     head.writeUInt32LE(this.files.flags.length, 40);
     head.writeUInt32LE(this.folders.flags.length, 44);
-    head.writeDoubleLE(nowMs, 48);
+    head.writeDoubleLE(nowMs, NOTED_AT);
     head.writeUInt8(this.#isCollected ? 1 : 0, COLLECTED_AT);
     const temporary = `${path}.tmp`;
     const fd = openSync(temporary, 'w', 0o600);
@@ -151,18 +164,14 @@ export class TreeState {
 
   /** Before anything is changed in the tree: from now on each file is looked at. */
   static unhold(path: string): void {
-    let fd: number;
-    try {
-      fd = openSync(path, 'r+');
-    } catch (error) {
-      if (systemCodeOf(error) === 'ENOENT') return;
-      throw error;
-    }
-    try {
-      writeSync(fd, new Uint8Array(1), 0, 1, COLLECTED_AT);
-    } finally {
-      closeSync(fd);
-    }
+    overwrite(path, new Uint8Array(1), COLLECTED_AT);
+  }
+
+  /** Notes at `path`, where the same was written before, that all is as it was. After `unhold`. */
+  static noteAgain(path: string, nowMs: number): void {
+    const bytes = Buffer.alloc(Float64Array.BYTES_PER_ELEMENT);
+    bytes.writeDoubleLE(nowMs);
+    overwrite(path, bytes, NOTED_AT);
   }
 
   /** @returns null where there is none, or it is of another form */
@@ -178,7 +187,7 @@ export class TreeState {
     const [entries, folders] = [bytes.readUInt32LE(40), bytes.readUInt32LE(44)];
     if (bytes.length !== HEAD_BYTES + (entries + folders) * ROW_BYTES) return null;
     const state = new TreeState(bytes.toString('hex', 8, 40) as ManifestHash, entries, folders);
-    state.#notedMs = bytes.readDoubleLE(48);
+    state.#notedMs = bytes.readDoubleLE(NOTED_AT);
     state.#isCollected = bytes.readUInt8(COLLECTED_AT) === 1;
     let at = HEAD_BYTES;
     for (const table of [state.files, state.folders]) {
@@ -188,5 +197,21 @@ export class TreeState {
       }
     }
     return state;
+  }
+}
+
+/** A few bytes of a file, where there is one. */
+function overwrite(path: string, bytes: Uint8Array, at: number): void {
+  let fd: number;
+  try {
+    fd = openSync(path, 'r+');
+  } catch (error) {
+    if (systemCodeOf(error) === 'ENOENT') return;
+    throw error;
+  }
+  try {
+    writeSync(fd, bytes, 0, bytes.length, at);
+  } finally {
+    closeSync(fd);
   }
 }

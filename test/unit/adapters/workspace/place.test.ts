@@ -14,7 +14,7 @@ import {
   utimesSync,
   writeFileSync,
 } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { diskClockMovedOn } from '../../../fixtures/disk-clock.ts';
 import { FIRST_MTIME_MS, sentOf, TestExecutor, type SentFiles } from '../../../fixtures/sent-project.ts';
@@ -131,6 +131,25 @@ describe('placing a tree', () => {
     expect(textOf(join(tree, 'out/deep/p'))).toBe('p');
     await run({ '.gitignore': files['.gitignore'], a: '1' }, () => undefined, { clean: true });
     expect(readdirSync(tree).toSorted()).toEqual(['.gitignore', 'a']);
+  });
+
+  it('writes nothing down where nothing changed, and looks at every file once a job may have run', async () => {
+    const files = { 'a/1': '1', 'a/2': '2' };
+    const first = await executor.sync(files);
+    await diskClockMovedOn(executor.home);
+    await executor.collect(first.id);
+    await executor.files.close(first.id);
+    await diskClockMovedOn(executor.home);
+    const state = join(`${dirname(first.tree)}.slot`, 'state');
+    const { ino, mtimeMs } = statSync(state);
+    const second = await executor.sync(files);
+    expect(statSync(state).ino).toBe(ino);
+    expect(statSync(state).mtimeMs).not.toBe(mtimeMs);
+    // In place, which its folder does not tell; the job ends without a collecting, as when its daemon is killed.
+    writeFileSync(join(second.tree, 'a/2'), '3');
+    await executor.files.close(second.id);
+    const tree = await run(files);
+    expect(textOf(join(tree, 'a/2'))).toBe('2');
   });
 
   it('looks at changed folders alone after a collecting, and misses nothing', async () => {
