@@ -155,7 +155,9 @@ describe('while it is prepared', () => {
     put(root, { '.meshwork.toml': `[prepare]\nrun = ["echo $$ >> ${trace}", "${line}", "mkdir -p node_modules"]\n` });
     return { root, trace };
   };
-  const pids = (trace: string): string[] => (existsSync(trace) ? readFileSync(trace, 'utf8').trim().split('\n') : []);
+  /** Of whole lines: the file is there before its first one. */
+  const pids = (trace: string): string[] =>
+    existsSync(trace) ? readFileSync(trace, 'utf8').split('\n').slice(0, -1) : [];
   const isGone = (pid: string): boolean => !existsSync(`/proc/${pid}`);
 
   it('the time limit of the command does not run', async () => {
