@@ -59,7 +59,10 @@ describe("the origin's daemon is killed during a background job", () => {
     await command.started();
     await a.kill();
     await backUp(a);
-    expect(await (await a.api()).call('job', { job })).toMatchObject({ state: 'running', executed_on: 'b' });
+    // Where the origin died before it was told of the start, it asks first.
+    const view = async () => (await a.api()).call('job', { job });
+    await until('it is known to run', END_MS_MAX, async () => (await view()).state === 'running');
+    expect(await view()).toMatchObject({ executed_on: 'b' });
     const followed = readLog(b, job, { follow: true });
     command.open();
     expect(await finished(a, job, END_MS_MAX)).toMatchObject({ reason: 'exited', return_code: 3 });
