@@ -7,6 +7,8 @@ import { parseHostPort } from './config-schema.ts';
 
 /** Nodes whose addresses are remembered; a mesh has at most as many members. */
 const NODES_MAX = 1024;
+/** Of one node, where links stood: the rest of its addresses is what it says of itself, and where it may be by now. */
+const KNOWN_GOOD_MAX = ADDRESSES_MAX / 2;
 
 interface Known {
   readonly candidates: readonly AddressCandidate[];
@@ -22,11 +24,23 @@ const NOTHING: Known = { candidates: [], lastHost: null, lastGood: null };
 export class AddressBook {
   readonly #known = new Map<NodeId, Known>();
 
-  /** @returns all known addresses of that node, the likeliest first */
+  /**
+   * What is new comes before what was said earlier, of which the oldest goes: a node that moves is found again.
+   *
+   * @returns all known addresses of that node, the likeliest first
+   */
   learn(id: NodeId, hints: readonly Address[]): Address[] {
     const known = this.#known.get(id) ?? NOTHING;
-    const added = hints.map(({ host, port }): AddressCandidate => ({ host, port, source: 'hint' }));
-    this.#put(id, { ...known, candidates: [...known.candidates, ...added] });
+    const isNews = hints.some((hint) => !known.candidates.some((one) => isSame(one, hint)));
+    if (isNews) {
+      const isGood = (hint: Address): boolean =>
+        known.candidates.some((one) => one.source === 'known_good' && isSame(one, hint));
+      const added = hints
+        .filter((hint) => !isGood(hint))
+        .map(({ host, port }): AddressCandidate => ({ host, port, source: 'hint' }));
+      const others = known.candidates.filter((one) => !added.some((hint) => isSame(one, hint)));
+      this.#put(id, { ...known, candidates: [...added, ...others] });
+    }
     return this.addressesOf(id);
   }
 
@@ -38,7 +52,7 @@ export class AddressBook {
   /** A dial to that address succeeded. */
   worked(id: NodeId, { host, port }: Address): void {
     const known = this.#known.get(id) ?? NOTHING;
-    const others = known.candidates.filter((one) => one.host !== host || one.port !== port);
+    const others = known.candidates.filter((one) => !isSame(one, { host, port }));
     const candidates = [{ host, port, source: 'known_good' } as const, ...others];
     this.#put(id, { ...known, candidates, lastGood: { host, port } });
   }
@@ -58,21 +72,22 @@ export class AddressBook {
 
   #put(id: NodeId, known: Known): void {
     if (!this.#known.has(id) && this.#known.size >= NODES_MAX) return;
-    const ordered = this.#ordered(known);
-    const kept = known.candidates.filter(({ host, port }) =>
-      ordered.some((one) => one.host === host && one.port === port),
-    );
+    let good = 0;
+    const candidates = known.candidates.filter(({ source }) => source !== 'known_good' || ++good <= KNOWN_GOOD_MAX);
+    const ordered = this.#ordered({ ...known, candidates });
+    const kept = candidates.filter((one) => ordered.some((other) => isSame(one, other)));
     this.#known.set(id, { ...known, candidates: kept.slice(0, 2 * ADDRESSES_MAX) });
   }
 
   #ordered(known: Known): Address[] {
-    const candidates = known.candidates.map((one): AddressCandidate => {
-      const fromPacket = one.source === 'hint' && one.host === known.lastHost;
-      return fromPacket ? { ...one, source: 'packet' } : one;
-    });
+    const candidates = known.candidates.map((one): AddressCandidate =>
+      one.host === known.lastHost ? { ...one, source: 'packet' } : one,
+    );
     return orderAddresses(candidates, localSubnets());
   }
 }
+
+const isSame = (one: Address, other: Address): boolean => one.host === other.host && one.port === other.port;
 
 function localSubnets(): LocalSubnet[] {
   return Object.values(networkInterfaces()).flatMap((addresses) =>
