@@ -6,6 +6,7 @@ import { killTrees } from '../adapters/process/tree.ts';
 import type { NodeProbe } from '../adapters/os/system-probe.ts';
 import { textOfBytes } from '../base/byte-text.ts';
 import { systemCodeOf } from '../base/errors.ts';
+import { escapeControls } from '../base/escape.ts';
 import { type JobId, makeJobId, type NodeId } from '../base/ids.ts';
 import type { Logger } from '../base/log.ts';
 import { err, ok, type Result } from '../base/result.ts';
@@ -39,6 +40,7 @@ export interface PrepareRequest extends Pick<RunRequest, 'env' | 'umask' | 'user
   readonly by: NodeId;
   /** Ends what runs; the end is waited for. */
   readonly signal: AbortSignal;
+  /** What runs, when it begins, and then the last line of its output. */
   readonly onProgress: (line: string) => void;
 }
 
@@ -162,6 +164,8 @@ class StepRun {
     await this.#notes.begin(this.#step, job, this.#request.tree);
     audit.append({ event: 'start', job, attempt: 1, by, command: line, cwd, user: userName });
     running.add(job);
+    // One that prints nothing for long: the origin waits for so long for each, not for all of them together.
+    onProgress(escapeControls(this.#label));
     const run = { job, line, cwd, env, umask, user, timeoutMs: STEP_MS_MAX, signal, onProgress };
     const { result, lines } = await runPreparation(runner, run);
     running.delete(job);

@@ -217,6 +217,15 @@ describe('a step', () => {
     await run([STEP, below]);
     expect(runs()).toEqual([`${tree} ci`, `${tree}/a b ci`, `${tree}/a b ci`]);
   });
+
+  it('is told as it begins: one that is quiet for long comes after one that was, and the origin sees it go on', async () => {
+    const quiet = { ...STEP, run: 'sleep 0', tool: '', inputs: [], makes: ['none'] };
+    const lines: string[] = [];
+    mkdirSync(join(tree, 'b\u001b'));
+    const onProgress = (line: string) => lines.push(line);
+    expect(await run([quiet, { ...quiet, folder: 'b\u001b' }], { onProgress })).toMatchObject({ ok: true });
+    expect(lines).toEqual(['`sleep 0`', '`sleep 0` in b\\u001b']);
+  });
 });
 
 describe('an environment of Python', () => {
@@ -296,7 +305,7 @@ describe('a running preparation', () => {
       signal: cancel.signal,
       onProgress: (line) => lines.push(line),
     });
-    await until('it tells something', () => lines.length > 0);
+    await until('it tells something', () => lines.length > 1);
     await until('it runs', () => existsSync(`${log}.env`) && runs().length === 1);
     const cookie = /^MESHWORK_JOB_ID=(\w{26})$/m.exec(readFileSync(`${log}.env`, 'utf8'))?.[1] ?? '';
     if (!isJobId(cookie)) throw new Error('no cookie');
@@ -305,7 +314,8 @@ describe('a running preparation', () => {
     expect(await result).toMatchObject({ code: 'prepare_failed', message: expect.stringContaining('was cancelled') });
     expect(alive(cookie)).toEqual([]);
     expect(running.size).toBe(0);
-    expect(['one', 'two', 'hanging']).toContain(lines[0]);
+    expect(lines[0]).toBe('`npm ci`');
+    expect(['one', 'two', 'hanging']).toContain(lines[1]);
     // Half made: it is made again.
     await run();
     expect(runs()).toHaveLength(2);
