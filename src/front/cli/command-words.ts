@@ -7,6 +7,8 @@ const CAPABILITY = /^(?:gpu$|tool:|label:)/;
 
 /** A command line of ours, parted from the user's command. */
 export interface SplitCommand {
+  /** Ours; undefined: none was named, or one that there is not. */
+  readonly command: Command | undefined;
   /** For the parser of options. */
   readonly own: readonly string[];
   /** The user's command: none of it is an option of ours, however it looks. */
@@ -24,12 +26,17 @@ export interface SplitCommand {
 export function splitAtCommand(program: Command, argv: readonly string[]): SplitCommand {
   const own: string[] = [];
   let command: Command | undefined;
+  let isNamed = false;
   for (let at = 0; at < argv.length; at++) {
     const word = argv[at] ?? '';
-    if (word === '--') return { own, words: argv.slice(at + 1) };
+    const isOthers = command !== undefined && !TAKES_COMMAND.has(command.name());
+    // Of ours what is behind it is an argument, such as a file whose name begins with a dash.
+    if (word === '--' && isOthers) return { command, own: [...own, ...argv.slice(at)], words: [] };
+    if (word === '--') return { command, own, words: argv.slice(at + 1) };
     if (!isOption(word)) {
-      if (command !== undefined && TAKES_COMMAND.has(command.name())) return { own, words: argv.slice(at) };
-      command ??= program.commands.find((one) => one.name() === word);
+      if (command !== undefined && !isOthers) return { command, own, words: argv.slice(at) };
+      if (!isNamed) command = program.commands.find((one) => one.name() === word);
+      isNamed = true;
     }
     own.push(word);
     const option = isOption(word) ? optionOf(program, command, word) : undefined;
@@ -40,7 +47,7 @@ export function splitAtCommand(program: Command, argv: readonly string[]): Split
     }
     at += values.length;
   }
-  return { own, words: [] };
+  return { command, own, words: [] };
 }
 
 const isOption = (word: string): boolean => word.startsWith('-') && word !== '-';

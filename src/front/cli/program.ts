@@ -51,8 +51,8 @@ const repeat = (value: string, previous: readonly string[] | undefined): readonl
  */
 export async function runCli(argv: readonly string[], parts: CliParts): Promise<number> {
   let exitCode = 0;
-  let split: SplitCommand = { own: argv, words: [] };
-  const isJson = (): boolean => split.own.includes('--json');
+  let split: SplitCommand = { command: undefined, own: argv, words: [] };
+  const isJson = (): boolean => optionsOf(split.own).includes('--json');
   const program = new Command('meshwork');
   const context = (): CliContext => {
     const { home } = program.opts<{ home?: string }>();
@@ -87,18 +87,23 @@ export async function runCli(argv: readonly string[], parts: CliParts): Promise<
       });
   }
   split = splitAtCommand(program, argv);
-  const { own } = split;
   try {
-    await program.parseAsync([...own], { from: 'user' });
+    await program.parseAsync([...split.own], { from: 'user' });
     return exitCode;
   } catch (error) {
-    const isRun = commandIn(program, own)?.name() === 'run';
-    if (error instanceof CommanderError) return usageEnd(error, isJson(), program, own);
-    return isRun ? reportRefusal(error, isJson(), process.cwd()) : reportFailure(error, isJson());
+    const { command } = split;
+    if (error instanceof CommanderError) return usageEnd(error, isJson(), program, command);
+    return command?.name() === 'run' ? reportRefusal(error, isJson(), process.cwd()) : reportFailure(error, isJson());
   }
 }
 
-function usageEnd(error: CommanderError, json: boolean, program: Command, own: readonly string[]): number {
+/** What is behind a `--` is none, however it looks. */
+function optionsOf(own: readonly string[]): readonly string[] {
+  const end = own.indexOf('--');
+  return end < 0 ? own : own.slice(0, end);
+}
+
+function usageEnd(error: CommanderError, json: boolean, program: Command, command: Command | undefined): number {
   if (error.exitCode === 0) return 0;
   if (error.code === 'commander.help') {
     if (json) return reportFailure(new MeshError('bad_argument', 'no command was given; see `meshwork --help`'), true);
@@ -106,14 +111,10 @@ function usageEnd(error: CommanderError, json: boolean, program: Command, own: r
     return EXIT_MESHWORK;
   }
   const what = error.message.replace(/^error: /, '').replace(/\n\((.*)\)$/, ' ($1)');
-  const command = commandIn(program, own);
   const where = ['meshwork', ...(command === undefined ? [] : [command.name()]), '--help'].join(' ');
   const refusal = new MeshError('bad_argument', `${what}; see \`${where}\``);
   return command?.name() === 'run' ? reportRefusal(refusal, json, process.cwd()) : reportFailure(refusal, json);
 }
-
-const commandIn = (program: Command, own: readonly string[]): Command | undefined =>
-  program.commands.find((one) => own.includes(one.name()));
 
 interface Wiring {
   readonly context: () => CliContext;

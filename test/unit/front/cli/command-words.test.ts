@@ -31,6 +31,17 @@ test.each([
   ['run --on -- make', 'run --on | make'],
   ['run - x', 'run | - x'],
   ['frobnicate run', 'frobnicate run | '],
+  ['logs -- -weird', 'logs -- -weird | '],
+  ['-- ls', ' | ls'],
 ])('%s', (line, parts) => {
   expect(split(line)).toBe(parts);
+});
+
+test.each([
+  ['run --on logs --bogus -- x', 'run'],
+  ['--home run logs JOB', 'logs'],
+  ['logs run', 'logs'],
+  ['frobnicate x', undefined],
+])('the command of ours in `%s`', (line, name) => {
+  expect(splitAtCommand(program, line.split(' ')).command?.name()).toBe(name);
 });
