@@ -157,14 +157,29 @@ export class PackSource {
     const { offset, size } = wanted;
     // One byte more, where the file should end there: it may have grown.
     const end = offset + size === wanted.entry.size ? size + 1 : size;
+    if (this.#readFrom(fd, offset, size, end) !== size) return null;
+    const bytes = this.#buffer.subarray(0, size);
+    return digest('sha256', bytes, 'hex') === wanted.hash ? bytes : null;
+  }
+
+  /**
+   * @param size that is expected @param most asked for
+   * @returns how many bytes came; null where none can be read: a folder in the place of a file can be opened all the same
+   */
+  #readFrom(fd: number, offset: number, size: number, most: number): number | null {
     let at = 0;
     let got: number;
-    do {
-      got = readSync(fd, this.#buffer, at, end - at, offset + at);
-      at += got;
-    } while (got > 0 && at < size);
-    const bytes = this.#buffer.subarray(0, at);
-    return at === size && digest('sha256', bytes, 'hex') === wanted.hash ? bytes : null;
+    try {
+      do {
+        got = readSync(fd, this.#buffer, at, most - at, offset + at);
+        at += got;
+      } while (got > 0 && at < size);
+    } catch (error) {
+      // Thrown while a pack is made ahead, it would end the thread.
+      if (systemCodeOf(error) === '') throw error;
+      return null;
+    }
+    return at;
   }
 
   /** Config and index of git are not sent as they are on the disk. */

@@ -1,6 +1,7 @@
+import { execFileSync } from 'node:child_process';
 import { brotliDecompressSync } from 'node:zlib';
 import { createHash } from 'node:crypto';
-import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { ObjectStore } from '../../../../src/adapters/workspace/object-store.ts';
@@ -170,6 +171,8 @@ describe('the origin of a sync', () => {
       ['changed', (path) => writeFileSync(path, 'X')],
       ['longer', (path) => writeFileSync(path, 'AB')],
       ['gone', (path) => rmSync(path)],
+      ['a folder', (path) => mkdirSync((rmSync(path), path))],
+      ['a FIFO', (path) => execFileSync('mkfifo', [(rmSync(path), path)])],
     ];
     for (const [, edit] of edits) {
       const from = rig();
@@ -184,6 +187,19 @@ describe('the origin of a sync', () => {
       });
       await from.origin.closePacks(source);
     }
+  });
+
+  it('refuses so, too, where it finds that while it makes a pack ahead', async () => {
+    const from = rig();
+    writeTree(from.root, { a: 'A'.repeat(1024 * 1024), b: 'B' });
+    const { manifest } = await from.scan();
+    const source = (await from.origin.openPacks(from.project, manifest, new Uint8Array([3]))) ?? 0;
+    expect(await from.origin.nextPack(source)).toMatchObject({ ok: true });
+    rmSync(join(from.root, 'b'));
+    mkdirSync(join(from.root, 'b'));
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(await from.origin.nextPack(source)).toMatchObject({ ok: false, error: { code: 'unstable' } });
+    await from.origin.closePacks(source);
   });
 
   it('knows how many files are whole after so many objects, where large ones have several', async () => {
