@@ -70,28 +70,35 @@ class ExecutorOperations implements WorkspaceFiles {
 
   #open = (request: OpenRequest): Promise<Refused<OpenedWorkspace>> =>
     orFull(async () => {
-      if (!(await this.#kept.hasRoomFor(request.origin, request.project))) {
-        return refused('busy', 'there are too many of your projects there, and all are in use');
+      for (;;) {
+        const result = await this.#openOnce(request);
+        if (result !== null) return result;
       }
-      const taken = this.#folders.take(request, Date.now());
-      if (taken === null) return refused('busy', `there are ${SLOTS_PER_PROJECT_MAX} workspaces of this project there`);
-      const session = this.#sessionOf(taken.slot);
-      return session.inTurn(async () => {
-        // Of the same attempt, asked again, there may have been a close meanwhile.
-        this.#sessions.set(taken.slot.id, session);
-        session.isClosed = false;
-        session.slot = taken.slot;
-        try {
-          const result = await this.#opened(session, request, taken.isNew);
-          if (!result.ok) this.#release(session);
-          return result;
-        } catch (error) {
-          // Nobody will be told its id.
-          this.#release(session);
-          throw error;
-        }
-      });
     });
+
+  /** Null where the same attempt, which was open before, was closed meanwhile: its slot is free, maybe for another. */
+  async #openOnce(request: OpenRequest): Promise<Refused<OpenedWorkspace> | null> {
+    if (!(await this.#kept.hasRoomFor(request.origin, request.project))) {
+      return refused('busy', 'there are too many of your projects there, and all are in use');
+    }
+    const taken = this.#folders.take(request, Date.now());
+    if (taken === null) return refused('busy', `there are ${SLOTS_PER_PROJECT_MAX} workspaces of this project there`);
+    const session = this.#sessionOf(taken.slot);
+    return session.inTurn(async () => {
+      if (this.#sessions.get(taken.slot.id) !== session) return null;
+      session.isClosed = false;
+      session.slot = taken.slot;
+      try {
+        const result = await this.#opened(session, request, taken.isNew);
+        if (!result.ok) this.#release(session);
+        return result;
+      } catch (error) {
+        // Nobody will be told its id.
+        this.#release(session);
+        throw error;
+      }
+    });
+  }
 
   takeManifest = (id: string, encoded: Uint8Array | null): Promise<Refused<Wanted>> => {
     const small = encoded === null ? null : expandManifest(encoded, LARGE_MANIFEST_BYTES);

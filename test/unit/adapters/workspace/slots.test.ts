@@ -113,6 +113,23 @@ describe('slots', () => {
     expect(two).toEqual(one);
   });
 
+  it('opens an attempt that is asked again while it is being closed', async () => {
+    const many = Object.fromEntries(Array.from({ length: 4000 }, (_, index) => [`f${index}`, 'x']));
+    const sent = sentOf(many);
+    const request = executor.request(sent);
+    const first = await executor.files.open(request);
+    if (!first.ok) throw new Error(first.error.message);
+    const { id, tree } = first.value;
+    await executor.send(id, sent);
+    const placing = executor.files.place(id, () => undefined);
+    const closing = executor.files.close(id);
+    expect(await executor.files.open(request)).toMatchObject({ ok: true, value: { id } });
+    await Promise.allSettled([placing, closing]);
+    await executor.send(id, sent);
+    expect(await executor.files.place(id, () => undefined)).toMatchObject({ ok: true });
+    expect(readdirSync(tree)).toHaveLength(4000);
+  });
+
   it('keeps notes and tells what lies where', async () => {
     const { id, tree } = await executor.sync(FILES);
     mkdirSync(join(tree, 'node_modules'));
