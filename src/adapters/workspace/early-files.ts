@@ -39,6 +39,8 @@ export class EarlyFiles {
   /** By object: an entry that it is a chunk of. */
   readonly #chunked = new Map<ObjectHash, number>();
   readonly #indexes: string[] = [];
+  /** Large files that were not whole when another began, or are not what they should be. */
+  readonly #leftOver = new Set<number>();
   #arriving: ArrivingFile | null = null;
   #written = 0;
   #isOver = false;
@@ -94,10 +96,13 @@ export class EarlyFiles {
 
   /** Closes what is open. What was made stays, and need not be looked at again. */
   end(): EarlyPlaced {
-    this.#dropArriving();
-    this.#folders.close();
     const isAlone = !this.#isOver;
     this.#isOver = true;
+    try {
+      this.#dropArriving();
+    } finally {
+      this.#folders.close();
+    }
     return { state: this.#state, written: this.#written, indexes: this.#indexes, isAlone };
   }
 
@@ -121,7 +126,7 @@ export class EarlyFiles {
   /** Chunks come in the order of their files: one that is not whole when another begins is left to the placing. */
   async #takeChunk(index: number, object: Arrived, turn: Turn): Promise<void> {
     const entry = this.#entries[index];
-    if (this.#isOver || entry?.kind !== 'file' || this.#state.files.isKnown(index)) return;
+    if (this.#isOver || entry?.kind !== 'file' || this.#leftOver.has(index)) return;
     if (this.#arriving?.index !== index) {
       this.#dropArriving();
       this.#arriving = new ArrivingFile(index, entry, {
@@ -167,7 +172,10 @@ export class EarlyFiles {
   #dropArriving(): void {
     const file = this.#arriving;
     this.#arriving = null;
-    file?.close();
+    if (file === null) return;
+    // Begun anew it would be written again from its beginning, as often as somebody mixes the chunks of two files.
+    this.#leftOver.add(file.index);
+    file.close();
   }
 }
 

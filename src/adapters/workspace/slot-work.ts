@@ -195,10 +195,12 @@ export async function placeSlot(
 ): Promise<Refused<Pick<Placed, 'written' | 'removed'>>> {
   const { paths, record, origin } = session.slot;
   const { wanted } = record;
-  const early = session.endEarly();
+  const made = session.endEarly();
   if (wanted === null) return refused('unknown', 'no manifest is expected; nothing was changed');
   const objects = around.kept.store(origin);
   session.noteArrived((object) => objects.has(object));
+  // The same attempt may have been opened for another manifest since.
+  const early = made?.state.manifest === wanted.manifest ? made : null;
   const before = placedBefore(session);
   const index = session.indexOf(wanted.manifest);
   const wrong = wrongGitConfig(index, objects);

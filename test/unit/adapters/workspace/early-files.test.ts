@@ -162,6 +162,24 @@ describe('files of an empty tree', () => {
     await expectWhole(opened, files);
   });
 
+  it('count for their own manifest alone', async () => {
+    await executor.sync({ x: 'two' }, { project: '1'.repeat(32) });
+    const [one, two] = [sentOf({ f: 'one', more: 'more' }), sentOf({ f: 'two' })];
+    const attempt = executor.request(two);
+    const opened = await executor.files.open(attempt);
+    if (!opened.ok) throw new Error(opened.error.message);
+    const { id, tree } = opened.value;
+    const manifest = ({ manifest: of }: Sent) => executor.files.takeManifest(id, compressManifest(encodeManifest(of)));
+    expect(await manifest(two)).toMatchObject({ ok: true, value: { objects: 0 } });
+    await executor.files.open({ ...attempt, manifest: executor.request(one).manifest });
+    expect(await manifest(one)).toMatchObject({ ok: true, value: { objects: 2 } });
+    await take(id, one, 'one');
+    expect(textOf(join(tree, 'f'))).toBe('one');
+    await executor.files.open(attempt);
+    expect(await place(id)).toMatchObject({ ok: true });
+    expect(textOf(join(tree, 'f'))).toBe('two');
+  });
+
   it('end with a session that is closed in the middle', async () => {
     const many = Object.fromEntries(Array.from({ length: 4000 }, (_, index) => [`f${index}`, 'x']));
     const sent = sentOf({ ...many, a: 'one' });
@@ -201,6 +219,17 @@ describe('large files of an empty tree', () => {
     for (const part of [c, b, 's', a]) await take(opened.id, sent, part);
     expect(await place(opened.id)).toMatchObject({ ok: true });
     expect(readFileSync(join(opened.tree, 'in/large')).equals(Buffer.concat(parts))).toBe(true);
+  });
+
+  it('are left to the placing where another begins in the middle: nothing is written twice', async () => {
+    const d = Buffer.alloc(MIB, 'd');
+    const sent = sentOf({ ...large, other: { text: Buffer.concat([d, d, d]), chunkBytes: MIB } });
+    const opened = await begun(sent);
+    for (const part of [a, d, b, c, 's']) expect(await take(opened.id, sent, part)).toMatchObject({ ok: true });
+    expect(readdirSync(opened.tree).toSorted()).toEqual(['other', 'small']);
+    expect(await place(opened.id)).toMatchObject({ ok: true, value: { written: 3 } });
+    expect(readFileSync(join(opened.tree, 'in/large')).equals(Buffer.concat(parts))).toBe(true);
+    expect(scratchOf(opened.tree)).toEqual([]);
   });
 
   it('go on after a cut with what has arrived', async () => {
