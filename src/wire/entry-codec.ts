@@ -215,14 +215,31 @@ export class ParentWatch {
 
 const SLASH = 0x2f;
 
+/** Counts what a sorted list of paths takes in memory. */
+export class PathBounds {
+  #bytes = 0;
+  #folders = 0;
+
+  /**
+   * Since the list is sorted, a folder whose name ends beyond what is shared is a new one.
+   *
+   * @param shared bytes that the path has in common with the one before @throws Malformed
+   */
+  count(path: string, shared: number): void {
+    this.#bytes += path.length;
+    if (this.#bytes > PATHS_BYTES_MAX) throw new Malformed(`paths of more than ${PATHS_BYTES_MAX} bytes`);
+    for (let at = path.indexOf('/', shared); at !== -1; at = path.indexOf('/', at + 1)) this.#folders++;
+    if (this.#folders > FOLDERS_MAX) throw new Malformed(`more than ${FOLDERS_MAX} folders`);
+  }
+}
+
 class PathReader {
   readonly #reader: ByteReader;
   readonly #parse: typeof parseTreePath;
   readonly #parents = new ParentWatch();
+  readonly #bounds = new PathBounds();
   #previous = '';
   #shared = 0;
-  #bytes = 0;
-  #folders = 0;
 
   constructor(reader: ByteReader, rules: EntryRules) {
     this.#reader = reader;
@@ -239,18 +256,10 @@ class PathReader {
     }
     const parsed = this.#parse(shared === 0 ? rest : this.#previous.slice(0, shared) + rest);
     if (!parsed.ok) throw new Malformed(parsed.error);
-    this.#count(rest, shared);
+    this.#bounds.count(parsed.value, shared);
     this.#shared = shared;
     this.#previous = parsed.value;
     return parsed.value;
-  }
-
-  /** Since the list is sorted, a folder whose name ends within `rest` is a new one. */
-  #count(rest: string, shared: number): void {
-    this.#bytes += shared + rest.length;
-    if (this.#bytes > PATHS_BYTES_MAX) throw new Malformed(`paths of more than ${PATHS_BYTES_MAX} bytes`);
-    for (let at = rest.indexOf('/'); at !== -1; at = rest.indexOf('/', at + 1)) this.#folders++;
-    if (this.#folders > FOLDERS_MAX) throw new Malformed(`more than ${FOLDERS_MAX} folders`);
   }
 
   checkParent(): void {

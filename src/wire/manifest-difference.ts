@@ -4,6 +4,7 @@ import { ByteWriter } from './byte-writer.ts';
 import {
   ENTRY_BYTES_TYPICAL,
   ParentWatch,
+  PathBounds,
   readEntries,
   readPaths,
   sharedLength,
@@ -100,7 +101,7 @@ export function applyDifference(base: Manifest, baseHash: ManifestHash, bytes: U
     const entries = merged(base.entries, removed, put);
     if (entries.length > MANIFEST_ENTRIES_MAX)
       throw new Malformed(`it makes more than ${MANIFEST_ENTRIES_MAX} entries`);
-    if (put.some((entry) => isInTheWay(entries, entry.path))) checkTree(entries);
+    if (put.some((entry) => isInTheWay(entries, entry.path) || isNew(base.entries, entry.path))) checkTree(entries);
     return { entries };
   });
 }
@@ -155,12 +156,20 @@ function rowOf(entries: readonly ManifestEntry[], path: string): number {
   return low;
 }
 
-/** Names what lies below another entry. @throws Malformed */
+/** Entries instead of others take no more memory for paths. */
+function isNew(base: readonly ManifestEntry[], path: TreePath): boolean {
+  return base[rowOf(base, path)]?.path !== path;
+}
+
+/** What a whole manifest is checked for while it is read: names what lies below another entry. @throws Malformed */
 function checkTree(entries: readonly ManifestEntry[]): void {
   const parents = new ParentWatch();
+  const bounds = new PathBounds();
   let previous = '';
   for (const entry of entries) {
-    if (parents.isBelow(entry.path, sharedLength(previous, entry.path))) {
+    const shared = sharedLength(previous, entry.path);
+    bounds.count(entry.path, shared);
+    if (parents.isBelow(entry.path, shared)) {
       throw new Malformed(`${shownPath(entry.path)} lies below an entry that is no folder of others`);
     }
     previous = entry.path;

@@ -270,6 +270,26 @@ describe('differences of manifests', () => {
     expect(applyDifference(base, BASE, both).ok).toBe(false);
   });
 
+  it('are refused what no whole manifest may be: more folders or paths than memory holds', () => {
+    const deep = (first: number): ManifestEntry[] =>
+      Array.from({ length: 300 }, (_, index) => file(`${first + index}/${'a/'.repeat(2000)}x`));
+    const base = sorted(...deep(100));
+    const difference = encodeDifference(BASE, { removed: [], put: deep(400) });
+    expect(applyDifference(base, BASE, difference)).toMatchObject({
+      ok: false,
+      error: expect.stringMatching(/more than 1000000 folders/),
+    });
+    const long = (first: number): ManifestEntry[] =>
+      Array.from({ length: 40_000 }, (_, index) => file(`${'a'.repeat(4000)}${first + index}`));
+    const names = encodeDifference(BASE, { removed: [], put: long(500_000) });
+    expect(applyDifference(sorted(...long(100_000)), BASE, names)).toMatchObject({
+      ok: false,
+      error: expect.stringMatching(/paths of more than/),
+    });
+    const instead = { removed: base.entries.map(({ path }) => path), put: deep(400) };
+    expect(applyDifference(base, BASE, encodeDifference(BASE, instead)).ok).toBe(true);
+  });
+
   it.each(seeds)('never lead out of the root, whatever the bytes (seed %i)', (seed) => {
     fc.assert(
       fc.property(valid, anyEntries, fc.array(anyPath, { maxLength: 3 }), damage, (base, put, removed, changes) => {
