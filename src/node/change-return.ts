@@ -163,6 +163,13 @@ export class ChangeReturn {
     return { changes, notices: [...notices, ...changeNotices(changes, job, join(this.#options.conflicts, job))] };
   }
 
+  /** Forgets what nobody asked for in so long, and what was kept for it here. */
+  sweep(keep: { readonly heldMs: number; readonly openMs: number }, nowWallMs: number): void {
+    for (const shipped of this.#options.shipped.all) {
+      if (nowWallMs - shipped.at_ms > (shipped.held === null ? keep.openMs : keep.heldMs)) this.#forget(shipped);
+    }
+  }
+
   async #apply(
     shipped: ShippedJob,
     held: boolean,
@@ -203,7 +210,8 @@ export class ChangeReturn {
   }
 
   #hold(shipped: ShippedJob, pack: ChangePack): ShippedJob {
-    const held = { ...shipped, held: { pack_bytes: pack.pack_bytes, pack_sha256: pack.pack_sha256 } };
+    const { pack_bytes, pack_sha256 } = pack;
+    const held = { ...shipped, held: { pack_bytes, pack_sha256 }, at_ms: Date.now() };
     this.#options.shipped.note(held, true);
     return held;
   }

@@ -192,11 +192,10 @@ export class LocalProjects implements ProjectCarrier {
     const { quota_bytes: quotaBytes, keep_days: keepDays } = config.workspaces;
     try {
       this.#packs.sweep({ keepDays: config.jobs.keep_days, quotaBytes }, Date.now());
-      for (const { job, at_ms: atMs, held } of this.#shipped.all) {
-        // One that is not held is under way, or its end is unknown: no job's is longer than it is remembered.
-        const days = held === null ? Math.max(keepDays, config.jobs.keep_days) : config.jobs.keep_days;
-        if (Date.now() - atMs > days * DAY_MS) this.#shipped.forget(job);
-      }
+      const heldMs = config.jobs.keep_days * DAY_MS;
+      // One that is not held is under way, or its end is unknown: no job's is longer than it is remembered.
+      const openMs = Math.max(heldMs, keepDays * DAY_MS);
+      this.#returns.sweep({ heldMs, openMs }, Date.now());
       await files.sweep({ quotaBytes, keepDays });
     } catch (error) {
       log.warn('workspaces could not be looked through', { error: messageOf(error) });

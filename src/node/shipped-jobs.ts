@@ -52,6 +52,7 @@ const shippedJobSchema = z.strictObject({
   held: z
     .strictObject({ pack_bytes: z.int().nonnegative(), pack_sha256: z.string().regex(/^[0-9a-f]{64}$/) })
     .nullable(),
+  /** When it was sent; where something is held, since when. */
   at_ms: z.number(),
 });
 /** A job whose project's files were sent to another node: what is needed to bring its changes back. */

@@ -242,3 +242,27 @@ test('a failure without a secret says which; an end that came late, and one that
   expect(late.returns.lost(JOB, EXECUTOR).join()).toContain(`meshwork apply ${JOB}`);
   await expect(late.returns.applyHeld(JOB)).rejects.toMatchObject({ code: 'job_unreachable' });
 });
+
+test('what nobody asked for in long is forgotten: its pack, what was sent, and what its node keeps', async () => {
+  const old = new Rig({ at_ms: 1000 });
+  const endedMs = Date.now();
+  await old.back(PACK, { kind: 'timeout', code: null, signal: 'SIGTERM' });
+  // It may have run for long.
+  const heldSinceMs = old.shipped.get(JOB)?.at_ms ?? 0;
+  expect(heldSinceMs).toBeGreaterThanOrEqual(endedMs);
+  writeFileSync(old.shipped.packOf({ job: JOB, attempt: 1 }), 'pack');
+  const keep = { heldMs: 1000, openMs: 2000 };
+  old.returns.sweep(keep, heldSinceMs + 1000);
+  expect(old.shipped.get(JOB)).not.toBeNull();
+  old.returns.sweep(keep, heldSinceMs + 1001);
+  expect(old.shipped.get(JOB)).toBeNull();
+  expect(existsSync(old.shipped.packOf({ job: JOB, attempt: 1 }))).toBe(false);
+  expect(old.project.calls).toContain('unpin');
+  expect(old.sent).toEqual(['ws.drop']);
+  // Its end is not known: it may come yet.
+  const open = new Rig({ at_ms: 1000 });
+  open.returns.sweep(keep, 3000);
+  expect(open.shipped.get(JOB)).not.toBeNull();
+  open.returns.sweep(keep, 3001);
+  expect(open.shipped.get(JOB)).toBeNull();
+});
