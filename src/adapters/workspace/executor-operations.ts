@@ -267,7 +267,12 @@ class ExecutorOperations implements WorkspaceFiles {
     const made = new ChangedContents(this.#kept.store(slot.origin), this.#kept.freeBytes());
     const onObject = made.keep.bind(made);
     const collected = await collectTree({ ...request, tree: treeOf(slot), index, state, matcher, onObject });
-    collected.state.write(slot.paths.state, Date.now(), 'collected');
+    try {
+      collected.state.write(slot.paths.state, Date.now(), 'collected');
+    } catch (error) {
+      // What was noted at the placing holds: the next one looks at what differs. The changes are whole.
+      if (!isDiskFull(error)) throw error;
+    }
     return collected.changes;
   }
 

@@ -1,4 +1,4 @@
-import { closeSync, openSync, readFileSync, writeSync, type Stats } from 'node:fs';
+import { closeSync, openSync, readFileSync, rmSync, writeSync, type Stats } from 'node:fs';
 import { systemCodeOf } from '../../base/errors.ts';
 import type { ManifestHash } from '../../wire/manifest.ts';
 import { putInPlace } from './slot-record.ts';
@@ -156,6 +156,9 @@ export class TreeState {
           for (let done = 0; done < part.length;) done += writeSync(fd, part, done);
         }
       }
+    } catch (error) {
+      rmSync(temporary, { force: true });
+      throw error;
     } finally {
       closeSync(fd);
     }

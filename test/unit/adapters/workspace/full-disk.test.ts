@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, statfsSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -80,6 +80,24 @@ describe.runIf(isMounted)('a full disk', () => {
       prepared: [],
     });
     expect(changes).toMatchObject({ changed: 0, pack_bytes: 0, problem: expect.stringContaining('ENOSPC') });
+  });
+
+  it('brings back what changed where only the notes about its tree do not fit', async () => {
+    const files = Object.fromEntries(Array.from({ length: 6000 }, (_, index) => [`f${index}`, '']));
+    const { id, tree } = await executor.sync(files);
+    writeFileSync(join(tree, 'f0'), 'changed');
+    fillUpTo(64 * 1024);
+    const pack = join(disk, 'workspaces/pack');
+    expect(await executor.files.collect({ id, pack, returns: true, outputs: [], prepared: [] })).toMatchObject({
+      changed: 1,
+      problem: null,
+    });
+    expect(statSync(pack).size).toBeGreaterThan(0);
+    await executor.files.close(id);
+    rmSync(join(disk, 'ballast'));
+    const again = await executor.sync(files);
+    expect(again.tree).toBe(tree);
+    expect(readFileSync(join(tree, 'f0'), 'utf8')).toBe('');
   });
 
   it('is made free of what an earlier job left there', async () => {
