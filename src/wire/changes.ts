@@ -3,10 +3,11 @@ import { z } from 'zod';
 /** Lists for people are cut at this many entries; the counts say how many there were. */
 export const CHANGES_SHOWN_MAX = 200;
 export const LEFT_THERE_MAX = 50;
+/** And at so many characters of each: a message holds all of them, also where each must be escaped. */
+export const CHANGES_SHOWN_CHARS_MAX = 16 * 1024;
 export const CHANGE_PROBLEM_CHARS_MAX = 1000;
 /** Of a change pack, beside it: for people, where the pack itself is not fetched. */
 export const CHANGES_NAMED_MAX = 50;
-export const CHANGES_NAMED_CHARS_MAX = 16 * 1024;
 /** Globs of outputs of one job. */
 export const OUTPUT_GLOBS_MAX = 64;
 export const GLOB_CHARS_MAX = 1024;
@@ -14,6 +15,14 @@ const PATH_CHARS_MAX = 8192;
 const count = z.int().nonnegative();
 const shownPath = z.string().max(PATH_CHARS_MAX);
 const paths = z.array(shownPath).max(CHANGES_SHOWN_MAX);
+
+const TOO_LONG = `more than ${CHANGES_SHOWN_CHARS_MAX} characters`;
+
+function isShown(names: readonly string[]): boolean {
+  let chars = 0;
+  for (const name of names) chars += name.length;
+  return chars <= CHANGES_SHOWN_CHARS_MAX;
+}
 
 /** Ignored products that a job left in its workspace: the highest folder or file, what is new or changed below it. */
 export const leftThereSchema = z.strictObject({ path: shownPath, files: count, bytes: count });
@@ -28,9 +37,12 @@ export const changePackSchema = z.strictObject({
   pack_bytes: count,
   /** SHA-256 of the pack, hexadecimal; '' where there is none. */
   pack_sha256: z.string().regex(/^([0-9a-f]{64})?$/),
-  /** The first of those, as text: CHANGES_NAMED_CHARS_MAX characters together. */
-  named: z.array(shownPath).max(CHANGES_NAMED_MAX),
-  left_there: z.array(leftThereSchema).max(LEFT_THERE_MAX),
+  /** The first of those, as text. */
+  named: z.array(shownPath).max(CHANGES_NAMED_MAX).refine(isShown, TOO_LONG),
+  left_there: z
+    .array(leftThereSchema)
+    .max(LEFT_THERE_MAX)
+    .refine((left) => isShown(left.map(({ path }) => path)), TOO_LONG),
   /** How many there are beyond those. */
   left_more: count,
   /** Globs of outputs that no file there matches. */

@@ -1,21 +1,26 @@
 import { textOfBytes } from '../../base/byte-text.ts';
 import { escapeControls } from '../../base/escape.ts';
 import type { Applied } from '../../ports/workspace.ts';
-import { CHANGES_SHOWN_MAX, NONE_MORE } from '../../wire/changes.ts';
+import { CHANGES_SHOWN_CHARS_MAX, CHANGES_SHOWN_MAX, NONE_MORE } from '../../wire/changes.ts';
 import type { TreePath } from '../../wire/manifest.ts';
 
 const NOTICES_MAX = 20;
 /** Names in a message about what was applied before the disk failed. */
 const NAMES_MAX = 10;
 
-/** Lists for people, cut at CHANGES_SHOWN_MAX, and how many there were. */
+/** Lists for people, cut at CHANGES_SHOWN_MAX and CHANGES_SHOWN_CHARS_MAX, and how many there were. */
 class PathList {
   readonly paths: string[] = [];
   count = 0;
+  #chars = 0;
 
   add(path: TreePath): void {
     this.count++;
-    if (this.paths.length < CHANGES_SHOWN_MAX) this.paths.push(textOfBytes(path));
+    if (this.paths.length >= CHANGES_SHOWN_MAX) return;
+    const name = textOfBytes(path);
+    if (this.#chars + name.length > CHANGES_SHOWN_CHARS_MAX) return;
+    this.#chars += name.length;
+    this.paths.push(name);
   }
 
   /** What is not listed. */

@@ -1,6 +1,6 @@
 import { lstatSync } from 'node:fs';
 import { textOfBytes } from '../../base/byte-text.ts';
-import { LEFT_THERE_MAX, type LeftThere } from '../../wire/changes.ts';
+import { CHANGES_SHOWN_CHARS_MAX, LEFT_THERE_MAX, type LeftThere } from '../../wire/changes.ts';
 import { TREE_PATH_BYTES_MAX } from '../../wire/manifest.ts';
 import type { OutputGlobs } from './output-globs.ts';
 import { at, namesIn, type TreeFolders } from './tree-folders.ts';
@@ -75,7 +75,9 @@ export async function lookThroughProducts(
     if (counts.files > 0) leftThere.push({ path: textOfBytes(product.path), ...counts });
   }
   leftThere.sort((a, b) => b.bytes - a.bytes);
-  const shown = leftThere.slice(0, LEFT_THERE_MAX);
+  let chars = 0;
+  const first = leftThere.slice(0, LEFT_THERE_MAX);
+  const shown = first.filter(({ path }) => (chars += path.length) <= CHANGES_SHOWN_CHARS_MAX);
   return { leftThere: shown, leftMore: leftThere.length - shown.length, outputs, isComplete: budget > 0 };
 }
 

@@ -13,7 +13,13 @@ import {
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { ChangePackFile } from '../../../../src/adapters/workspace/change-pack-file.ts';
-import { CHANGES_NAMED_MAX, NO_CHANGE_PACK, type ChangePack } from '../../../../src/wire/changes.ts';
+import {
+  CHANGES_NAMED_MAX,
+  CHANGES_SHOWN_CHARS_MAX,
+  changePackSchema,
+  NO_CHANGE_PACK,
+  type ChangePack,
+} from '../../../../src/wire/changes.ts';
 import type { ChangeList } from '../../../../src/wire/change-pack.ts';
 import { diskClockMovedOn } from '../../../fixtures/disk-clock.ts';
 import { sha256, TestExecutor, type SentFiles } from '../../../fixtures/sent-project.ts';
@@ -166,6 +172,25 @@ describe('collecting what a job changed', () => {
       { outputs },
     );
     expect(outcome.changes.unmatched).toEqual(['none/*', 'gone']);
+  });
+
+  it('names fewer of the products left there where names are very long: the end of the job fits a message', async () => {
+    const folders = Array.from({ length: 8 }, (_, at) =>
+      Array(12)
+        .fill(`${at}${'\u0001'.repeat(249)}`)
+        .join('/'),
+    );
+    const { changes } = await outcomeOf({ '.gitignore': '*.o\n' }, (tree) => {
+      for (const below of folders) mkdirSync(join(tree, below), { recursive: true });
+      for (const [at, below] of folders.entries()) writeFileSync(join(tree, below, 'x.o'), 'o'.repeat(at + 1));
+    });
+    const shown = Math.floor(CHANGES_SHOWN_CHARS_MAX / `${folders[0]}/x.o`.length);
+    expect(changes.left_there.map(({ bytes }) => bytes)).toEqual([8, 7, 6, 5, 4, 3].slice(0, shown));
+    expect(changes.left_more).toBe(folders.length - shown);
+    expect(changePackSchema.safeParse(changes).success).toBe(true);
+    const long = { path: 'x'.repeat(8000), files: 1, bytes: 1 };
+    expect(changePackSchema.safeParse({ ...changes, left_there: [long, long, long] }).success).toBe(false);
+    expect(changePackSchema.safeParse({ ...changes, named: [long.path, long.path, long.path] }).success).toBe(false);
   });
 
   it('names what earlier jobs left no more', async () => {
