@@ -55,6 +55,10 @@ export async function placeTree(placing: Placing): Promise<Placed> {
   }
 }
 
+/** Not an index of git, however large: what git added to it is no other content. */
+const isPlacedInTurns = (entry: ManifestEntry): entry is FileEntry =>
+  entry.kind === 'file' && entry.size > LARGE_FILE_BYTES && !isGitIndex(entry.path);
+
 class Placer {
   readonly #placing: Placing;
   readonly #folders: TreeFolders;
@@ -140,7 +144,7 @@ class Placer {
           prefix = this.#folders.make(parent, (above, name) => this.#discard(above, name));
           folder = parent;
         }
-        if (entry.kind === 'file' && entry.size > LARGE_FILE_BYTES) await this.#placeLarge(index, entry, prefix);
+        if (isPlacedInTurns(entry)) await this.#placeLarge(index, entry, prefix);
         else this.#placeEntry(index, entry, prefix);
       } catch (error) {
         throw placingFailed(error, entry);

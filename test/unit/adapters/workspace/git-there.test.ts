@@ -1,12 +1,15 @@
-import { chmodSync, lstatSync, mkdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { chmodSync, lstatSync, mkdirSync, readFileSync, readlinkSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { findProject } from '../../../../src/adapters/workspace/project-root.ts';
 import { selectFiles } from '../../../../src/adapters/workspace/select-files.ts';
+import { diskClockMovedOn } from '../../../fixtures/disk-clock.ts';
 import { gitEnvironment, gitRunner } from '../../../fixtures/git-repositories.ts';
 import { type SentFile, type SentFiles, TestExecutor } from '../../../fixtures/sent-project.ts';
 import { temporaryFolders, writeTree } from '../../../fixtures/temporary-folder.ts';
 
+const CHUNKED_BYTES = 1024 * 1024;
 const temporary = temporaryFolders();
 let executor: TestExecutor;
 beforeEach(() => {
@@ -30,7 +33,7 @@ function repository() {
     if (!project.ok || project.value === null) throw new Error('no project');
     const ship = { include: [], exclude: [], ignored: [], git: true };
     const selected = await selectFiles(
-      { project: project.value, ship, secrets: {}, filesMax: 1000, bytesMax: 1e9 },
+      { project: project.value, ship, secrets: {}, filesMax: 100_000, bytesMax: 1e9 },
       env,
     );
     if (!selected.ok) throw new Error(selected.error.message);
@@ -40,7 +43,8 @@ function repository() {
       if (stats?.isSymbolicLink() === true) files[path] = { link: readlinkSync(join(root, path)) };
       else if (stats !== undefined) files[path] = { text: readFileSync(join(root, path)), mode: stats.mode & 0o777 };
     }
-    for (const { path, content } of selected.value.virtual) files[path] = { text: content };
+    for (const { path, content } of selected.value.virtual)
+      files[path] = content.length > CHUNKED_BYTES ? { text: content, chunkBytes: CHUNKED_BYTES } : { text: content };
     for (const path of selected.value.folders) files[path] = null;
     return files;
   };
@@ -73,6 +77,28 @@ test('what is staged later arrives, and files that were not sent anew are not ta
   expect(git(tree, 'status', '--porcelain')).toBe('M  a.c\n');
   expect(await executor.collect(id, {})).toMatchObject(NOTHING);
   await executor.files.close(id);
+});
+
+test('an index of many megabytes is told what was placed, too, and stays as git has it there', async () => {
+  const { root, git, sent } = repository();
+  const blob = git(root, 'hash-object', 'a.c').trim();
+  const names = Array.from({ length: 40_000 }, (_, index) => `100644 ${blob}\t${'far/away-'.repeat(22)}${index}\n`);
+  execFileSync('git', ['update-index', '--index-info'], { cwd: root, input: names.join('') });
+  expect(statSync(join(root, '.git/index')).size).toBeGreaterThan(8 * 1024 * 1024);
+  const first = await executor.sync(await sent());
+  const changed = (tree: string) => git(tree, 'diff-files', '--name-only', '--diff-filter=M');
+  expect(changed(first.tree)).toBe('');
+  const there = readFileSync(join(first.tree, '.git/index'));
+  await executor.files.close(first.id);
+  await diskClockMovedOn(executor.home);
+  const again = await executor.sync({ ...(await sent()), new: 'new' });
+  expect(again.tree).toBe(first.tree);
+  expect(readFileSync(join(again.tree, '.git/index')).equals(there)).toBe(true);
+  await executor.files.close(again.id);
+  writeFileSync(join(root, 'a.c'), 'changed\n');
+  git(root, 'add', 'a.c');
+  const staged = await executor.sync(await sent());
+  expect(changed(staged.tree)).toBe('');
 });
 
 test('a second slot, cloned from the first, is as clean', async () => {
