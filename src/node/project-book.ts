@@ -85,13 +85,11 @@ export class ProjectBook {
   /** @param what for people; null: they are here, or nowhere */
   productsAre(project: Named, at: ProductsAt | null): void {
     if (at === null && this.productsAt(project) === null) return;
-    this.#put({
-      ...this.#factsOf(project),
-      products_at:
-        at === null
-          ? null
-          : { node: at.node, what: at.what.slice(0, WHAT_CHARS_MAX), paths: at.paths.slice(0, PRODUCTS_MAX) },
-    });
+    if (at === null) return this.#put({ ...this.#factsOf(project), products_at: null });
+    // As another node told them: what could not be read again would be lost with all that is in the file.
+    const paths = at.paths.filter((path) => path.length <= PATH_CHARS_MAX).slice(0, PRODUCTS_MAX);
+    const what = at.what.slice(0, WHAT_CHARS_MAX);
+    this.#put({ ...this.#factsOf(project), products_at: { node: at.node, what, paths } });
   }
 
   #factsOf({ key, root }: Named): ProjectFacts {

@@ -8,7 +8,7 @@ import { quoteWord } from '../core/policy/package-runner.ts';
 import { lookupNode } from '../core/scheduling/node-lookup.ts';
 import type { JobClass, StaysHere, WorkspaceTerms } from '../core/scheduling/placement-request.ts';
 import type { Project, ProjectFiles, Scan, ScanRefusal, ScanRequest } from '../ports/workspace.ts';
-import { OUTPUT_GLOBS_MAX } from '../wire/changes.ts';
+import { GLOB_CHARS_MAX, OUTPUT_GLOBS_MAX } from '../wire/changes.ts';
 import type { JobSpec, SyncSpec } from '../wire/job-spec.ts';
 import type { PrepareStep } from '../wire/workspace.ts';
 import { namesOf } from './api-changes.ts';
@@ -223,14 +223,19 @@ async function folderBelow(project: Project, cwd: string): Promise<string> {
   return bytesOfText(below);
 }
 
-/** @throws MeshError `bad_argument` for what lies outside of the project */
+/** @throws MeshError `bad_argument` for what lies outside of the project, or is too long there */
 function globBelow(folder: string, glob: string): string {
   const isNot = glob.startsWith('!');
   const path = posix.join(folder, isNot ? glob.slice(1) : glob);
   if (path === '..' || path.startsWith('../')) {
     throw new MeshError('bad_argument', `--out ${glob}: lies outside of the project; nothing was run`);
   }
-  return `${isNot ? '!' : ''}${path}`;
+  const below = `${isNot ? '!' : ''}${path}`;
+  if (below.length > GLOB_CHARS_MAX) {
+    const size = `has ${below.length} characters from the project's root on, more than ${GLOB_CHARS_MAX}`;
+    throw new MeshError('bad_argument', `--out ${glob}: ${size}; nothing was run`);
+  }
+  return below;
 }
 
 /** What a command might miss there keeps it here, where no node was named. */

@@ -155,6 +155,27 @@ test('settings, options and decisions reach the scan; outputs are relative to th
   expect(await rig.service.fresh(JOB, specOf())).toBeNull();
 });
 
+test('a glob of outputs that is too long below the directory is refused: no node would take it', async () => {
+  const rig = new Rig();
+  const cwd = join(rig.root, ...Array<string>(5).fill('d'.repeat(200)));
+  mkdirSync(cwd, { recursive: true });
+  expect(await rig.terms({ cwd }, 'heavy', { outputs: ['o'] })).not.toBeNull();
+  const long = rig.terms({ cwd }, 'heavy', { outputs: ['o'.repeat(100)] });
+  await expect(long).rejects.toMatchObject({
+    code: 'bad_argument',
+    message: expect.stringContaining('nothing was run'),
+  });
+});
+
+test('names of products that are too long to be kept cost nothing else that is known', () => {
+  const rig = new Rig();
+  rig.book.sentTo(rig.project, WARM, 'b'.repeat(64) as Scan['manifest']);
+  rig.book.productsAre(rig.project, { node: WARM, what: 'dist', paths: ['x'.repeat(8000), 'dist'] });
+  const again = new ProjectBook(join(rig.home, 'projects.json'), silentLogger);
+  expect(again.warm(rig.project)).toHaveLength(1);
+  expect(again.productsAt(rig.project)?.paths).toEqual(['dist']);
+});
+
 test('a directory outside of the named project, and settings that are not understood, are refused', async () => {
   const rig = new Rig();
   await expect(rig.terms({ cwd: folder() })).rejects.toMatchObject({ code: 'no_project' });
