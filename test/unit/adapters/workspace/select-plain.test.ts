@@ -8,6 +8,7 @@ import { selectFiles } from '../../../../src/adapters/workspace/select-files.ts'
 import type { Selection } from '../../../../src/adapters/workspace/selection.ts';
 import type { ScanRefusal, ScanRequest, ShipSettings } from '../../../../src/ports/workspace.ts';
 import type { Result } from '../../../../src/base/result.ts';
+import { diskClockMovedOn } from '../../../fixtures/disk-clock.ts';
 import { gitEnvironment, gitRunner } from '../../../fixtures/git-repositories.ts';
 import { temporaryFolders, writeTree } from '../../../fixtures/temporary-folder.ts';
 
@@ -332,6 +333,7 @@ test('a selection that knows the one before finds the same as one that does not'
     'package-lock.json': '{}',
   });
   const known = new KnownNames();
+  const elsewhere = temporary();
   const steps: readonly ((options: { secrets: Record<string, 'send' | 'skip'> }) => void)[] = [
     () => undefined,
     () => undefined,
@@ -360,7 +362,7 @@ test('a selection that knows the one before finds the same as one that does not'
   const options = { secrets: {} };
   for (const step of steps) {
     // What changed a moment ago is not taken to be known.
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    await diskClockMovedOn(elsewhere);
     step(options);
     const plain = ({ files, ...others }: Selection): unknown => ({ ...others, files: files.toSorted() });
     expect(plain(await select(root, { ...options, known }))).toEqual(plain(await select(root, options)));
