@@ -154,7 +154,7 @@ export class JobDirectory {
       if (answer.kind !== 'error' || answer.code !== 'job_unreachable') break;
     }
     if (failure?.kind === 'error' && failure.code !== 'job_unreachable') throw errorOf(failure);
-    throw new MeshError('job_unreachable', `${whereOf(record)}, so its end could not be asked for; nothing was done`);
+    throw new MeshError('job_unreachable', `${whereOf(record)}, so it may run on; cancel it again later`);
   }
 
   /** Asks a node, possibly this one. Every question is answered, see JobQuestions. */

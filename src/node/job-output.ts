@@ -32,8 +32,8 @@ export class JobOutput {
   }
 
   /**
-   * Sends output into `sink`, up to the first gap, and leaves it open. With `follow`, a lost link is waited for and the read goes on
-   * where it was; where the job is run again, the answer says so.
+   * Sends output into `sink`, up to the first gap, and leaves it open. Over the link that follows a lost one the read goes on
+   * where it was; without `follow` that link has to come at once. Where the job is run again, the answer says so.
    *
    * @throws MeshError as JobDirectory.find, and `offset_out_of_range`, `job_unreachable`, `io`
    */
@@ -56,6 +56,7 @@ export class JobOutput {
         return { from: offset, next_offset: 0, ended: false, ...where, run_again: record.attempt };
       }
       const before = sink.bytes;
+      const wasLinked = this.#isLinked(record);
       const answer = await this.#readAt(record, { ...params, attempt, offset: position }, sink, signal);
       const read = answer.kind === 'read' ? answer.read : emptyOf(answer, record, position);
       hasRead ||= read !== null || sink.bytes > before;
@@ -67,8 +68,11 @@ export class JobOutput {
       }
       position += sink.bytes - before;
       if (signal.aborted) return { from: offset, next_offset: position, ended: false, ...where };
-      if (answer.kind === 'error' && read === null && !(follow && isWorthWaiting(answer, record, hasRead))) {
-        throw errorOf(answer);
+      if (answer.kind === 'error' && read === null) {
+        const isAway = answer.code === 'job_unreachable';
+        // Unless it had ended and was never in reach.
+        const isWorthWaiting = follow && (hasRead || record.state !== 'finished');
+        if (!isAway || !(isWorthWaiting || wasLinked || this.#isRelinking(record))) throw errorOf(answer);
       }
       silentSinceMs = read === null ? (silentSinceMs ?? performance.now()) : null;
       if (silentSinceMs !== null && performance.now() - silentSinceMs > UNREACHABLE_MS_MAX) {
@@ -97,6 +101,14 @@ export class JobOutput {
       if (error instanceof MeshError && error.code === 'job_unknown') return record;
       throw error;
     }
+  }
+
+  #isLinked({ executed_on_id: node }: JobRecord): boolean {
+    return node !== null && this.#options.muxOf(node) !== null;
+  }
+
+  #isRelinking({ executed_on_id: node }: JobRecord): boolean {
+    return node !== null && this.#options.questions.isRelinking(node);
   }
 
   async #readAt(
@@ -145,12 +157,6 @@ async function stopWhenGone(done: Promise<SourceEnd>, giveUp: () => void): Promi
 /** While its files travel and its dependencies are made there, a job has a node, and no attempt of its own there yet. */
 const hasBegun = ({ executed_on_id: node, attempt, state }: JobRecord): boolean =>
   node !== null && attempt > 0 && state !== 'syncing' && state !== 'preparing';
-
-/** A job whose node can't be asked for now is waited for, unless it had ended and was never in reach. */
-function isWorthWaiting(answer: JobAnswer, record: JobRecord, hasRead: boolean): boolean {
-  const isAway = answer.kind === 'error' && answer.code === 'job_unreachable';
-  return isAway && (hasRead || record.state !== 'finished');
-}
 
 function outOfReach(record: JobRecord, position: number): MeshError {
   const text = `${record.executed_on ?? 'its node'}, where job ${record.job} runs, has been out of reach for ${UNREACHABLE_MS_MAX / 1000} s; read on later from offset ${position}`;

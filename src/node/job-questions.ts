@@ -3,31 +3,44 @@ import type { JobAnswer, JobQuestion, QueryMessage } from '../wire/job-query.ts'
 
 /** Questions of this node that are not answered yet, to all members. */
 const OPEN_MAX = 1024;
+/**
+ * A link that was lost may be followed by the next at once: both ends dial, and one of two crossing links gives way.
+ * What is asked meanwhile waits so long for it.
+ */
+const RELINK_MS_MAX = 1000;
 
 export interface JobQuestionsOptions {
   /** @returns false where no link is up */
   readonly send: (to: NodeId, message: QueryMessage) => boolean;
   readonly nameOf: (node: NodeId) => string;
+  /** In ms; a test has less patience. */
+  readonly relinkMs?: number;
 }
 
 interface Asked {
   readonly node: NodeId;
+  readonly question: JobQuestion;
   readonly settle: (answer: JobAnswer) => void;
 }
 
 const unreachable = (message: string): JobAnswer => ({ kind: 'error', code: 'job_unreachable', message });
 
-/** Asks other members of their jobs. Every question is answered: by the member, or `job_unreachable`. */
+/**
+ * Asks other members of their jobs. Every question is answered: by the member, or `job_unreachable`. All of them may be
+ * asked twice, so one whose link is lost is asked again over the next; but for `read`, whose stream went with the link.
+ */
 export class JobQuestions {
   readonly #options: JobQuestionsOptions;
   readonly #open = new Map<number, Asked>();
+  /** Members whose link was lost a moment ago; as many as there were links. */
+  readonly #relinking = new Map<NodeId, NodeJS.Timeout>();
   #lastId = 0;
 
   constructor(options: JobQuestionsOptions) {
     this.#options = options;
   }
 
-  /** @param waitMs null: for as long as the link stands; a `signal` gives the question up in any case */
+  /** @param waitMs null: for as long as there is a link; a `signal` gives the question up in any case */
   ask(node: NodeId, question: JobQuestion, waitMs: number | null, signal?: AbortSignal): Promise<JobAnswer> {
     const { send, nameOf } = this.#options;
     if (signal?.aborted === true) return Promise.resolve(unreachable('nobody waits for the answer'));
@@ -49,6 +62,7 @@ export class JobQuestions {
       const onAbort = (): void => giveUp('nobody waits for the answer');
       const asked: Asked = {
         node,
+        question,
         settle: (answer) => {
           if (!this.#open.delete(id)) return;
           if (timer !== null) clearTimeout(timer);
@@ -58,8 +72,15 @@ export class JobQuestions {
       };
       this.#open.set(id, asked);
       signal?.addEventListener('abort', onAbort);
-      if (!send(node, { t: 'query.ask', id, question })) asked.settle(unreachable(`${nameOf(node)} is not reachable`));
+      if (!send(node, { t: 'query.ask', id, question }) && !this.#mayWait(asked)) {
+        asked.settle(unreachable(`${nameOf(node)} is not reachable`));
+      }
     });
+  }
+
+  /** Whether a member without a link lost it only a moment ago. */
+  isRelinking(node: NodeId): boolean {
+    return this.#relinking.has(node);
   }
 
   /** Answers to what was not asked of that node, or is given up, are ignored. */
@@ -69,8 +90,35 @@ export class JobQuestions {
   }
 
   linkDown(node: NodeId): void {
-    for (const asked of this.#open.values()) {
-      if (asked.node === node) asked.settle(unreachable(`the link to ${this.#options.nameOf(node)} was lost`));
+    const text = `${this.#options.nameOf(node)} is not reachable: the link to it was lost`;
+    this.#stopRelinking(node);
+    const giveUp = (): void => {
+      this.#relinking.delete(node);
+      for (const asked of this.#openAt(node)) asked.settle(unreachable(text));
+    };
+    // Nothing waits for it when the daemon ends.
+    this.#relinking.set(node, setTimeout(giveUp, this.#options.relinkMs ?? RELINK_MS_MAX).unref());
+    for (const asked of this.#openAt(node)) if (!this.#mayWait(asked)) asked.settle(unreachable(text));
+  }
+
+  linkUp(node: NodeId): void {
+    this.#stopRelinking(node);
+    for (const [id, { node: of, question }] of this.#open) {
+      // Where this link is gone again already, its end is told next.
+      if (of === node) this.#options.send(node, { t: 'query.ask', id, question });
     }
+  }
+
+  #mayWait({ node, question }: Asked): boolean {
+    return question.kind !== 'read' && this.#relinking.has(node);
+  }
+
+  #openAt(node: NodeId): Asked[] {
+    return [...this.#open.values()].filter((asked) => asked.node === node);
+  }
+
+  #stopRelinking(node: NodeId): void {
+    clearTimeout(this.#relinking.get(node));
+    this.#relinking.delete(node);
   }
 }

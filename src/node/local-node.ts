@@ -248,12 +248,11 @@ export class LocalNode {
         onJob: (from, message) => this.#receive(from, message),
         onQuery: (from, message) => this.#jobs.receive(from, message),
         onWorkspace: (from, message) => this.#projects.receive(from, message),
-        onPeerUp: (peer) => this.#origins.linkUp(peer),
+        onPeerUp: (peer) => {
+          for (const part of [this.#origins, this.#jobs]) part.linkUp(peer);
+        },
         onPeerDown: (peer) => {
-          this.#origins.linkDown(peer);
-          this.#executors.linkDown(peer);
-          this.#projects.linkDown(peer);
-          this.#jobs.linkDown(peer);
+          for (const part of [this.#origins, this.#executors, this.#projects, this.#jobs]) part.linkDown(peer);
         },
         onChanged: () => this.#origins.nodesChanged(),
         onRevoked: () => this.#executors.endForeign((node) => this.#mesh.trust.members.has(node)),

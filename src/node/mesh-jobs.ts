@@ -94,6 +94,10 @@ export class MeshJobs {
     else this.#answers.receive(from, message);
   }
 
+  linkUp(peer: NodeId): void {
+    this.#questions.linkUp(peer);
+  }
+
   linkDown(peer: NodeId): void {
     this.#questions.linkDown(peer);
     this.#answers.linkDown(peer);

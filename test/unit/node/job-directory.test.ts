@@ -21,6 +21,8 @@ const jobId = (tail: string) => `01ARZ3NDEK${tail.padEnd(16, 'Z')}` as JobId;
 const J1 = jobId('A1');
 const J2 = jobId('A2');
 const LIVE = new AbortController().signal;
+/** Long enough for a link in memory to follow the one that was cut. */
+const RELINK_MS = 200;
 
 /** Two muxes joined in memory, frames in a later turn, as links deliver them. */
 function muxPair(): [StreamMux, StreamMux] {
@@ -57,6 +59,7 @@ class FakeNode implements OriginJobs, ExecutorJobs, OwnOutput {
     this.questions = new JobQuestions({
       send: (to, message) => net.send(this.id, to, message),
       nameOf: (node) => node.slice(0, 1),
+      relinkMs: RELINK_MS,
     });
     this.answers = new JobAnswers({
       log: silentLogger,
@@ -144,6 +147,8 @@ class Net {
   link(a: NodeId, b: NodeId): void {
     const [first, second] = muxPair();
     this.#links.set(`${a} ${b}`, first).set(`${b} ${a}`, second);
+    this.nodes.get(a)?.questions.linkUp(b);
+    this.nodes.get(b)?.questions.linkUp(a);
   }
 
   cut(a: NodeId, b: NodeId): void {
@@ -173,11 +178,13 @@ class Net {
   }
 
   send(from: NodeId, to: NodeId, raw: QueryMessage): boolean {
-    if (!this.#links.has(`${from} ${to}`)) return false;
+    const link = this.#links.get(`${from} ${to}`);
+    if (link === undefined) return false;
     const message = queryMessageSchema.parse(structuredClone(raw));
     const target = this.nodes.get(to);
     setImmediate(() => {
-      if (this.deaf.has(to) || !this.#links.has(`${from} ${to}`)) return;
+      // What was under way over a link that was cut is lost, also where there is another by now.
+      if (this.deaf.has(to) || this.#links.get(`${from} ${to}`) !== link) return;
       if (message.t === 'query.answer') target?.questions.receive(from, message.id, message.answer);
       else target?.answers.receive(from, message);
     });
@@ -187,6 +194,28 @@ class Net {
 
 const runsOn = (name: string) => ({ executed_on: name, executed_on_id: idOf(name) });
 const ofOrigin = (name: string) => ({ origin: name, origin_id: idOf(name) });
+
+/** A client's end: what it got, and a sink for the node. */
+function reader() {
+  const [daemon, client] = muxPair();
+  const id = client.nextId();
+  let text = '';
+  let isEnded = false;
+  const stream = client.openIncoming(id, 1 << 20, {
+    onData: (bytes) => {
+      text += Buffer.from(bytes).toString();
+      stream.consumed(bytes.byteLength);
+    },
+    onEnd: () => {
+      isEnded = true;
+    },
+    onAbort: () => undefined,
+  });
+  const gone = new AbortController();
+  const sink = new OutputSink({ mux: daemon, id, creditBytes: 1 << 20 }, () => gone.abort());
+  return { text: () => text, isEnded: () => isEnded, stream, sink, gone: gone.signal };
+}
+const PLAIN = { job: J1, attempt: null, stream: 'stdout', offset: 0, follow: false } as const;
 
 describe('jobs of the mesh', () => {
   test('are those of every node, unfinished first and newest first, each once', async () => {
@@ -440,28 +469,6 @@ describe('cancel', () => {
 });
 
 describe('output', () => {
-  /** A client's end: what it got, and a sink for the node. */
-  function reader() {
-    const [daemon, client] = muxPair();
-    const id = client.nextId();
-    let text = '';
-    let isEnded = false;
-    const stream = client.openIncoming(id, 1 << 20, {
-      onData: (bytes) => {
-        text += Buffer.from(bytes).toString();
-        stream.consumed(bytes.byteLength);
-      },
-      onEnd: () => {
-        isEnded = true;
-      },
-      onAbort: () => undefined,
-    });
-    const gone = new AbortController();
-    const sink = new OutputSink({ mux: daemon, id, creditBytes: 1 << 20 }, () => gone.abort());
-    return { text: () => text, isEnded: () => isEnded, stream, sink, gone: gone.signal };
-  }
-  const PLAIN = { job: J1, attempt: null, stream: 'stdout', offset: 0, follow: false } as const;
-
   test.each(['a', 'b', 'c'])('is read at node %s from any offset', async (name) => {
     const net = new Net('abc');
     net.node('b').asOrigin = [jobRecord({ job: J1, ...ofOrigin('b'), ...runsOn('c'), ...ended })];
@@ -580,6 +587,55 @@ describe('output', () => {
       code: 'job_unreachable',
       message: expect.stringMatching(/^c, where job/) as string,
     });
+  });
+});
+
+describe('a link that is replaced by another', () => {
+  const [A, B] = [idOf('a'), idOf('b')];
+
+  test('loses no question: it is asked again', async () => {
+    const net = new Net('ab');
+    net.node('b').asOrigin = [jobRecord({ job: J1, ...ofOrigin('b'), ...runsOn('b') })];
+    const found = net.node('a').directory.find(J1, LIVE);
+    const ended = net.node('a').questions.ask(B, { kind: 'wait', job: J1, wait_ms: 60_000 }, null);
+    net.cut(A, B);
+    // Asked between the two links.
+    const cancelled = net.node('a').directory.cancel(J1, LIVE);
+    net.link(A, B);
+    expect(await found).toMatchObject({ job: J1 });
+    expect(await cancelled).toEqual({ cancelled: true, job: J1 });
+    expect(net.node('b').waiting).toHaveLength(1);
+    net.node('b').waiting[0]?.(jobRecord({ job: J1, ...ofOrigin('b'), ...runsOn('b') }));
+    expect(await ended).toMatchObject({ kind: 'records' });
+  });
+
+  test('loses no output, also where it is not followed', async () => {
+    const net = new Net('ab');
+    const b = net.node('b');
+    b.asOrigin = [jobRecord({ job: J1, ...ofOrigin('b'), ...runsOn('b'), ...ended })];
+    b.log = '0123456789';
+    b.pauseAt = 6;
+    const { sink, text } = reader();
+    const read = net.node('a').output.read(PLAIN, sink, LIVE);
+    await vi.waitFor(() => expect(text()).toBe('012345'), { timeout: 10_000 });
+    net.cut(A, B);
+    net.link(A, B);
+    expect(await read).toMatchObject({ from: 0, next_offset: 10, ended: true });
+    await vi.waitFor(() => expect(text()).toBe('0123456789'), { timeout: 10_000 });
+  });
+
+  test('and a link that does not come back ends what was asked over it', async () => {
+    const net = new Net('ab');
+    const b = net.node('b');
+    b.asOrigin = [jobRecord({ job: J1, ...ofOrigin('b'), ...runsOn('b'), ...ended })];
+    b.log = '0123456789';
+    b.pauseAt = 6;
+    const { sink, text } = reader();
+    const read = net.node('a').output.read(PLAIN, sink, LIVE);
+    await vi.waitFor(() => expect(text()).toBe('012345'), { timeout: 10_000 });
+    net.cut(A, B);
+    await expect(read).rejects.toMatchObject({ code: 'job_unreachable' });
+    await expect(net.node('a').directory.find(J1, LIVE)).rejects.toMatchObject({ code: 'job_unknown' });
   });
 });
 
