@@ -597,7 +597,7 @@ describe('a link that is replaced by another', () => {
     const net = new Net('ab');
     net.node('b').asOrigin = [jobRecord({ job: J1, ...ofOrigin('b'), ...runsOn('b') })];
     const found = net.node('a').directory.find(J1, LIVE);
-    const ended = net.node('a').questions.ask(B, { kind: 'wait', job: J1, wait_ms: 60_000 }, null);
+    const waited = net.node('a').questions.ask(B, { kind: 'wait', job: J1, wait_ms: 60_000 }, null);
     net.cut(A, B);
     // Asked between the two links.
     const cancelled = net.node('a').directory.cancel(J1, LIVE);
@@ -606,7 +606,7 @@ describe('a link that is replaced by another', () => {
     expect(await cancelled).toEqual({ cancelled: true, job: J1 });
     expect(net.node('b').waiting).toHaveLength(1);
     net.node('b').waiting[0]?.(jobRecord({ job: J1, ...ofOrigin('b'), ...runsOn('b') }));
-    expect(await ended).toMatchObject({ kind: 'records' });
+    expect(await waited).toMatchObject({ kind: 'records' });
   });
 
   test('loses no output, also where it is not followed', async () => {
