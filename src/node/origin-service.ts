@@ -6,8 +6,10 @@ import type { JobEvent, RunObject } from '../wire/api.ts';
 import type { JobRecord } from '../wire/job-record.ts';
 import type { JobSpec, TerminalSize } from '../wire/job-spec.ts';
 import type { JobMessage } from '../wire/jobs.ts';
+import type { OpenEntry } from '../wire/origin-entry.ts';
 import type { SubmittedJob } from './control-server.ts';
 import { nowMs } from './core-loop.ts';
+import { whenAsked } from './first-answer.ts';
 import { liveRecordOf } from './job-facts.ts';
 import { JobWaits } from './job-waits.ts';
 import type { OriginJobs } from './job-sources.ts';
@@ -105,7 +107,7 @@ export class OriginService implements OriginJobs {
 
   /**
    * Opens the front's streams at once; placement follows when the project has been read. The result of a durable job
-   * comes as soon as its submission is on the disk: unfinished, unless it was refused at once.
+   * comes once its submission is on the disk and the first nodes have answered: unfinished, unless it was refused.
    */
   submit(
     spec: JobSpec,
@@ -121,7 +123,7 @@ export class OriginService implements OriginJobs {
     const { kept, result } = this.#keep(job, spec, nested, submittedMs, onEvent);
     kept.streams = this.#effects.streamsOf(kept, client);
     const entry = openEntryOf(job, spec, nested, submittedMs);
-    if (spec.durable) void this.#submitDurable(kept, entry);
+    if (spec.durable) void this.#submitDurable(kept, result, entry);
     else {
       onEvent({ kind: 'accepted', job });
       this.#options.book.note(entry);
@@ -315,7 +317,7 @@ export class OriginService implements OriginJobs {
     if (this.#within.size > NESTED_KNOWN_MAX && oldest !== undefined) this.#within.delete(oldest);
   }
 
-  async #submitDurable(kept: KeptJob, entry: ReturnType<typeof openEntryOf>): Promise<void> {
+  async #submitDurable(kept: KeptJob, result: Promise<RunObject>, entry: OpenEntry): Promise<void> {
     const { job } = kept;
     // Nobody reads along: the output is in the executor's log.
     this.#effects.letReaderGo(kept);
@@ -329,7 +331,7 @@ export class OriginService implements OriginJobs {
     }
     kept.onEvent({ kind: 'accepted', job });
     await this.#prepare(kept);
-    // What no node takes was refused in that step.
+    await whenAsked(kept, result, () => this.#options.origin.view(job, nowMs())?.state === 'reserving');
     if (this.#jobs.get(job) === kept) this.#answerUnfinished(kept);
   }
 

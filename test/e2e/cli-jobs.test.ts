@@ -61,6 +61,16 @@ describe('a background job', () => {
     expect((await Promise.all(waited)).map(({ code }) => code)).toEqual([7, 7, 7]);
   });
 
+  it('that the named node refuses is refused at once: no id, the reason, and 125', async () => {
+    const flags = ['--background', '--on', 'peer', '--need', 'tool:no-such-tool'];
+    const ran = await cli('origin', ['run', ...flags, '--', 'true']);
+    expect({ code: ran.code, out: ran.stdout.toString() }).toEqual({ code: 125, out: '' });
+    expect(ran.stderr.toString()).toMatch(/peer: has no no-such-tool .*\[no_capable_node\]/);
+    const json = await cli('origin', ['run', '--json', ...flags, '--', 'true']);
+    expect(JSON.parse(json.stdout.toString())).toMatchObject({ state: 'finished', reason: 'refused', attempts: 0 });
+    expect(json.code).toBe(125);
+  });
+
   it('with --json is the unfinished run object, and says what to call', async () => {
     const text = await must('origin', ['run', '--background', '--json', '--', 'echo out; echo err >&2; exit 4']);
     const begun = JSON.parse(text) as { job_id: string };

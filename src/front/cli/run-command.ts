@@ -16,7 +16,7 @@ const CANCEL_SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 
 /**
  * `run`: streams the command's bytes as they come and ends with its exit code. Ctrl-C ends the remote tree first. With
- * `--background` it ends as soon as the job is accepted, and prints its id.
+ * `--background` it ends once a node takes the job or it waits for a slot, and prints its id.
  *
  * @returns the exit code
  */

@@ -1,13 +1,10 @@
 import { MeshError, messageOf } from '../../base/errors.ts';
 import { refusalReport, type RunReport } from '../../node/api-refusal.ts';
-import type { JobRecord, JobSpec } from '../../node/api-types.ts';
+import type { JobSpec } from '../../node/api-types.ts';
 import type { DaemonApi } from './daemon-connection.ts';
 import { OutputCapture } from './output-capture.ts';
 import type { OutputFile } from './output-files.ts';
 import type { ToolContext } from './tool.ts';
-
-/** What a job is given to be refused for good before the call that leaves it in the background answers. */
-const REFUSAL_LOOK_MS = 300;
 
 export interface JobOutcome {
   /** `stdout` and `stderr` are empty here: see the captures. */
@@ -88,22 +85,6 @@ export async function runJob(api: DaemonApi, spec: JobSpec, options: JobRunOptio
     options.signal.removeEventListener('abort', cancel);
     options.handOut.removeEventListener('abort', detach);
   }
-}
-
-/** What a job that was just left in the background is refused for, if it is; so that the call says it and not a later one. */
-export async function earlyRefusal(api: DaemonApi, run: RunReport): Promise<RunReport> {
-  if (run.state === 'finished' || run.job_id === null) return run;
-  let record: JobRecord;
-  try {
-    record = await api.call('wait', { job: run.job_id, wait_ms: REFUSAL_LOOK_MS });
-  } catch (error) {
-    // The job is accepted: its id is worth more than the reason why its state can't be told just now.
-    if (error instanceof MeshError) return { ...run, notices: [...run.notices, error.message] };
-    throw error;
-  }
-  if (record.reason !== 'refused' || record.error === null) return run;
-  const refused = new MeshError(record.error.code as MeshError['code'], record.error.message);
-  return { ...refusalReport(refused, run.cwd), notices: record.notices, job_id: run.job_id };
 }
 
 /** Closes the files of an outcome, once nothing more is read of it. */

@@ -4,7 +4,7 @@ import type { Target } from '../../node/api-types.ts';
 import { KEPT_BYTES_MAX } from './output-capture.ts';
 import { refusalReport } from '../../node/api-refusal.ts';
 import { endUnanswered } from './job-end.ts';
-import { closeOutcome, earlyRefusal, meshworkFailed, runJob, type JobOutcome } from './job-run.ts';
+import { closeOutcome, meshworkFailed, runJob, type JobOutcome } from './job-run.ts';
 import { jobTemplateOf, shellLineOf } from './job-request.ts';
 import { runSchema } from './result-schemas.ts';
 import { boundedRun, runDocument } from './run-report.ts';
@@ -101,9 +101,13 @@ async function answer<A>(
     const spec = { ...template.value, command: line.value, durable: waitMs === 0 };
     const openFile = parts.files.create.bind(parts.files);
     const wait = new HandOut(startedMs + waitMs);
-    const ran = await runJob(api, spec, { ...context, keptBytesMax: KEPT_BYTES_MAX, openFile, handOut: wait.signal });
+    const outcome = await runJob(api, spec, {
+      ...context,
+      keptBytesMax: KEPT_BYTES_MAX,
+      openFile,
+      handOut: wait.signal,
+    });
     wait.end();
-    const outcome = spec.durable ? { ...ran, run: await earlyRefusal(api, ran.run) } : ran;
     if (context.signal.aborted) await endUnanswered(api, [outcome.run]);
     try {
       return resultOf(outcome, usualS);

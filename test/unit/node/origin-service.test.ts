@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest';
 import type { JobId } from '../../../src/base/ids.ts';
 import { MemoryJournalFile } from '../../fixtures/memory-journal.ts';
 import { numbered } from '../wire/joined-muxes.ts';
+import { LOAD } from '../core/scheduling/nodes.ts';
 import { OriginRig, peek, specOf } from './origin-rig.ts';
 
 const bytesOf = (numbers: readonly number[]): Uint8Array => Uint8Array.from(numbers);
@@ -166,13 +167,15 @@ describe('a foreground job', () => {
 });
 
 describe('a durable job', () => {
-  test('is answered once it is on the disk, and goes on', async () => {
+  test('is answered once it is on the disk and a node takes it, and goes on', async () => {
     const file = new MemoryJournalFile();
     const rig = new OriginRig(file);
     const { front, job, result } = submitTo(rig, specOf({ durable: true }));
     await rig.settle();
+    expect(await peek(result)).toBeNull();
+    await rig.run(job);
     expect(await result).toMatchObject({
-      state: 'queued',
+      state: 'preparing',
       return_code: null,
       success: null,
       reason: null,
@@ -180,7 +183,6 @@ describe('a durable job', () => {
     });
     expect((await result).next).toContain(job);
     expect(front.ends).toEqual(['stdout', 'stderr']);
-    await rig.run(job);
     expect(rig.last('job.start')).toMatchObject({ streams: null, spec: { durable: true } });
     expect(file.unsyncedBytes).toBe(0);
     const waiting = rig.service.wait(job, 60_000);
@@ -195,6 +197,29 @@ describe('a durable job', () => {
     const { result } = submitTo(rig, specOf({ durable: true, target: { kind: 'node', node: 'nobody' } }));
     await rig.settle();
     expect(await result).toMatchObject({ state: 'finished', reason: 'refused', error: { code: 'unknown_node' } });
+  });
+
+  test('that the node which was asked refuses for good is refused in the answer', async () => {
+    const rig = new OriginRig(new MemoryJournalFile());
+    const { job, result } = submitTo(rig, specOf({ durable: true }));
+    await rig.settle();
+    const reasons = [{ code: 'cwd_missing' as const, text: 'has no /work' }];
+    rig.receive({ t: 'job.refused', job, attempt: 1, full: false, reasons, load: LOAD });
+    expect(await result).toMatchObject({
+      state: 'finished',
+      reason: 'refused',
+      error: { code: 'cwd_missing', message: expect.stringContaining('has no /work') },
+    });
+  });
+
+  test('is answered with its id where it has to wait for a slot, or for an answer', async () => {
+    const rig = new OriginRig(new MemoryJournalFile());
+    const full = submitTo(rig, specOf({ durable: true }));
+    await rig.settle();
+    rig.receive({ t: 'job.refused', job: full.job, attempt: 1, full: true, reasons: [], load: LOAD });
+    expect(await full.result).toMatchObject({ state: 'queued', reason: null, job_id: full.job });
+    const silent = submitTo(new OriginRig(new MemoryJournalFile()), specOf({ durable: true }));
+    expect(await silent.result).toMatchObject({ state: 'queued', reason: null, job_id: silent.job });
   });
 
   test('is not taken where the disk is full', async () => {

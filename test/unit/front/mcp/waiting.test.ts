@@ -111,20 +111,9 @@ describe('background', () => {
     expect(daemon.specs[0]?.durable).toBe(true);
   });
 
-  it('returns the id also where the daemon goes away at that moment', async () => {
-    const daemon = new FakeDaemon(() => Promise.resolve(RUNNING));
-    const { document, isError } = await clusterBash(of(daemon)).run({ command: 'x', background: true }, quiet());
-    expect({ isError, job: document['job_id'], notices: document['notices'] }).toEqual({
-      isError: false,
-      job: 'JOB',
-      notices: ['gone'],
-    });
-  });
-
   it('says at once that no node can take it', async () => {
     const error = { code: 'no_capable_node', message: 'none has docker' };
-    const refused = recordOf({ state: 'finished', reason: 'refused', attempts: 0, error });
-    const daemon = new FakeDaemon(() => Promise.resolve(RUNNING), { wait: () => refused });
+    const daemon = new FakeDaemon(() => Promise.resolve({ ...ENDED, success: false, reason: 'refused', error }));
     expect(await clusterBash(of(daemon)).run({ command: 'x', background: true }, quiet())).toMatchObject({
       isError: true,
       document: { state: 'finished', reason: 'refused', error },
