@@ -50,7 +50,14 @@ export class ExplainService {
     const { rules, random, historyOf } = this.#basis;
     const history = historyOf(submission);
     const decide = (refusals: ReadonlyMap<NodeId, readonly Reason[]>): Placement =>
-      place(request, { nodes: this.#origin.candidates(), rules, random, refusals, history });
+      place(request, {
+        nodes: this.#origin.candidates(),
+        unheard: this.#origin.unheard(),
+        rules,
+        random,
+        refusals,
+        history,
+      });
     const first = decide(new Map());
     const refusals = new Map<NodeId, readonly Reason[]>();
     const keep = (id: NodeId, reasons: readonly Reason[]): void => {

@@ -22,7 +22,7 @@ import { LocalProjects, workspaceThread } from './local-projects.ts';
 import { localOrigin } from './local-origin.ts';
 import { MeshControl, type MeshSeed } from './mesh-control.ts';
 import { MeshJobs } from './mesh-jobs.ts';
-import { nodeViews, statusReport } from './node-views.ts';
+import { nodeViews, statusReport, unheardMembers } from './node-views.ts';
 import { newJobId, type OriginService } from './origin-service.ts';
 import { ProjectRequests } from './project-requests.ts';
 import type { WorkspaceThread } from '../adapters/workspace/workspace-thread.ts';
@@ -272,6 +272,7 @@ export class LocalNode {
       ...this.#options,
       loop: this.#loop,
       nodes: () => this.#views(),
+      unheard: () => unheardMembers(this.#mesh, this.id),
       isMember: (node) => node === this.id || this.#mesh.trust.members.has(node),
       self: () => ({ id: this.id, name: this.#options.name }),
       executor: this.#ends.executor,

@@ -1,6 +1,6 @@
 import type { NodeId } from '../base/ids.ts';
 import type { Member } from '../core/membership/contract.ts';
-import type { NodeView } from '../core/scheduling/candidate.ts';
+import type { NodeView, UnheardMember } from '../core/scheduling/candidate.ts';
 import type { TrustSet } from '../core/trust/trust-set.ts';
 import type { NodeReport, StatusReport } from '../wire/api.ts';
 import type { Facts, Load } from '../wire/facts.ts';
@@ -9,6 +9,8 @@ import type { Mesh } from './mesh.ts';
 
 /** A loopback or LAN round trip until it is measured: only its ratio to seconds of work matters. */
 const RTT_MS = 1;
+/** Of a member whose grant has no name. */
+const ID_CHARS_SHOWN = 8;
 
 /** What placement sees of every node; this node's own load is as of now. */
 export function nodeViews(mesh: Mesh, self: NodeId, facts: Facts, load: Load, nowMs: number): NodeView[] {
@@ -44,6 +46,13 @@ export function nodeViews(mesh: Mesh, self: NodeId, facts: Facts, load: Load, no
   ];
 }
 
+/** Members of which nothing has been heard since this node started, or for so long that they were forgotten. */
+export function unheardMembers(mesh: Mesh, self: NodeId): UnheardMember[] {
+  const known = new Set<NodeId>([self, ...mesh.members.map(({ id }) => id)]);
+  const unheard = [...mesh.trust.members.values()].filter(({ node }) => !known.has(node));
+  return unheard.map(({ node, name }) => ({ id: node, name: name ?? node.slice(0, ID_CHARS_SHOWN) }));
+}
+
 const refusedSince = (refusedSinceMs: number | null) => (refusedSinceMs === null ? {} : { refusedSinceMs });
 
 /** The status object of the contract. */
@@ -55,8 +64,6 @@ export function statusReport(
   nowMs: number,
 ): StatusReport {
   const rows = mesh.members.filter(({ id }) => id !== self);
-  const known = new Set<NodeId>([self, ...rows.map(({ id }) => id)]);
-  const unheard = [...mesh.trust.members.values()].filter(({ node }) => !known.has(node));
   const selfReport: NodeReport = {
     ...reportOf(own.facts, own.load, self, mesh.trust),
     state: 'alive',
@@ -67,7 +74,7 @@ export function statusReport(
   const nodes = [
     selfReport,
     ...rows.map((member) => memberReport(member, mesh.trust, nowMs)),
-    ...unheard.map(({ node, name, roles }) => unheardReport(node, name ?? node.slice(0, 8), roles)),
+    ...unheardMembers(mesh, self).map(({ id, name }) => unheardReport(id, name, mesh.trust)),
   ];
   const taken = new Set(nodes.filter(({ reachable }) => reachable).flatMap(({ addresses }) => addresses));
   return {
@@ -114,8 +121,7 @@ function reportOf(facts: Facts, load: Load | null, id: NodeId, trust: TrustSet):
   };
 }
 
-/** A member of which nothing has been heard since this node started. */
-function unheardReport(id: NodeId, name: string, roles: readonly string[]): NodeReport {
+function unheardReport(id: NodeId, name: string, trust: TrustSet): NodeReport {
   return {
     id,
     name,
@@ -136,7 +142,7 @@ function unheardReport(id: NodeId, name: string, roles: readonly string[]): Node
     labels: {},
     addresses: [],
     version: null,
-    roles,
+    roles: trust.members.get(id)?.roles ?? [],
   };
 }
 

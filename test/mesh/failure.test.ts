@@ -66,6 +66,23 @@ describe('a node that dies', () => {
   });
 });
 
+describe('a member that was silent since this node started', () => {
+  it('is told as out of reach, not as unknown, and runs what it is given once it is back', async () => {
+    const [a, b, c] = [node(0), node(1), node(2)];
+    await c.kill();
+    // Both forget what they held of it, so that nobody tells them.
+    await Promise.all([a, b].map((of) => of.kill()));
+    await a.up();
+    const named = await a.run('true', { on: 'c' });
+    expect(named).toMatchObject({ reason: 'refused', error: { code: 'node_unreachable' } });
+    expect(named.error?.message).toContain('c: is known, but nothing was heard of it');
+    expect(await a.run('true')).toMatchObject({ reason: 'exited', executed_on: 'a' });
+    await Promise.all([b, c].map((of) => of.up()));
+    await fullMesh(nodes, BACK_MS_MAX);
+    expect((await a.run('true', { on: 'c' })).executed_on).toBe('c');
+  });
+});
+
 describe('a node that froze', () => {
   it('accuses nobody when it wakes, and is alive again for the others', async () => {
     const [a, b, c] = [node(0), node(1), node(2)];

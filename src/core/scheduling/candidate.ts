@@ -22,6 +22,13 @@ export interface NodeView {
   readonly rttMs: number;
 }
 
+/** A member that no record is held of: silent since this node started, or for so long that its record was given up. */
+export interface UnheardMember {
+  readonly id: NodeId;
+  /** Of its grant. */
+  readonly name: string;
+}
+
 export interface Candidate extends NodeView {
   /** Own reservations under way that its load cannot show yet. */
   readonly inFlight: number;

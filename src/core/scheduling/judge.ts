@@ -2,7 +2,7 @@ import { unreachable } from '../../base/assert.ts';
 import type { NodeId } from '../../base/ids.ts';
 import type { Random } from '../../base/random.ts';
 import type { Reason } from '../../wire/jobs.ts';
-import type { Candidate } from './candidate.ts';
+import type { Candidate, UnheardMember } from './candidate.ts';
 import type { Backlog } from './patience.ts';
 import type { JobHistory, PlacementRequest, ToolRules } from './placement-request.ts';
 import { missingToolReasons, platformReasons } from './platform.ts';
@@ -12,6 +12,8 @@ import { requirementReasons } from './requirements.ts';
 export interface PlacementContext {
   /** Every node, this one included. */
   readonly nodes: readonly Candidate[];
+  /** Members that are none of `nodes`; nobody where this is not given. */
+  readonly unheard?: readonly UnheardMember[];
   readonly rules: ToolRules;
   readonly random: Random;
   /** What executors already answered to this job, for good. */

@@ -2,7 +2,7 @@ import type { ErrorCode } from '../../base/errors.ts';
 import type { JobId, NodeId } from '../../base/ids.ts';
 import type { Random } from '../../base/random.ts';
 import { ordinal } from '../../base/units.ts';
-import type { Candidate, NodeView, Rejection } from './candidate.ts';
+import type { Candidate, NodeView, Rejection, UnheardMember } from './candidate.ts';
 import { resultOf, syncMsOf, type JobEnd } from './job-result.ts';
 import { JobTable, type OriginJob } from './job-table.ts';
 import { NodeBook } from './node-book.ts';
@@ -13,6 +13,8 @@ import type { JobHistory, ToolRules } from './placement-request.ts';
 export interface OriginOptions {
   /** A pure getter: every node as known now, this one included. */
   readonly nodes: () => readonly NodeView[];
+  /** A pure getter: members that are none of `nodes`. None where this is not given. */
+  readonly unheard?: () => readonly UnheardMember[];
   readonly rules: ToolRules;
   readonly random: Random;
   /** False where a node left the mesh or was put out of it. Every node belongs to it where this is not given. */
@@ -45,6 +47,11 @@ export class OriginLedger {
   /** Every node with this origin's own reservations and freshest load. */
   candidates(): Candidate[] {
     return this.book.candidates(this.options.nodes(), this.table.reservations);
+  }
+
+  /** Members of which no node is known. */
+  unheard(): readonly UnheardMember[] {
+    return this.options.unheard?.() ?? [];
   }
 
   /** The effects since the last call. */

@@ -2,7 +2,7 @@ import { assert, unreachable } from '../../base/assert.ts';
 import type { JobId, NodeId } from '../../base/ids.ts';
 import type { JobMessage } from '../../wire/jobs.ts';
 import { AttemptWatch } from './attempt-watch.ts';
-import type { Candidate } from './candidate.ts';
+import type { Candidate, UnheardMember } from './candidate.ts';
 import type { JobView, OriginEffect, OriginInput } from './origin-job.ts';
 import { OriginLedger, type OriginOptions } from './origin-ledger.ts';
 import { SlotSearch } from './slot-search.ts';
@@ -47,6 +47,11 @@ export class Origin {
   /** Every node with this origin's own reservations and freshest load: what `explain` gives to `place`. */
   candidates(): Candidate[] {
     return this.#ledger.candidates();
+  }
+
+  /** Members that are none of the candidates: what `explain` gives to `place`. */
+  unheard(): readonly UnheardMember[] {
+    return this.#ledger.unheard();
   }
 
   /** A job that is under way as it is now; null where there is none. */

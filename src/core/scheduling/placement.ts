@@ -3,7 +3,7 @@ import type { ErrorCode } from '../../base/errors.ts';
 import type { NodeId } from '../../base/ids.ts';
 import { formatDuration, MS_PER_SECOND } from '../../base/units.ts';
 import type { Reason } from '../../wire/jobs.ts';
-import { freeSlots, type Candidate, type Rejection } from './candidate.ts';
+import { freeSlots, type Candidate, type Rejection, type UnheardMember } from './candidate.ts';
 import { choose } from './choice.ts';
 import { judge, reasonsOf, type Judged, type PlacementContext } from './judge.ts';
 import { lookupNode } from './node-lookup.ts';
@@ -60,12 +60,21 @@ export function place(request: PlacementRequest, context: PlacementContext): Pla
   assert(self !== undefined, 'this node is not among its own nodes');
   const { target } = request;
   if (target.kind === 'node') {
-    const found = lookupNode(target.node, context.nodes);
-    if (!found.ok) return { kind: 'impossible', code: found.error.code, message: found.error.message, rejected: [] };
-    return placeOn(found.value, self, request, context, `${found.value.name} was named`);
+    return placeOnNamed(target.node, self, request, context);
   }
   if (target.kind === 'local') return placeOn(self, self, request, context, 'this node was asked for');
   return placeAutomatically(self, request, context);
+}
+
+function placeOnNamed(typed: string, self: Candidate, request: PlacementRequest, context: PlacementContext): Placement {
+  const unheard = (context.unheard ?? []).map((member) => ({ ...member, state: 'dead' as const }));
+  const found = lookupNode<Candidate | (typeof unheard)[number]>(typed, [...context.nodes, ...unheard]);
+  if (!found.ok) return { kind: 'impossible', code: found.error.code, message: found.error.message, rejected: [] };
+  const node = found.value;
+  if ('facts' in node) return placeOn(node, self, request, context, `${node.name} was named`);
+  const rejected = [unheardRejection(node)];
+  const message = impossibleMessage(rejected, self.id);
+  return { kind: 'impossible', code: codeOf(UNHEARD_REASONS), message, rejected };
 }
 
 function placeOn(
@@ -115,7 +124,8 @@ function placeAutomatically(self: Candidate, request: PlacementRequest, context:
   const chosen = new Set(choice.nodes.map((node) => node.id));
   const rejected = judged
     .filter(({ node }) => !chosen.has(node.id))
-    .map((item) => rejection(item, choice.othersStayOut));
+    .map((item) => rejection(item, choice.othersStayOut))
+    .concat((context.unheard ?? []).map(unheardRejection));
   if (choice.nodes.length === 0) {
     const [only, ...more] = rejected;
     const code = only !== undefined && more.length === 0 ? codeOf(only.reasons) : 'no_capable_node';
@@ -136,6 +146,15 @@ function placeAutomatically(self: Candidate, request: PlacementRequest, context:
     expected,
     passedOver: slow,
   };
+}
+
+const UNHEARD_REASONS: readonly Reason[] = [
+  reasonOf('state', 'is known, but nothing was heard of it since this node started, or for a day'),
+  reasonOf('unreachable', 'has no link to this node'),
+];
+
+function unheardRejection({ id, name }: UnheardMember): Rejection {
+  return { id, name, reasons: UNHEARD_REASONS, relaxable: false, passing: false };
 }
 
 function expectedOf(

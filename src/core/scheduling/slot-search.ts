@@ -237,7 +237,8 @@ export class SlotSearch {
     const others = table.queuedCount - (table.get(submission.job)?.state.kind === 'queued' ? 1 : 0);
     const backlog = { jobs: Math.max(0, others), passedOverMs: sinceMs === null ? 0 : nowMs - sinceMs };
     const history = historyOf === undefined ? {} : { history: historyOf(submission) };
-    return place(submission.placement, { nodes, rules, random, refusals, backlog, ...history });
+    const unheard = this.#ledger.unheard();
+    return place(submission.placement, { nodes, unheard, rules, random, refusals, backlog, ...history });
   }
 
   /** Ends a queued job that no node can take any more. Null where it is ended, else the job as it is now. */

@@ -243,6 +243,27 @@ describe('nodes that are no candidates', () => {
     expect(names(decide({ target: { kind: 'node', node: 'nobody' } }, nodes))).toEqual(['impossible: unknown_node']);
     expect(names(decide({ target: { kind: 'node', node: 'betat' } }, nodes))).toEqual(['betatwo']);
   });
+
+  test('a member that was never heard of is told as one that is out of reach, and is no reason to run nowhere', () => {
+    const context = {
+      nodes: [self()],
+      unheard: [{ id: idOf('deaf'), name: 'gamma' }],
+      rules: RULES,
+      random: seededRandom(1),
+    };
+    const named = place(request({ target: { kind: 'node', node: 'gamma' } }), context);
+    expect(names(named)).toEqual(['impossible: node_unreachable']);
+    expect(message(named)).toMatch(/gamma: is known, but nothing was heard of it since .*; has no link to this node/);
+    expect(names(place(request({ target: { kind: 'node', node: idOf('deaf').slice(0, 9) } }), context))).toEqual([
+      'impossible: node_unreachable',
+    ]);
+    const automatic = place(request(), context);
+    expect(names(automatic)).toEqual(['here']);
+    expect(reasons(automatic, 'gamma')).toEqual(['state', 'unreachable']);
+    // One of that name that speaks is meant.
+    const both = { ...context, nodes: [self(), candidate('gamma', { node: { id: idOf('other') } })] };
+    expect(names(place(request({ target: { kind: 'node', node: 'gamma' } }), both))).toEqual(['gamma']);
+  });
 });
 
 test('nodes that refused are out, and route says so; refused everywhere, it runs here', () => {
