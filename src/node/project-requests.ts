@@ -2,8 +2,9 @@ import { existsSync } from 'node:fs';
 import { relative, resolve } from 'node:path';
 import { bytesOfText, textOfBytes } from '../base/byte-text.ts';
 import { MeshError } from '../base/errors.ts';
+import { escapeControls } from '../base/escape.ts';
 import type { JobId, NodeId } from '../base/ids.ts';
-import type { Project, ProjectFiles, WorkspaceFiles } from '../ports/workspace.ts';
+import type { Project, ProjectFiles, ScanRequest, WorkspaceFiles } from '../ports/workspace.ts';
 import type { ApiParams, ApiResults } from '../wire/api.ts';
 import type { JobRecord } from '../wire/job-record.ts';
 import type { LocalProjects } from './local-projects.ts';
@@ -73,27 +74,40 @@ export class ProjectRequests implements ProjectHandlers {
     if (project === null) throw new MeshError('no_project', `${cwd} lies in no project; nothing was changed`);
     const { secrets } = this.#options.projects;
     const paths = files.map((file) => pathBelow(project, cwd, file));
-    if (files.length > 0) {
-      secrets.decide(project.root, paths, decision === 'ask' ? null : decision);
+    const decided = new Map(Object.entries(secrets.of(project.root)));
+    for (const path of paths) {
+      if (decision === 'ask') decided.delete(path);
+      else decided.set(path, decision);
     }
-    const decided = secrets.of(project.root);
-    const { undecided, notices } = await this.#undecided(project);
+    const { undecided, tracked, notices } = await this.#look(project, Object.fromEntries(decided));
+    const isTracked = (path: string): boolean => tracked.includes(escapeControls(textOfBytes(path)));
+    const wanted = paths.filter((path) => decision !== 'ask' && isTracked(path)).map((path) => textOfBytes(path));
+    if (decision === 'skip' && wanted.length > 0) throw new MeshError('bad_argument', alwaysSent(wanted));
+    const deciding = paths.filter((path) => !wanted.includes(textOfBytes(path)));
+    if (deciding.length > 0) secrets.decide(project.root, deciding, decision === 'ask' ? null : decision);
     const all = new Map<string, SecretDecision | null>(undecided.map((path) => [path, null]));
-    for (const [path, one] of Object.entries(decided)) all.set(textOfBytes(path), one);
+    for (const [path, one] of decided) if (!isTracked(path)) all.set(textOfBytes(path), one);
     const missing = paths.filter((path) => !isThere(project, path)).map((path) => textOfBytes(path));
+    if (missing.length > 0) notices.push(`not there now: ${missing.join(', ')}`);
+    if (tracked.length > 0) notices.push(`tracked, so sent whatever is decided: ${tracked.join(', ')}`);
     return {
       root: project.root,
-      notices: missing.length === 0 ? notices : [...notices, `not there now: ${missing.join(', ')}`],
+      notices,
       files: [...all].map(([path, one]) => ({ path, decision: one })).toSorted((a, b) => (a.path < b.path ? -1 : 1)),
     };
   }
 
-  async #undecided(project: Project): Promise<{ readonly undecided: readonly string[]; readonly notices: string[] }> {
+  /** What becomes of the project's secrets by these decisions. */
+  async #look(project: Project, decided: ScanRequest['secrets']) {
     const options = { include: [], exclude: [] };
     const request = this.#options.projects.service.request(project, readProjectSettings(project.root), options);
-    const scanned = await this.#options.files.scan(request);
-    if (scanned.ok) return { undecided: [...scanned.value.undecided, ...scanned.value.withheld], notices: [] };
-    return { undecided: [], notices: [`the project cannot be looked through: ${scanned.error.message}`] };
+    const scanned = await this.#options.files.scan({ ...request, secrets: decided });
+    if (!scanned.ok) {
+      const notices = [`the project cannot be looked through: ${scanned.error.message}`];
+      return { undecided: [], tracked: [], notices };
+    }
+    const { undecided, withheld, tracked } = scanned.value;
+    return { undecided: [...undecided, ...withheld], tracked, notices: [] as string[] };
   }
 
   #jobOf(name: string): JobId {
@@ -109,6 +123,12 @@ export class ProjectRequests implements ProjectHandlers {
     }
     return record.job;
   }
+}
+
+function alwaysSent(files: readonly string[]): string {
+  const names = files.map((file) => escapeControls(file)).join(', ');
+  const remedy = 'name it in .meshworkignore, or take it out of git (`git rm --cached FILE`, and a line in .gitignore)';
+  return `${names}: in git's index, and tracked files always go along; nothing was changed. To keep one here, ${remedy}`;
 }
 
 /**

@@ -52,6 +52,8 @@ export interface Scan {
   /** Untracked secrets that are not sent, for people, and of them those that nobody decided about and that auto routing heeds. */
   readonly withheld: readonly string[];
   readonly undecided: readonly string[];
+  /** Files that somebody decided about and that go along whatever the decision is, since they are tracked; for people. */
+  readonly tracked: readonly string[];
   /** Links that are not sent since they lead out of the project, for people. */
   readonly outward: readonly string[];
   /** What the executor needs beside the tree's own .gitignore files. */

@@ -191,6 +191,31 @@ describe('secrets', () => {
   });
 });
 
+describe('a secret that is tracked', () => {
+  it('goes along, so that nobody can decide to skip it', async () => {
+    write('conf/.env', 'TOKEN=1\n');
+    await git('add', '-f', 'conf/.env');
+    const skipped = await cli(['secrets', 'skip', 'conf/.env']);
+    expect({ code: skipped.code, out: skipped.stdout.toString() }).toEqual({ code: 125, out: '' });
+    expect(skipped.stderr.toString()).toMatch(
+      /^meshwork: conf\/\.env: .*tracked.*nothing was changed.*\[bad_argument\]/,
+    );
+    const sent = await cli(['secrets', 'send', 'conf/.env']);
+    expect(sent.stdout.toString()).toMatch(
+      /no untracked secrets\n! tracked, so sent whatever is decided: conf\/\.env\n$/,
+    );
+    expect((await cli(['secrets', '--json'])).stdout.toString()).not.toContain('conf');
+    expect((await onPeer('cat conf/.env')).stdout.toString()).toBe('TOKEN=1\n');
+    // What was decided while it was not tracked is told as void.
+    await git('rm', '-q', '--cached', 'conf/.env');
+    expect((await cli(['secrets', 'skip', 'conf/.env'])).stdout.toString()).toMatch(/not sent +conf\/\.env/);
+    await git('add', '-f', 'conf/.env');
+    expect((await cli(['secrets'])).stdout.toString()).toMatch(/no untracked secrets\n! tracked.*conf\/\.env/);
+    write('.meshworkignore', 'conf/.env\n');
+    expect((await onPeer('ls conf/.env')).code).not.toBe(0);
+  });
+});
+
 describe('workspaces', () => {
   it('are listed and removed where they are kept', async () => {
     await onPeer('true');

@@ -91,9 +91,21 @@ export class ProjectScanner {
     }
     const manifest = this.#keep(project, known, scanned.value);
     this.#places.note(manifest, selection.value);
-    const { withheld, undecided, rules, dependencies, lockfiles } = selection.value;
+    const { withheld, undecided, trackedDecided: tracked, rules, dependencies, lockfiles } = selection.value;
     const { files, bytes, notices, outward } = scanned.value;
-    return ok({ manifest, files, bytes, withheld, undecided, outward, rules, dependencies, lockfiles, notices });
+    return ok({
+      manifest,
+      files,
+      bytes,
+      withheld,
+      undecided,
+      tracked,
+      outward,
+      rules,
+      dependencies,
+      lockfiles,
+      notices,
+    });
   }
 
   #knownOf(project: Project): Known {

@@ -157,11 +157,18 @@ export class SelectionDraft {
       virtual: this.virtual,
       withheld: this.#withheld.toSorted(),
       undecided: this.#undecided.toSorted(),
+      trackedDecided: this.#trackedDecided(),
       dependencies: this.#dependencies,
       lockfiles: this.#lockfiles,
       rules,
       notices: [...this.#notices, ...notices],
     };
+  }
+
+  #trackedDecided(): string[] {
+    if (!this.#hasDecisions) return [];
+    const tracked = this.#tracked.filter((path) => this.#decisionOn(path) !== null);
+    return tracked.map((path) => escapeControls(textOfBytes(path)));
   }
 
   /** A folder of ignored files has a file after all where an option, or a decision, takes one of them along. */

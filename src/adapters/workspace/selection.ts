@@ -41,6 +41,8 @@ export interface Selection {
   /** Untracked secrets that are not sent, as text for people; `undecided`: those of them that nobody decided about. */
   readonly withheld: readonly string[];
   readonly undecided: readonly string[];
+  /** Tracked files among those that somebody decided about, as text for people: no decision withholds them. */
+  readonly trackedDecided: readonly string[];
   readonly dependencies: readonly FoundDependency[];
   readonly lockfiles: readonly string[];
   readonly rules: IgnoreRules;

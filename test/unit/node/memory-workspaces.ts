@@ -18,6 +18,7 @@ export const SCAN: Scan = {
   bytes: 3000,
   withheld: [],
   undecided: [],
+  tracked: [],
   outward: [],
   rules: [],
   dependencies: [],

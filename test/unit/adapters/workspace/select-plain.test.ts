@@ -196,6 +196,8 @@ test.each([true, false])('untracked secrets are withheld until someone decides (
   expect(second.withheld).toContain('certs/server.key');
   expect(second.undecided).not.toContain('certs/server.key');
   expect(second.undecided).toContain('.npmrc');
+  const third = await select(root, { secrets: { 'tracked.env': 'skip', 'tracked.pem': 'send', '.env': 'skip' } });
+  expect(third.trackedDecided).toEqual(isGit ? ['tracked.env', 'tracked.pem'] : []);
 });
 
 test('an option that names a secret decides about it, one with a wildcard does not', async () => {
