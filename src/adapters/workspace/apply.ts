@@ -1,7 +1,5 @@
-import { statfsSync } from 'node:fs';
 import { MeshError, systemCodeOf } from '../../base/errors.ts';
 import { err, ok, type Result } from '../../base/result.ts';
-import { formatSize } from '../../base/units.ts';
 import {
   type ApplyRules,
   applyRules,
@@ -14,6 +12,7 @@ import type { Manifest, ManifestEntry, ManifestHash, TreePath } from '../../wire
 import { judgeSecret } from '../../core/workspace/secret-files.ts';
 import { foldedPath, folderOf, isProtected, shownPath } from '../../wire/tree-path.ts';
 import { unreachable } from '../../base/assert.ts';
+import { checkRoom } from './apply-room.ts';
 import { ChangeTally } from './change-tally.ts';
 import { ChangePackFile } from './change-pack-file.ts';
 import { ConflictCopies } from './conflict-copies.ts';
@@ -58,7 +57,7 @@ async function applied(request: ApplyRequest, context: ApplyContext, pack: Chang
   const local = filesOf(request.project.root, turn);
   const copies = new ConflictCopies(request.conflicts, pack, turn);
   try {
-    checkRoom(request.project.root, pack, sent);
+    checkRoom(request.project.root, pack.list.changed, sent);
     const applying = new Applying(request, pack, local, copies, sent, turn);
     await applying.run();
     if (applying.hasProducts) await new Promise((resolve) => setTimeout(resolve, TICK_MS + 1));
@@ -67,25 +66,6 @@ async function applied(request: ApplyRequest, context: ApplyContext, pack: Chang
     copies.close();
     local.close();
   }
-}
-
-/** A few bytes of a pack may be files that fill the disk; what they take the place of makes room. @throws MeshError `io` */
-function checkRoom(root: string, pack: ChangePackFile, sent: Manifest | null): void {
-  const changed = new Set<TreePath>();
-  let needed = 0;
-  for (const entry of pack.list.changed) {
-    if (entry.kind !== 'file') continue;
-    changed.add(entry.path);
-    needed += entry.size;
-  }
-  for (const entry of sent?.entries ?? []) if (entry.kind === 'file' && changed.has(entry.path)) needed -= entry.size;
-  const { bavail, bsize } = statfsSync(root);
-  if (needed <= bavail * bsize) return;
-  const free = formatSize(bavail * bsize);
-  throw new MeshError(
-    'io',
-    `what came back needs ${formatSize(needed)}, the disk has ${free} free; nothing was changed`,
-  );
 }
 
 function filesOf(root: string, turn: Turn): LocalFiles {

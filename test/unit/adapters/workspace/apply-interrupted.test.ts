@@ -12,7 +12,12 @@ import { sortEntries } from '../../../../src/wire/manifest-codec.ts';
 import { readTree } from '../../../fixtures/temporary-folder.ts';
 
 /** Stands in for a power cut or a full disk at one call of those that change the disk. */
-const disk = vi.hoisted(() => ({ calls: 0, failsAt: -1, makeError: (): Error => new Error('cut off') }));
+const disk = vi.hoisted(() => ({
+  calls: 0,
+  failsAt: -1,
+  makeError: (): Error => new Error('cut off'),
+  freeBytes: 1e9,
+}));
 
 vi.mock('node:fs', async (importOriginal) => {
   const real = await importOriginal<typeof fs>();
@@ -26,7 +31,8 @@ vi.mock('node:fs', async (importOriginal) => {
   const changed = (['renameSync', 'unlinkSync', 'rmdirSync', 'mkdirSync', 'writeSync', 'symlinkSync'] as const).map(
     guarded,
   );
-  return { ...real, ...Object.fromEntries(changed) };
+  const statfsSync = () => ({ bavail: disk.freeBytes, bsize: 1 });
+  return { ...real, ...Object.fromEntries(changed), statfsSync };
 });
 
 const sha256 = (bytes: string | Uint8Array): ObjectHash =>
@@ -69,6 +75,7 @@ beforeEach(() => {
 });
 afterEach(() => {
   disk.failsAt = -1;
+  disk.freeBytes = 1e9;
   fs.rmSync(folder, { recursive: true, force: true });
 });
 
@@ -134,6 +141,26 @@ describe('an apply that is cut off', () => {
       cuts++;
     }
     expect(cuts).toBeGreaterThan(12);
+    expect(contents()).toEqual(NEW);
+  });
+
+  it('needs room for the rest alone when it is applied again', async () => {
+    const toCome = (): number => ['n/n', 'e/x'].filter((path) => !fs.existsSync(join(root, path))).length;
+    reset();
+    // Five bytes for each of the two that take the place of none.
+    disk.freeBytes = 9;
+    await expect(apply()).rejects.toThrow(/needs 10 B, the disk has 9 B free; nothing was changed/);
+    disk.freeBytes = 10;
+    for (let failsAt = 1; toCome() === 2; failsAt++) {
+      reset();
+      disk.calls = 0;
+      disk.failsAt = failsAt;
+      await expect(apply()).rejects.toThrow('cut off');
+    }
+    disk.failsAt = -1;
+    expect(toCome()).toBe(1);
+    disk.freeBytes = 5;
+    expect(await apply()).toMatchObject({ ok: true });
     expect(contents()).toEqual(NEW);
   });
 
