@@ -38,6 +38,8 @@ export interface RepositoryListing {
     readonly index: Uint8Array;
     readonly userExcludes: string;
   } | null;
+  /** The top of the repository that its folder is a part of, absolute bytes; null where it is a top itself. */
+  readonly partOf: string | null;
   readonly notices: readonly string[];
 }
 
@@ -73,6 +75,14 @@ interface Listed {
   readonly listing: RepositoryListing;
   /** Tops of repositories within it. */
   readonly nested: readonly string[];
+}
+
+interface Around {
+  /** Absolute bytes. */
+  readonly top: string;
+  readonly shared: string;
+  /** Names of the folders from there to the root. */
+  readonly parts: readonly string[];
 }
 
 class RepositoryLister {
@@ -115,12 +125,14 @@ class RepositoryLister {
     if (index?.ok === false) this.#notices.push(`${this.#name()}: ${index.error}; .git stays here`);
     const trackedIndex = index?.ok === true ? index.value : await this.#trackedByGit(git);
     const userExcludes = userExcludesOf(effective, git.env);
+    const around = places === null ? await this.#around(git) : null;
     const expanded = await this.#expand(git, splitList(untracked.value), splitList(ignored.value), trackedIndex);
     return {
       nested: expanded.nested,
       listing: {
         ...expanded.listing,
-        excludes: await this.#excludes(git, places, userExcludes),
+        excludes: this.#excludes(places, around, userExcludes),
+        partOf: around?.top ?? null,
         gitFolder:
           index?.ok !== true || places === null ? null : this.#gitFolder(places, effective, index.value, userExcludes),
         notices: this.#notices,
@@ -146,7 +158,7 @@ class RepositoryLister {
     untracked: readonly string[],
     ignored: readonly string[],
     index: GitIndex,
-  ): Promise<{ listing: Omit<RepositoryListing, 'excludes' | 'gitFolder' | 'notices'>; nested: string[] }> {
+  ): Promise<{ listing: Omit<RepositoryListing, 'excludes' | 'gitFolder' | 'partOf' | 'notices'>; nested: string[] }> {
     const nested: string[] = [];
     const collapsed: string[] = [];
     const files: string[] = [];
@@ -250,13 +262,10 @@ class RepositoryLister {
   }
 
   /** The weaker first: what the user ignores everywhere, then info/exclude, then .gitignore files above the root. */
-  async #excludes(git: Git, places: GitPlaces | null, userExcludes: string): Promise<string> {
+  #excludes(places: GitPlaces | null, around: Around | null, userExcludes: string): string {
     if (places !== null) return joinTexts([userExcludes, readByteText(below(places.shared, 'info/exclude')) ?? '']);
-    const said = await git.run(['rev-parse', '--show-prefix', '--git-common-dir']);
-    if (!said.ok) return userExcludes;
-    const [inner = '', shared = ''] = said.value.stdout.toString('latin1').split('\n');
-    const parts = inner.split('/').filter((part) => part !== '');
-    const top = this.#top.split('/').slice(0, -parts.length).join('/');
+    if (around === null) return userExcludes;
+    const { top, shared, parts } = around;
     const texts = [userExcludes, readByteText(`${shared}/info/exclude`) ?? ''].map((text) =>
       patternsWithin(text, parts),
     );
@@ -265,6 +274,15 @@ class RepositoryLister {
       texts.push(patternsWithin(text, parts.slice(depth)));
     }
     return joinTexts(texts);
+  }
+
+  /** The repository that the root is a folder of. */
+  async #around(git: Git): Promise<Around | null> {
+    const said = await git.run(['rev-parse', '--show-prefix', '--git-common-dir']);
+    if (!said.ok) return null;
+    const [inner = '', shared = ''] = said.value.stdout.toString('latin1').split('\n');
+    const parts = inner.split('/').filter((part) => part !== '');
+    return parts.length === 0 ? null : { top: this.#top.split('/').slice(0, -parts.length).join('/'), shared, parts };
   }
 
   #walk(places: GitPlaces | null, why: string, index: GitIndex | null): Listed {
@@ -284,6 +302,7 @@ class RepositoryLister {
         ignoredFolders: found.ignoredFolders.map(full),
         emptyFolders: found.emptyFolders.map(full),
         excludes,
+        partOf: null,
         gitFolder: index === null || places === null ? null : this.#gitFolder(places, settings, index, ''),
         notices: this.#notices,
       },

@@ -1,4 +1,5 @@
-import { bytesOfText } from '../../base/byte-text.ts';
+import { bytesOfText, textOfBytes } from '../../base/byte-text.ts';
+import { escapeControls } from '../../base/escape.ts';
 import { err, ok, type Result } from '../../base/result.ts';
 import { PLAIN_EXCLUDES } from '../../core/workspace/default-excludes.ts';
 import { isDependencyFolder } from '../../core/workspace/dependency-files.ts';
@@ -70,6 +71,7 @@ function addListing(draft: SelectionDraft, listing: RepositoryListing, filter: S
   const { prefix } = listing;
   if (prefix !== '' && filter.leavesOut(prefix, true)) return;
   for (const notice of listing.notices) draft.notice(notice);
+  if (withGit && listing.partOf !== null) draft.notice(withoutRepository(listing.partOf));
   for (const path of listing.tracked) draft.addTracked(path);
   for (const path of listing.untracked) draft.addUntracked(path);
   const own = ownFolders(listing);
@@ -82,6 +84,12 @@ function addListing(draft: SelectionDraft, listing: RepositoryListing, filter: S
   if (withGit && listing.gitFolder !== null && !filter.leavesOut(below(prefix, '.git'), true)) {
     addGitFolder(draft, { prefix, ...listing.gitFolder });
   }
+}
+
+function withoutRepository(topBytes: string): string {
+  const top = escapeControls(textOfBytes(topBytes));
+  const remedy = `\`--sync ${top}\` sends all of it; \`[ship] git = false\` in .meshwork.toml says that nothing needs it`;
+  return `the project is a folder of the repository ${top}, so its .git stays here and git there finds none: ${remedy}`;
 }
 
 /** Folders that a tool made and that ignore themselves by a .gitignore of their own, and such of dependencies. */

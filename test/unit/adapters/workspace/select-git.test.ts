@@ -346,6 +346,12 @@ test('a folder of a work tree that is a project of its own', async () => {
   const selection = await made.select(join(made.root, 'pkg'));
   expect(selection.files.toSorted()).toEqual(['.gitignore', '.meshwork.toml', 'a.c', 'new.c']);
   expect(selection.rules).toEqual([{ folder: '', text: '*.o\n/made/', source: 'exclude' }]);
+  expect(selection.notices).toEqual([
+    expect.stringContaining(`is a folder of the repository ${made.root}, so its .git stays here`),
+  ]);
+  // Whoever says that nothing there needs git is not told.
+  const ship = { include: [], exclude: [], ignored: [], git: false };
+  expect((await made.select(join(made.root, 'pkg'), { ship })).notices).toEqual([]);
 });
 
 test('a folder of a work tree without tracked files, and one that the repository around it ignores', async () => {
@@ -354,7 +360,8 @@ test('a folder of a work tree without tracked files, and one that the repository
   mkdirSync(join(made.root, 'new/empty'));
   const fresh = await made.select(join(made.root, 'new'));
   expect(fresh.files.toSorted()).toEqual(['.gitignore', '.meshwork.toml', 'src/a.c']);
-  expect([fresh.folders, fresh.notices]).toEqual([['empty'], []]);
+  expect(fresh.folders).toEqual(['empty']);
+  expect(fresh.notices).toEqual([expect.stringContaining('is a folder of the repository')]);
   writeTree(made.root, {
     'out/.meshwork.toml': '',
     'out/deep/a.c': 'a',
