@@ -79,10 +79,15 @@ export class FrameInbox {
     return this.#frames.length > 0;
   }
 
-  /** A frame of that kind is dealt with. */
-  done(kind: WorkspaceFrame['kind'], payloadBytes: number): void {
-    if (kind === 'pack') this.#stream.consumed(FRAME_HEAD_BYTES + payloadBytes);
-    if (kind === 'manifest') this.free();
+  /** The manifest is dealt with. */
+  manifestDone(): void {
+    this.free();
+  }
+
+  /** A pack is dealt with. @param memory what it was a part of, for one to come */
+  packDone(payloadBytes: number, memory: ArrayBufferLike): void {
+    this.#reader.reuse(memory);
+    this.#stream.consumed(FRAME_HEAD_BYTES + payloadBytes);
   }
 
   close(why: string): void {

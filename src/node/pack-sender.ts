@@ -5,6 +5,9 @@ import { encodeFrameHeader, type WorkspaceFrame } from '../wire/workspace-frame.
 export class PackSender {
   readonly id: number;
   readonly #stream: OutgoingStream;
+  /** Packs that are not known to have left, and where in the stream they end. */
+  readonly #packs: { readonly memory: ArrayBufferLike; readonly endsAt: number }[] = [];
+  #written = 0;
   #waiting: (() => void) | null = null;
 
   /** Opens the stream; its receiver grants the first credit. */
@@ -14,8 +17,19 @@ export class PackSender {
   }
 
   send(kind: WorkspaceFrame['kind'], payload: Uint8Array | null): void {
-    this.#stream.write(encodeFrameHeader(kind, payload?.byteLength ?? 0));
+    const head = encodeFrameHeader(kind, payload?.byteLength ?? 0);
+    this.#written += head.byteLength + (payload?.byteLength ?? 0);
+    if (kind === 'pack' && payload !== null) this.#packs.push({ memory: payload.buffer, endsAt: this.#written });
+    this.#stream.write(head);
     if (payload !== null) this.#stream.write(payload);
+  }
+
+  /** Memory of a pack all of which has left. Null where there is none; each is told once. */
+  spent(): ArrayBuffer | null {
+    const first = this.#packs[0];
+    if (first === undefined || first.endsAt > this.#written - this.#stream.queuedBytes) return null;
+    this.#packs.shift();
+    return first.memory instanceof ArrayBuffer ? first.memory : null;
   }
 
   /** Settles when there is room for another frame, or nobody reads any more. */

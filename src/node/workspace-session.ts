@@ -226,7 +226,7 @@ export class WorkspaceSession {
     const packBytes = pack.byteLength;
     const taken = await this.#options.files.takePack(id, pack);
     if (!taken.ok) return taken;
-    this.#inbox.done('pack', packBytes);
+    this.#inbox.packDone(packBytes, taken.value.memory);
     const { files, bytes } = this.#progress;
     this.#now({
       phase: 'receiving',
@@ -242,7 +242,7 @@ export class WorkspaceSession {
     const frame = await this.#next('manifest');
     if (!frame.ok) return frame;
     const wanted = await this.#options.files.takeManifest(id, frame.value.payload);
-    this.#inbox.done('manifest', 0);
+    this.#inbox.manifestDone();
     return wanted;
   }
 

@@ -196,7 +196,7 @@ export class WorkspaceSync {
     void this.#guard(sync, () => this.#countFiles(sync, source));
     try {
       while (this.#isLive(sync)) {
-        const pack = await files.nextPack(source);
+        const pack = await files.nextPack(source, sender.spent());
         if (!this.#isLive(sync)) return;
         if (!pack.ok) {
           this.#options.projects.outdated(sync.job);

@@ -114,8 +114,13 @@ export interface ProjectFiles {
   encodeManifest(manifest: ManifestHash, base: ManifestHash | null): Promise<Uint8Array>;
   /** @param want see `ws.want`. Null: the want list doesn't fit the manifest. @returns the name of a source of packs */
   openPacks(project: Project, manifest: ManifestHash, want: Uint8Array): Promise<number | null>;
-  /** The next pack, at most PACK_BYTES_MAX; null at the end; a refusal where a file changed since the scan. */
-  nextPack(source: number): Promise<Result<Uint8Array | null, ScanRefusal>>;
+  /**
+   * The next pack, at most PACK_BYTES_MAX, a view of memory that is the caller's; null at the end; a refusal where a file changed
+   * since the scan.
+   *
+   * @param spent memory of a pack of that source which is not needed any more, for one to come: it is given away
+   */
+  nextPack(source: number, spent?: ArrayBuffer | null): Promise<Result<Uint8Array | null, ScanRefusal>>;
   /** For progress: how many files are whole after so many objects of it; null: each object is a file, or it is closed. */
   filesAfter(source: number): Promise<readonly number[] | null>;
   closePacks(source: number): Promise<void>;
@@ -184,17 +189,24 @@ export interface KeptWorkspace {
   readonly usedMs: number;
 }
 
+export interface TakenPack {
+  /** Of it that were not there yet. */
+  readonly objects: number;
+  readonly bytes: number;
+  readonly memory: ArrayBufferLike;
+}
+
 /** The executor's side. Folders are `MESHWORK_HOME/workspaces/for/<origin>/<project>/<slot>/<label>`. */
 export interface WorkspaceFiles {
   /** Takes the folder of a free slot, the warmest first; clones a new one with its products where all are in use. */
   open(request: OpenRequest): Promise<Result<OpenedWorkspace, WorkspaceRefusal>>;
   /** @param encoded of `encodeManifest`; null where `base` was the manifest itself */
   takeManifest(id: string, encoded: Uint8Array | null): Promise<Result<Wanted, WorkspaceRefusal>>;
-  /** Verifies and stores what a pack holds. Its memory is given away: it must be read no more. */
-  takePack(
-    id: string,
-    pack: Uint8Array,
-  ): Promise<Result<{ readonly objects: number; readonly bytes: number }, WorkspaceRefusal>>;
+  /**
+   * Verifies and stores what a pack holds. Its memory, all of the buffer behind it, is given away, and comes back as `memory`
+   * for one to come: what is made anew for each pack would have the collector go through the whole heap again and again.
+   */
+  takePack(id: string, pack: Uint8Array): Promise<Result<TakenPack, WorkspaceRefusal>>;
   /** Makes the tree what the manifest says; ignored products stay. `onProgress` at most a few times a second. */
   place(
     id: string,

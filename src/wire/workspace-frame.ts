@@ -10,6 +10,10 @@ const HEADER_BYTES = 5;
 /** Chunks below this are put together in blocks: an object of its own for each byte would be a hundred times as much. */
 const CHUNK_BYTES_MIN = 8 * 1024;
 const BLOCK_BYTES = 64 * 1024;
+/** Memory of packs that were dealt with, kept for packs to come: as many as a window holds. */
+const SPARES_MAX = 4;
+/** Memory for packs of that size comes in steps of it, so that it fits the next one too, which is hardly ever as long. */
+const MEMORY_STEP_BYTES = 256 * 1024;
 
 export type WorkspaceFrame =
   /** Compressed, of `encodeManifest` of ProjectFiles. */
@@ -38,7 +42,13 @@ export class WorkspaceFrameDecoder {
   #held = 0;
   /** The pack whose header came; `#held` counts nothing of it. */
   #pack: { readonly bytes: Uint8Array; filled: number } | null = null;
+  #spares: ArrayBufferLike[] = [];
   #stage: 'first' | 'packs' | 'ended' | 'refused' = 'first';
+
+  /** Takes memory of a pack that was dealt with, for one to come. */
+  reuse(memory: ArrayBufferLike): void {
+    if (this.#stage === 'packs' && this.#spares.length < SPARES_MAX) this.#spares.push(memory);
+  }
 
   /** Of the frame that is not whole yet, as its header has it, the header itself included; 0: none, or not known yet. */
   get pendingBytes(): number {
@@ -50,7 +60,7 @@ export class WorkspaceFrameDecoder {
   /**
    * @param chunk what is kept of it is copied
    * @returns the frames that are whole now, or what is malformed: nothing is taken after that. A pack has its memory for
-   *   itself
+   *   itself, of which it is the first part
    */
   push(chunk: Uint8Array): Result<WorkspaceFrame[], string> {
     this.#keep(this.#pack === null ? chunk : chunk.subarray(this.#fill(this.#pack, chunk)));
@@ -59,6 +69,7 @@ export class WorkspaceFrameDecoder {
       const next = this.#next();
       if (!next.ok) {
         this.#stage = 'refused';
+        this.#spares = [];
         this.#pieces = [];
         this.#block = null;
         this.#held = 0;
@@ -103,17 +114,28 @@ export class WorkspaceFrameDecoder {
     if (this.#held < HEADER_BYTES + length) return ok(null);
     const payload = this.#taken(HEADER_BYTES + length).subarray(HEADER_BYTES);
     this.#stage = kind === 'end' ? 'ended' : 'packs';
+    if (kind === 'end') this.#spares = [];
     return ok(kind === 'end' ? { kind } : { kind, payload });
   }
 
   #beginPack(length: number): WorkspaceFrame | null {
     this.#taken(HEADER_BYTES);
     this.#stage = 'packs';
-    const pack = { bytes: new Uint8Array(length), filled: 0 };
+    const pack = { bytes: this.#memoryFor(length), filled: 0 };
     this.#pack = pack;
     const came = this.#taken(Math.min(length, this.#held));
     this.#fill(pack, came);
     return this.#wholePack(pack);
+  }
+
+  #memoryFor(bytes: number): Uint8Array {
+    const spare = this.#spares.pop();
+    const isEnough = spare !== undefined && spare.byteLength >= bytes;
+    if (isEnough) return new Uint8Array(spare, 0, bytes);
+    // Small ones, of which there may be many, take no more than they are.
+    if (bytes < MEMORY_STEP_BYTES) return new Uint8Array(bytes);
+    const steps = Math.ceil(bytes / MEMORY_STEP_BYTES);
+    return new Uint8Array(new ArrayBuffer(steps * MEMORY_STEP_BYTES), 0, bytes);
   }
 
   /** @returns how many bytes of the chunk belong to it */

@@ -7,6 +7,7 @@ import type {
   KeptWorkspace,
   OpenedWorkspace,
   OpenRequest,
+  TakenPack,
   Wanted,
   WorkspaceFiles,
   WorkspaceRefusal,
@@ -118,7 +119,7 @@ class ExecutorOperations implements WorkspaceFiles {
     );
   };
 
-  takePack = (id: string, pack: Uint8Array): Promise<Refused<{ readonly objects: number; readonly bytes: number }>> =>
+  takePack = (id: string, pack: Uint8Array): Promise<Refused<TakenPack>> =>
     this.#with(id, (session) => takePack(session, pack, this.#around));
 
   place = (

@@ -26,6 +26,7 @@ import { findProject, homeFolders } from './project-root.ts';
 import { ProjectScanner, type Select } from './project-scanner.ts';
 import { selectFiles } from './select-files.ts';
 import { sentDecisions } from './sent-decisions.ts';
+import { handOver } from './thread-messages.ts';
 import { TransferCosts } from './transfer-cost.ts';
 import { ContentPlaces } from './virtual-files.ts';
 
@@ -97,10 +98,12 @@ export class OriginOperations implements ProjectFiles {
     return this.#lastSource;
   }
 
-  async nextPack(source: number): Promise<Result<Uint8Array | null, ScanRefusal>> {
+  async nextPack(source: number, spent: ArrayBuffer | null = null): Promise<Result<Uint8Array | null, ScanRefusal>> {
     const packs = this.#sources.get(source);
     if (packs === undefined) throw new MeshError('internal', `there is no source ${source} of packs`);
-    return packs.next();
+    const pack = packs.next(spent);
+    if (pack.ok && pack.value !== null) handOver(pack.value);
+    return pack;
   }
 
   async filesAfter(source: number): Promise<readonly number[] | null> {

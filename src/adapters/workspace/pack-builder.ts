@@ -14,7 +14,16 @@ import { PACK_BYTES_MAX } from '../../wire/workspace.ts';
 const PACK_AIM_BYTES = 1024 * 1024;
 /** A block is compressed where that leaves at most this share of it. */
 const PAYS_SHARE = 0.9;
+/** Memory for packs comes in steps of that, so that it fits the next one too, which is hardly ever as long. */
+const MEMORY_STEP_BYTES = 256 * 1024;
 const FIRST_HEADS_BYTES = 256 * OBJECT_HEAD_BYTES;
+
+function memoryFor(bytes: number, spare: ArrayBuffer | null): Uint8Array {
+  const isEnough = spare !== null && spare.byteLength >= bytes;
+  const steps = Math.ceil(bytes / MEMORY_STEP_BYTES);
+  const { buffer } = isEnough ? { buffer: spare } : Buffer.allocUnsafeSlow(steps * MEMORY_STEP_BYTES);
+  return new Uint8Array(buffer, 0, bytes);
+}
 
 /** Gathers objects for one pack: what may be compressible in one block, what is not in another. */
 export class PackBuilder {
@@ -40,10 +49,18 @@ export class PackBuilder {
     (mayCompress ? this.#compressible : this.#other).add(hash, bytes);
   }
 
-  /** The pack, in a buffer of its own, so that it can be handed to another thread; the builder is empty again. */
-  take(compress: boolean): Uint8Array {
+  /**
+   * The pack, in a buffer of its own, of which it is the first part, so that it can be handed to another thread; the builder is
+   * empty again.
+   *
+   * @param spare memory for it, where it is large enough
+   */
+  take(compress: boolean, spare: ArrayBuffer | null = null): Uint8Array {
     const parts = [...this.#compressible.parts(compress), ...this.#other.parts(false)];
-    const pack = Buffer.allocUnsafeSlow(parts.reduce((sum, part) => sum + part.length, 0));
+    const pack = memoryFor(
+      parts.reduce((sum, part) => sum + part.length, 0),
+      spare,
+    );
     let at = 0;
     for (const part of parts) {
       pack.set(part, at);

@@ -56,6 +56,7 @@ export class PackSource {
   #at = 0;
   #open: { readonly entry: FileEntry; readonly fd: number } | null = null;
   #ahead: Result<Uint8Array | null, ScanRefusal> | null = null;
+  #spare: ArrayBuffer | null = null;
   #readyMs = 0;
   #compress = false;
   #latePacks = 0;
@@ -86,8 +87,13 @@ export class PackSource {
     return wantFits(want, seen.size) ? new PackSource(root, places, wanted) : null;
   }
 
-  /** Null at the end. `unstable` names a file that is not what was scanned any more. @throws the system's error */
-  next(): Result<Uint8Array | null, ScanRefusal> {
+  /**
+   * Null at the end. `unstable` names a file that is not what was scanned any more.
+   *
+   * @param spent memory of a pack that went, for one to come @throws the system's error
+   */
+  next(spent: ArrayBuffer | null = null): Result<Uint8Array | null, ScanRefusal> {
+    this.#spare = spent ?? this.#spare;
     const ahead = this.#ahead;
     this.#ahead = null;
     this.#judgeLink(ahead === null ? 0 : performance.now() - this.#readyMs);
@@ -137,7 +143,7 @@ export class PackSource {
       const wanted = this.#wanted[this.#at];
       if (wanted === undefined) {
         this.#closeFile();
-        return ok(this.#builder.isEmpty ? null : this.#builder.take(this.#compress));
+        return ok(this.#builder.isEmpty ? null : this.#take());
       }
       if (!this.#builder.fits(wanted.size)) break;
       const bytes = this.#read(wanted);
@@ -145,7 +151,13 @@ export class PackSource {
       this.#builder.add(wanted.hash, bytes, this.#compress && mayCompress(wanted.entry.path, bytes));
       this.#at += 1;
     }
-    return ok(this.#builder.take(this.#compress));
+    return ok(this.#take());
+  }
+
+  #take(): Uint8Array {
+    const spare = this.#spare;
+    this.#spare = null;
+    return this.#builder.take(this.#compress, spare);
   }
 
   /** Holds until the next call. Null where it isn't there any more as it was. */

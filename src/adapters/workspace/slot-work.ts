@@ -2,12 +2,11 @@ import { lstatSync } from 'node:fs';
 import { bytesOfText } from '../../base/byte-text.ts';
 import { err, ok, type Result } from '../../base/result.ts';
 import { formatSize } from '../../base/units.ts';
-import type { Wanted, WorkspaceRefusal } from '../../ports/workspace.ts';
+import type { TakenPack, Wanted, WorkspaceRefusal } from '../../ports/workspace.ts';
 import { objectsOf } from '../../wire/manifest-codec.ts';
 import { encodeWant } from '../../wire/want-list.ts';
 import { FREE_BYTES_MIN, type KeptBytes } from './kept-bytes.ts';
 import { type Arrived, EarlyFiles } from './early-files.ts';
-import type { Added } from './object-store.ts';
 import { refreshIndexes } from './git-refresh.ts';
 import { nativePath } from './native-path.ts';
 import { placeTree } from './place.ts';
@@ -131,7 +130,7 @@ export async function takePack(
   session: SlotSession,
   pack: Uint8Array,
   around: SlotSurroundings,
-): Promise<Refused<Added>> {
+): Promise<Refused<TakenPack>> {
   // Several sessions may each have found the disk large enough.
   if (around.kept.freeBytes() < pack.length) {
     const reserve = formatSize(FREE_BYTES_MIN);
@@ -150,7 +149,7 @@ export async function takePack(
   const wrong = beginEarly(session, store, around);
   if (wrong !== null) return refused('refused', `${wrong}; nothing was changed`);
   if (session.early.kind === 'placing') await session.early.files.take(arrived);
-  return added;
+  return ok({ ...added.value, memory: pack.buffer });
 }
 
 /**

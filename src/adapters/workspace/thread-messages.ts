@@ -24,17 +24,31 @@ export type FromWorkspaceThread =
 /** How deep in a call's arguments or result byte arrays may be: a Result, its value, a field of that. */
 const DEPTH_MAX = 3;
 
+/** Buffers that byte arrays were made in for the other thread alone, as a part of them. */
+const handed = new WeakSet<ArrayBufferLike>();
+
+/** Marks the whole buffer of `bytes` as the other thread's: where it is given it is not copied, though they are a part of it. */
+export function handOver(bytes: Uint8Array): Uint8Array {
+  handed.add(bytes.buffer);
+  return bytes;
+}
+
 /**
  * A copy of `value` in which each byte array has a buffer of its own, listed in `transfer`. Those that have one already
- * are taken as they are where `give` says that the caller is done with them.
+ * are taken as they are where `give` says that the caller is done with them. Bare buffers are always given.
  */
 export function detachable(value: unknown, transfer: ArrayBuffer[], give: boolean, depth = 0): unknown {
   if (value instanceof Uint8Array) {
-    const whole = give && value.byteLength === value.buffer.byteLength && value.buffer instanceof ArrayBuffer;
+    const isOwn = value.byteLength === value.buffer.byteLength || handed.has(value.buffer);
+    const whole = give && isOwn && value.buffer instanceof ArrayBuffer;
     const own = whole ? value : Uint8Array.prototype.slice.call(value);
     // A second mention of one buffer in the list would be refused.
     if (own.buffer instanceof ArrayBuffer && !transfer.includes(own.buffer)) transfer.push(own.buffer);
     return new Uint8Array(own.buffer, own.byteOffset, own.byteLength);
+  }
+  if (value instanceof ArrayBuffer) {
+    transfer.push(value);
+    return value;
   }
   if (typeof value !== 'object' || value === null || Array.isArray(value) || depth >= DEPTH_MAX) return value;
   return Object.fromEntries(

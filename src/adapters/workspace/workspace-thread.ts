@@ -16,7 +16,7 @@ import type {
 } from '../../ports/workspace.ts';
 import type { ManifestHash } from '../../wire/manifest.ts';
 import type { OperationName, Operations, ThreadSettings } from './operations.ts';
-import { detachable, type FromWorkspaceThread, type ToWorkspaceThread } from './thread-messages.ts';
+import { detachable, handOver, type FromWorkspaceThread, type ToWorkspaceThread } from './thread-messages.ts';
 
 /** Calls that wait for the thread; a node has far fewer sessions and jobs than that. */
 export const CALLS_OPEN_MAX = 4096;
@@ -84,7 +84,8 @@ export class WorkspaceThread implements ProjectFiles, WorkspaceFiles {
     return source;
   };
 
-  nextPack = async (source: number): Promise<Value<'nextPack'>> => this.#call('nextPack', [source]);
+  nextPack = async (source: number, spent: ArrayBuffer | null = null): Promise<Value<'nextPack'>> =>
+    this.#call('nextPack', [source, spent]);
 
   filesAfter = async (source: number): Promise<Value<'filesAfter'>> => this.#call('filesAfter', [source]);
 
@@ -105,7 +106,7 @@ export class WorkspaceThread implements ProjectFiles, WorkspaceFiles {
     this.#call('takeManifest', [id, encoded]);
 
   takePack = async (id: string, pack: Uint8Array): Promise<Value<'takePack'>> =>
-    this.#call('takePack', [id, pack], 'given');
+    this.#call('takePack', [id, handOver(pack)], 'given');
 
   place = async (id: string, onProgress: (files: number) => void): Promise<Value<'place'>> =>
     this.#call('place', [id, onProgress]);

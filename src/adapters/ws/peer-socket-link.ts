@@ -1,5 +1,6 @@
 import type { RawData, WebSocket } from 'ws';
 import { assert } from '../../base/assert.ts';
+import { FrameMemory } from './frame-memory.ts';
 import type { PeerLink, PeerLinkHandlers } from '../../ports/links.ts';
 import type { Hello } from '../../wire/hello.ts';
 import {
@@ -30,6 +31,8 @@ export interface LinkFacts {
   /** For the transport's own books; comes before the attached handlers hear of it. */
   readonly onClosed: (reason: string) => void;
 }
+
+const FRAMES = new FrameMemory();
 
 type Waiting =
   | { readonly kind: 'control'; readonly json: string }
@@ -100,10 +103,11 @@ export class PeerSocketLink implements PeerLink {
   sendBulk(header: Uint8Array, payload: Uint8Array | null): void {
     const bulk = this.#bulk;
     if (this.#endReason !== null || bulk === null) return;
-    const frame = Buffer.allocUnsafe(header.byteLength + (payload?.byteLength ?? 0));
-    frame.set(header, 0);
-    if (payload !== null) frame.set(payload, header.byteLength);
-    bulk.send(frame);
+    const memory = FRAMES.take(header.byteLength + (payload?.byteLength ?? 0));
+    memory.bytes.set(header, 0);
+    if (payload !== null) memory.bytes.set(payload, header.byteLength);
+    // Also called where it could not be written; the end of the socket is told elsewhere.
+    bulk.send(memory.bytes, () => FRAMES.giveBack(memory));
     if (bulk.bufferedAmount > BULK_QUEUED_BYTES_MAX) {
       this.#end(CLOSE_OVERFLOW, 'the peer grants credit but does not read');
     }

@@ -87,7 +87,8 @@ export class MemoryWorkspaces {
           encoded === null ? 'same manifest' : `manifest of ${encoded.byteLength}`,
           ok({ want: new Uint8Array([7]), objects: this.objects, bytes: this.objects * 1000 }),
         ),
-      takePack: (_id, pack) => step(`pack of ${pack.byteLength}`, ok({ objects: 1, bytes: pack.byteLength })),
+      takePack: (_id, pack) =>
+        step(`pack of ${pack.byteLength}`, ok({ objects: 1, bytes: pack.byteLength, memory: pack.buffer })),
       place: async (_id, onProgress) => {
         onProgress(2);
         return step('place', ok({ written: 3, removed: 0, notices: ['placed'] }));

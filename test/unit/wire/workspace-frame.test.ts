@@ -51,6 +51,25 @@ describe('frames of the up stream', () => {
     expect(decoder.push(frame('pack')).ok).toBe(false);
   });
 
+  it('of packs come in memory of packs that were dealt with, where it is large enough', () => {
+    const decoder = new WorkspaceFrameDecoder();
+    const taken = (size: number): Uint8Array => {
+      const pushed = decoder.push(frame('pack', new Uint8Array(size).fill(size % 251)));
+      const [first] = pushed.ok ? pushed.value : [];
+      if (first?.kind !== 'pack') throw new Error('no pack came');
+      expect(Buffer.compare(first.payload, new Uint8Array(size).fill(size % 251))).toBe(0);
+      expect(first.payload.byteOffset).toBe(0);
+      return first.payload;
+    };
+    const first = taken(300_000);
+    const second = taken(200_000);
+    expect(second.buffer).not.toBe(first.buffer);
+    decoder.reuse(first.buffer);
+    expect(taken(400_000).buffer).toBe(first.buffer);
+    decoder.reuse(second.buffer);
+    expect(taken(1_000_000).buffer).not.toBe(second.buffer);
+  });
+
   it('are copied from what came; a pack has its memory for itself', () => {
     const content = new Uint8Array(100_000).map((_, at) => at % 251);
     const bytes = Buffer.concat([frame('manifest', content), frame('pack', content), frame('pack', content)]);

@@ -45,9 +45,20 @@ describe('WorkspaceThread', () => {
     const thread = threadWith(`reply({ ok: true, value: message.args })`);
     const big = new Uint8Array(1000).map((_, index) => index);
     const slice = big.subarray(10, 20);
-    const answer: unknown = await thread.takePack('here', slice);
+    const answer: unknown = await thread.takeManifest('here', slice);
     expect(answer).toEqual({ ok: true, value: ['here', slice] });
     expect(slice.length).toBe(10);
+  });
+
+  it('hands a pack over with all of its memory, and memory back, without a copy', async () => {
+    const thread = threadWith(`reply({ ok: true, value: [message.args[1], message.args[1].buffer?.byteLength] })`);
+    const pack = new Uint8Array(new ArrayBuffer(1000), 0, 10).fill(7);
+    const answer: unknown = await thread.takePack('here', pack);
+    expect(answer).toEqual({ ok: true, value: [new Uint8Array(10).fill(7), 1000] });
+    expect(pack.buffer.byteLength).toBe(0);
+    const spent = new ArrayBuffer(500);
+    await thread.nextPack(1, spent);
+    expect(spent.byteLength).toBe(0);
   });
 
   it('tells progress by the function that was given', async () => {
