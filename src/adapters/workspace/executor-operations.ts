@@ -13,6 +13,7 @@ import type {
   WorkspaceRefusal,
 } from '../../ports/workspace.ts';
 import { NO_CHANGE_PACK, type ChangePack } from '../../wire/changes.ts';
+import { isDifference } from '../../wire/manifest-difference.ts';
 import { ChangedContents } from './changed-contents.ts';
 import { collectTree } from './collect.ts';
 import { HeldIndexes } from './held-indexes.ts';
@@ -26,7 +27,7 @@ import { wrongIgnoreFiles } from './sent-git-config.ts';
 import { SlotFolders, SLOTS_PER_PROJECT_MAX, type Slot } from './slot-folders.ts';
 import { isDiskFull } from './slot-record.ts';
 import { dropNotes, readNote, writeNote } from './slot-notes.ts';
-import { manifestBytes, readManifest, SlotSession, writeManifest } from './slot-session.ts';
+import { MANIFEST_LOST, manifestBytes, readManifest, SlotSession, writeManifest } from './slot-session.ts';
 import { cloneSlot, placeSlot, refused, type SlotSurroundings, takePack, wantedOf, warmest } from './slot-work.ts';
 import { digestsOf } from './tree-digest.ts';
 import { TreeState } from './tree-state.ts';
@@ -230,6 +231,8 @@ class ExecutorOperations implements WorkspaceFiles {
     if (wanted === null) return nothingExpected();
     const held = base !== null && session.holds(base) ? session.indexOf(base) : null;
     const known = held?.manifest ?? (base === null ? null : readManifest(slot.paths, base));
+    // What comes may be a difference from it.
+    if (base !== null && known === null && isDifference(expanded)) return refused('io', MANIFEST_LOST);
     const turn = new Turn();
     const received = await receivedManifest(
       expanded,

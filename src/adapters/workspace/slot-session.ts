@@ -17,6 +17,8 @@ import { TreeIndex } from './tree-index.ts';
 
 const MANIFEST_FILE = /^manifest-([0-9a-f]{64})$/;
 
+/** The next try is told that there is none, and sends a whole one. */
+export const MANIFEST_LOST = 'what the workspace should hold is not known here any more; run the command again';
 const INDEXES_MAX = 2;
 /** What a session between two jobs may hold in memory. */
 const RESTING_ENTRIES_MAX = 200_000;
@@ -87,8 +89,7 @@ export class SlotSession {
       return known;
     }
     const manifest = readManifest(this.slot.paths, hash);
-    if (manifest === null)
-      throw new MeshError('io', 'what the workspace should hold is not known here any more; run the command again');
+    if (manifest === null) throw new MeshError('io', MANIFEST_LOST);
     return this.hold(hash, manifest);
   }
 
@@ -172,14 +173,15 @@ export class SlotSession {
   }
 }
 
-/** @returns null where it isn't there, or damaged */
+/** @returns null where it isn't there, or was damaged, as by a power cut: such a one is removed, so that it comes again */
 export function readManifest(paths: SlotPaths, hash: ManifestHash): Manifest | null {
   const path = paths.manifest(hash);
   if (!existsSync(path)) return null;
   const bytes = readFileSync(path);
-  if (hashOfManifest(bytes) !== hash) return null;
-  const manifest = decodeManifest(bytes);
-  return manifest.ok ? manifest.value : null;
+  const manifest = hashOfManifest(bytes) === hash ? decodeManifest(bytes) : null;
+  if (manifest?.ok === true) return manifest.value;
+  rmSync(path, { force: true });
+  return null;
 }
 
 export function writeManifest(paths: SlotPaths, hash: ManifestHash, encoded: Uint8Array): void {

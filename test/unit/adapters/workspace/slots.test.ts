@@ -12,6 +12,8 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { compressManifest } from '../../../../src/adapters/workspace/manifest-transport.ts';
+import { compareManifests, encodeDifference } from '../../../../src/wire/manifest-difference.ts';
 import { diskClockMovedOn } from '../../../fixtures/disk-clock.ts';
 import { FIRST_MTIME_MS, originId, sentOf, TestExecutor } from '../../../fixtures/sent-project.ts';
 
@@ -54,6 +56,35 @@ describe('slots', () => {
       ok: true,
       value: { written: 0, removed: 0 },
     });
+  });
+
+  it('is sent a whole manifest again where a power cut took the one that it had', async () => {
+    const lose = (): void => {
+      const meta = join(executor.workspaces, 'for', originId(), 'c0ffee'.padEnd(32, '0'), '1.slot');
+      for (const name of readdirSync(meta)) if (name.startsWith('manifest-')) writeFileSync(join(meta, name), '');
+      executor.restart();
+    };
+    const first = await executor.sync(FILES);
+    writeFileSync(join(first.tree, 'a.o'), 'product');
+    await executor.files.close(first.id);
+    lose();
+    const same = await executor.open(sentOf(FILES));
+    await expect(executor.files.takeManifest(same.id, null)).rejects.toMatchObject({ code: 'io' });
+    await executor.files.close(same.id);
+    const whole = await executor.sync(FILES);
+    expect(whole).toMatchObject({ tree: first.tree, base: null });
+    expect(readFileSync(join(whole.tree, 'a.o'), 'utf8')).toBe('product');
+    await executor.files.close(whole.id);
+    lose();
+    const changed = sentOf({ ...FILES, 'a.c': '2' });
+    const other = await executor.open(changed);
+    const before = sentOf(FILES);
+    const compared = compareManifests(before.manifest, changed.manifest);
+    const difference = compressManifest(encodeDifference(executor.request(before).manifest, compared));
+    expect(await executor.files.takeManifest(other.id, difference)).toMatchObject({ ok: false, error: { code: 'io' } });
+    await executor.files.close(other.id);
+    expect(await executor.sync({ ...FILES, 'a.c': '2' })).toMatchObject({ tree: first.tree, base: null });
+    expect(readFileSync(join(first.tree, 'a.c'), 'utf8')).toBe('2');
   });
 
   it('clones a second slot with its products and times, without what is tied to its folder or being written', async () => {
