@@ -9,10 +9,13 @@ export interface AttemptWorkspaces {
   leaseEnded(key: LeaseKey): void;
   /** @returns false where there is no workspace that is ready for it */
   begin(from: NodeId, key: AttemptKey): boolean;
-  /** It was not given to the runner after all. */
+  /**
+   * Frees the folder: it was not given to the runner after all, or what it changed is in the journal. Not before, since the
+   * next daemon, should this one die meanwhile, finds it by its lease. Nothing where it has none.
+   */
   release(key: AttemptKey): void;
   isInUse(key: AttemptKey): boolean;
-  /** Frees the folder. @returns what the attempt changed; null where it had no workspace. Never throws */
+  /** @returns what the attempt changed; null where it had no workspace. Never throws */
   collect(key: AttemptKey): Promise<ChangePack | null>;
   /** Of an earlier daemon: is it a directory of a workspace? */
   isWithin(cwd: string): boolean;
@@ -22,7 +25,7 @@ export interface AttemptWorkspaces {
 
 /**
  * Takes up the workspaces of attempts of an earlier daemon. What those changed that have ended meanwhile, or whose runner
- * is gone, is collected before their ends are told.
+ * is gone, is collected before their ends are told; their folders are to be released when those are written down.
  *
  * @param running what the journal has as running
  * @param kept what the runner has

@@ -165,6 +165,7 @@ export class ExecutorService implements ExecutorJobs {
     const has = workspaces === undefined ? kept : await endsInWorkspaces(attempts.book.running, kept, workspaces);
     const restored = attempts.book.restore(has, Date.now());
     for (const entry of restored.entries) this.#record(entry);
+    for (const each of has) if (each.kind === 'ended') workspaces?.release(keyOf(each));
     this.#post({
       kind: 'restored',
       attempts: restored.attempts,
@@ -354,6 +355,7 @@ export class ExecutorService implements ExecutorJobs {
     const outcome = JSON.stringify(result.outcome).slice(0, OUTCOME_CHARS_MAX);
     this.#options.audit.append({ event: 'end', ...by, outcome, duration_ms: Math.round(result.durationMs) });
     const isKept = this.#record(endedEntry(by, result, Date.now()));
+    this.#options.workspaces?.release(keyOf(by));
     if (isKept) this.#options.runner()?.acknowledge(keyOf(by));
     this.#post({ kind: 'ended', job: by.job, attempt: by.attempt, result });
     this.#dropDue();

@@ -50,13 +50,18 @@ export interface WorkspaceSessionsOptions {
 interface InUse extends ReadyWorkspace {
   readonly from: NodeId;
 }
+/** Of an earlier daemon, and not to be taken up: what its attempt changed can't be told. */
+interface Lost {
+  readonly workspace: null;
+  readonly problem: string;
+}
 
 /** Projects of other nodes in workspaces here: on their way, in use by a job, and what the job changed in them. */
 export class WorkspaceSessions implements AttemptWorkspaces {
   readonly #options: WorkspaceSessionsOptions;
   readonly #sessions = new Map<string, WorkspaceSession>();
   /** By attempt: bounded by the slots. */
-  readonly #inUse = new Map<string, InUse>();
+  readonly #inUse = new Map<string, InUse | Lost>();
   readonly #manifests = new ManifestBudget();
 
   constructor(options: WorkspaceSessionsOptions) {
@@ -111,11 +116,10 @@ export class WorkspaceSessions implements AttemptWorkspaces {
     return this.#inUse.has(nameOf(key));
   }
 
-  /** It was not given to the runner after all. */
   release(key: AttemptKey): void {
     const used = this.#inUse.get(nameOf(key));
     this.#inUse.delete(nameOf(key));
-    if (used !== undefined) void this.#close(used.workspace);
+    if (used !== undefined && used.workspace !== null) void this.#close(used.workspace);
   }
 
   isWithin(cwd: string): boolean {
@@ -124,7 +128,10 @@ export class WorkspaceSessions implements AttemptWorkspaces {
 
   async restore(attempts: readonly (AttemptKey & { readonly from: NodeId })[]): Promise<void> {
     const { files, log, folder } = this.#options;
-    if (!existsSync(folder)) return;
+    if (!existsSync(folder)) {
+      for (const { from: _, ...key } of attempts) this.#lose(key, 'is gone');
+      return;
+    }
     try {
       await files.releaseAllBut(attempts.map(({ job, attempt }) => ({ job, attempt })));
     } catch (error) {
@@ -134,36 +141,34 @@ export class WorkspaceSessions implements AttemptWorkspaces {
   }
 
   async #adopt(from: NodeId, key: AttemptKey): Promise<void> {
-    const { files, log } = this.#options;
+    const { files } = this.#options;
     try {
       const workspace = await files.reopen(key.job, key.attempt);
-      if (workspace === null) return log.warn('the workspace of a job is gone', { ...key });
+      if (workspace === null) return this.#lose(key, 'is gone');
       const note = noteOf(await files.readNote(workspace.id, SESSION_NOTE));
       this.#inUse.set(nameOf(key), { from, workspace, ...note });
     } catch (error) {
-      log.error('the workspace of a job cannot be taken up again', { ...key, error: messageOf(error) });
+      this.#lose(key, `cannot be taken up again (${messageOf(error)})`);
     }
   }
 
-  /**
-   * The job has ended, however it did: what it changed, in a pack for its origin. The folder is free afterwards.
-   *
-   * @returns null where it had no workspace
-   */
+  #lose(key: AttemptKey, what: string): void {
+    this.#options.log.error('the workspace of a job is lost', { ...key, what });
+    this.#inUse.set(nameOf(key), { workspace: null, problem: `its workspace there ${what}: nothing comes back` });
+  }
+
+  /** The job has ended, however it did: what it changed, in a pack for its origin. */
   async collect(key: AttemptKey): Promise<ChangePack | null> {
     const used = this.#inUse.get(nameOf(key));
     if (used === undefined) return null;
+    if (used.workspace === null) return failedCollecting(used.problem);
     const { files, packs, log } = this.#options;
     const { from, workspace, returns, outputs, prepared } = used;
     try {
       return await files.collect({ id: workspace.id, pack: packs.pathFor(from, key), returns, outputs, prepared });
     } catch (error) {
       log.error('what a job changed could not be collected', { ...key, error: messageOf(error) });
-      const problem = `what it changed could not be collected: ${messageOf(error)}`;
-      return { ...NO_CHANGE_PACK, problem: problem.slice(0, CHANGE_PROBLEM_CHARS_MAX) };
-    } finally {
-      this.#inUse.delete(nameOf(key));
-      await this.#close(workspace);
+      return failedCollecting(`what it changed could not be collected: ${messageOf(error)}`);
     }
   }
 
@@ -224,8 +229,22 @@ export class WorkspaceSessions implements AttemptWorkspaces {
 
 const nameOf = ({ job, attempt }: AttemptKey): string => `${job}/${attempt}`;
 
-/** Nothing comes back on its own account where that is not known any more. */
+const failedCollecting = (problem: string): ChangePack => ({
+  ...NO_CHANGE_PACK,
+  problem: problem.slice(0, CHANGE_PROBLEM_CHARS_MAX),
+});
+
+/** Nothing comes back on its own account where that is not known any more, as after a power cut. */
 function noteOf(text: string | null): SessionNote {
-  const note: Partial<SessionNote> = text === null ? {} : JSON.parse(text);
+  const note = partsOf(text ?? '{}');
   return { returns: note.returns ?? true, outputs: note.outputs ?? [], prepared: note.prepared ?? [] };
+}
+
+function partsOf(text: string): Partial<SessionNote> {
+  try {
+    return JSON.parse(text) as Partial<SessionNote>;
+  } catch (error) {
+    if (error instanceof SyntaxError) return {};
+    throw error;
+  }
 }

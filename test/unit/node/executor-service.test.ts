@@ -5,6 +5,7 @@ import { base32, makeJobId, type JobId, type LeaseId, type NodeId } from '../../
 import { silentLogger } from '../../../src/base/log.ts';
 import { Executor } from '../../../src/core/jobs/executor.ts';
 import { AttemptJournal } from '../../../src/node/attempt-journal.ts';
+import type { AttemptWorkspaces } from '../../../src/node/attempt-workspaces.ts';
 import type { AuditEntry } from '../../../src/node/audit-log.ts';
 import { CoreLoop } from '../../../src/node/core-loop.ts';
 import { ExecutorService } from '../../../src/node/executor-service.ts';
@@ -17,6 +18,7 @@ import type {
   RunResult,
 } from '../../../src/ports/runner.ts';
 import type { JobMessage, JobMessageOf } from '../../../src/wire/jobs.ts';
+import { NO_CHANGE_PACK } from '../../../src/wire/changes.ts';
 import { STREAM_WINDOW_BYTES } from '../../../src/wire/stream-mux.ts';
 import { PLAIN_ATTEMPT } from '../../fixtures/plain-spec.ts';
 import { temporaryFolders } from '../../fixtures/temporary-folder.ts';
@@ -111,8 +113,14 @@ class Rig {
   readonly executors: ExecutorService;
   readonly attempts: AttemptJournal;
   readonly runner: StubRunner;
+  readonly restored: Promise<void>;
 
-  constructor(home: string, runner: StubRunner, bounds: { readonly attemptsMax?: number } = {}) {
+  constructor(
+    home: string,
+    runner: StubRunner,
+    bounds: { readonly attemptsMax?: number } = {},
+    workspaces: AttemptWorkspaces | null = null,
+  ) {
     this.runner = runner;
     const limits = { ageMsMax: 1e12, bytesMax: 1e12, attemptsMax: 100, logBytesMax: 1e6, ...bounds };
     this.attempts = AttemptJournal.open(join(home, 'executor.journal'), limits, silentLogger);
@@ -139,8 +147,9 @@ class Rig {
       user: null,
       environment: { commandsOnly: false, allow: [] },
       limits: { timeoutMsMax: null, outputBytesMax: null },
+      ...(workspaces === null ? {} : { workspaces }),
     });
-    this.executors.restore();
+    this.restored = this.executors.restore();
   }
 
   #end() {
@@ -347,6 +356,37 @@ describe('a daemon that starts again', () => {
       expect(second.executors.runningJobs).toEqual([]);
       await second.die();
     }
+  });
+
+  test.each([
+    ['runs on', [{ ...key, kind: 'running', durable: true, stdinBytes: 0 } as const]],
+    ['ended meanwhile', [{ ...key, kind: 'ended', result: RESULT } as const]],
+    ['nobody knows', []],
+  ])('lets go of the workspace of what %s when its end is written down, not before', async (_what, kept) => {
+    const home = folder();
+    const first = new Rig(home, new StubRunner());
+    await first.start({ durable: true });
+    await first.die();
+    const calls: string[] = [];
+    const changes = { ...NO_CHANGE_PACK, changed: 1 };
+    const ended = (): string => (second.attempts.book.get(key)?.end === null ? 'under way' : 'written down');
+    const workspaces: AttemptWorkspaces = {
+      leaseEnded: () => undefined,
+      begin: () => false,
+      release: () => void calls.push(`release ${ended()}`),
+      isInUse: () => true,
+      collect: async () => (calls.push(`collect ${ended()}`), changes),
+      isWithin: () => true,
+      restore: async () => void calls.push('restore'),
+    };
+    const second: Rig = new Rig(home, new StubRunner(kept), {}, workspaces);
+    await second.restored;
+    second.end();
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(calls).toEqual(['restore', 'collect under way', 'release written down']);
+    second.attach(null);
+    expect(second.sent.at(-1)).toMatchObject({ t: 'job.ended', changes });
+    await second.die();
   });
 
   test('ends what the runner has and its journal has not', async () => {

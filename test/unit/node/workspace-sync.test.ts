@@ -155,6 +155,9 @@ test('a project goes over: manifest, what is missing, preparation; then the atte
   expect(rig.sessions.begin(ORIGIN, key)).toBe(true);
   expect(rig.sessions.begin(ORIGIN, key)).toBe(false);
   expect(await rig.sessions.collect(key)).toEqual(rig.workspaces.changes);
+  expect(rig.workspaces.calls.at(-1)).toBe('collect out/** to a pack');
+  rig.sessions.release(key);
+  rig.sessions.release(key);
   expect(rig.workspaces.calls.slice(-2)).toEqual(['collect out/** to a pack', 'close']);
   expect(await rig.sessions.collect(key)).toBeNull();
 });
@@ -263,7 +266,28 @@ test('a daemon that starts takes up what attempts run in, and knows what they re
   await later.sessions.restore([{ from: ORIGIN, job, attempt }]);
   expect(later.sessions.isInUse(key)).toBe(true);
   await later.sessions.collect(key);
+  later.sessions.release(key);
   expect(later.workspaces.calls).toEqual(['release all but 1', 'collect out/** to a pack', 'close']);
+});
+
+test('what became of a workspace that is gone, or of its note, is told with the job', async () => {
+  const rig = new Rig();
+  const { job, attempt } = key;
+  const running = [{ from: ORIGIN, job, attempt }];
+  const gone = { changed: 0, problem: expect.stringContaining('is gone') };
+  await rig.sessions.restore(running);
+  expect(await rig.sessions.collect(key)).toMatchObject(gone);
+  rig.sessions.release(key);
+  mkdirSync(join(rig.home, 'for'));
+  await rig.sessions.restore(running);
+  expect(rig.sessions.isInUse(key)).toBe(true);
+  expect(await rig.sessions.collect(key)).toMatchObject(gone);
+  rig.sessions.release(key);
+  expect(rig.workspaces.calls).toEqual(['release all but 1']);
+  rig.workspaces.kept = rig.workspaces.opened;
+  rig.workspaces.notes.set('session', '{"returns":tr');
+  await rig.sessions.restore(running);
+  expect(await rig.sessions.collect(key)).toEqual(rig.workspaces.changes);
 });
 
 test('progress without pause is heard now and then', async () => {
