@@ -13,6 +13,8 @@ export const SLOW_BYTES_MIN = 16 * 1024;
 /** Of a window's bytes, when the thread is busy: very small ones are no more than this. */
 const FRAMES_WAITING_MAX = 65_536;
 
+const NOTHING_MORE: WorkspaceRefusal = { code: 'refused', message: 'nothing more was asked for' };
+
 /** Room in memory for a frame that comes whole. */
 export interface FrameRoom {
   /** @returns false where there is none now: nothing is taken */
@@ -90,6 +92,13 @@ export class FrameInbox {
     this.#stream.consumed(FRAME_HEAD_BYTES + payloadBytes);
   }
 
+  /** All that was asked for has come. The sender ends the stream; one that sends more instead is cut off. */
+  finish(): void {
+    const isMore = this.#frames.length > 0 || this.#reader.pendingBytes > 0;
+    this.#fail(NOTHING_MORE);
+    if (isMore) this.#stream.abort();
+  }
+
   close(why: string): void {
     this.#end({ code: 'refused', message: why });
   }
@@ -123,7 +132,8 @@ export class FrameInbox {
   }
 
   #take(bytes: Uint8Array): void {
-    if (this.#failure !== null) return;
+    // Only after `finish` the stream is still open.
+    if (this.#failure !== null) return this.#stream.abort();
     this.#waitedBytes += bytes.byteLength;
     const isManifest = this.#expectsManifest && this.#frames.length === 0;
     const frames = this.#reader.push(bytes);

@@ -71,6 +71,8 @@ export class WorkspaceSession {
   readonly #over = new AbortController();
   readonly #lifeSign: NodeJS.Timeout;
   #opened: OpenedWorkspace | null = null;
+  #released: Promise<void> = Promise.resolve();
+  #isPlacing = false;
   #ready: ReadyWorkspace | null = null;
   #progress: Progress = {
     phase: 'receiving',
@@ -105,7 +107,8 @@ export class WorkspaceSession {
     try {
       const served = await this.#serve();
       if (this.isOver) return await this.#release();
-      if (served.ok) return;
+      // Its origin has said all, and is not heard any longer.
+      if (served.ok) return this.#inbox.finish();
       await this.#fail(served.error);
     } catch (error) {
       if (this.isOver) return await this.#release();
@@ -123,7 +126,8 @@ export class WorkspaceSession {
     this.#over.abort();
     this.#inbox.close(why);
     clearInterval(this.#lifeSign);
-    if (this.#ready !== null) void this.#release();
+    // A placing ends where it is then. What else is under way is done soon, and waited for.
+    if (this.#isPlacing || this.#ready !== null) void this.#release();
   }
 
   async #serve(): Promise<Result<null, WorkspaceRefusal>> {
@@ -142,7 +146,9 @@ export class WorkspaceSession {
     if (!received.ok || this.isOver) return received;
     lap();
     this.#now({ phase: 'placing', files: 0, bytes: 0, line: '' });
+    this.#isPlacing = true;
     const placed = await this.#place(opened.value.id);
+    this.#isPlacing = false;
     if (!placed.ok || this.isOver) return placed.ok ? ok(null) : placed;
     lap();
     const cwd = await folderWithin(opened.value.tree, open.folder, user);
@@ -277,14 +283,18 @@ export class WorkspaceSession {
   }
 
   /** The folder is free again; what arrived is kept. */
-  async #release(): Promise<void> {
+  #release(): Promise<void> {
     const opened = this.#opened;
     this.#opened = null;
-    if (opened === null) return;
+    if (opened !== null) this.#released = this.#closeFolder(opened);
+    return this.#released;
+  }
+
+  async #closeFolder({ id }: OpenedWorkspace): Promise<void> {
     try {
-      await this.#options.files.close(opened.id);
+      await this.#options.files.close(id);
     } catch (error) {
-      this.#options.log.error('a workspace could not be released', { id: opened.id, error: messageOf(error) });
+      this.#options.log.error('a workspace could not be released', { id, error: messageOf(error) });
     }
   }
 

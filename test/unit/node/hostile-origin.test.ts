@@ -104,6 +104,44 @@ test.each([
   expect(rig.sessions.begin(ORIGIN, key)).toBe(false);
 });
 
+test.each([
+  ['in the middle of a pack', 100],
+  ['whole packs', 10],
+])('an origin that sends on when all is there is cut off: %s', async (_what, length) => {
+  const rig = new Rig();
+  rig.workspaces.base = MANIFEST;
+  rig.workspaces.objects = 0;
+  rig.sessions.receive(ORIGIN, OPEN);
+  await rig.settle();
+  expect(rig.said.map(({ t }) => t)).toContain('ws.ready');
+  expect(rig.up.closed).toBe(false);
+  rig.frame('pack', some(10), length);
+  await rig.settle();
+  expect(rig.up.closed).toBe(true);
+  expect(rig.sessions.begin(ORIGIN, key)).toBe(true);
+});
+
+test('a placing that nobody wants any more is told at once, and its folder is closed once', async () => {
+  const rig = new Rig();
+  rig.workspaces.base = MANIFEST;
+  rig.workspaces.objects = 0;
+  let goOn = (): void => undefined;
+  rig.workspaces.heldCall = 'place';
+  rig.workspaces.hold = new Promise((resolve) => {
+    goOn = resolve;
+  });
+  rig.sessions.receive(ORIGIN, OPEN);
+  await rig.settle();
+  expect(rig.said.map(({ t }) => t)).not.toContain('ws.ready');
+  rig.sessions.receive(ORIGIN, { t: 'ws.close', ...key });
+  await rig.settle();
+  expect(rig.workspaces.calls).toEqual(['open', 'same manifest', 'place', 'close']);
+  goOn();
+  await rig.settle();
+  expect(rig.workspaces.calls.at(-1)).toBe('close');
+  expect(rig.workspaces.calls.filter((call) => call === 'close')).toHaveLength(1);
+});
+
 test.each(['../x', '/etc', 'a//b', '.', 'a/../..', '.GIT/hooks', 'a\0b'])(
   'a job in the folder %j does not begin',
   async (where) => {

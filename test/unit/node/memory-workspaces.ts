@@ -71,13 +71,15 @@ export class MemoryWorkspaces {
   refusal: WorkspaceRefusal | null = null;
   /** Where it stops until the test lets it go on. */
   hold: Promise<void> = Promise.resolve();
+  /** The only call that stops; null: all do. */
+  heldCall: string | null = null;
   kept: OpenedWorkspace | null = null;
   changes: ChangePack = { ...NO_CHANGE_PACK, changed: 1 };
 
   get files(): WorkspaceFiles {
     const step = async <T>(name: string, value: T): Promise<T> => {
       this.calls.push(name);
-      await this.hold;
+      if (this.heldCall === null || this.heldCall === name) await this.hold;
       return value;
     };
     return {
