@@ -12,7 +12,7 @@ import type {
   WorkspaceFiles,
   WorkspaceRefusal,
 } from '../../ports/workspace.ts';
-import { NO_CHANGE_PACK, type ChangePack } from '../../wire/changes.ts';
+import { CHANGE_PROBLEM_CHARS_MAX, type ChangePack, NO_CHANGE_PACK } from '../../wire/changes.ts';
 import { isDifference } from '../../wire/manifest-difference.ts';
 import { ChangedContents } from './changed-contents.ts';
 import { collectTree } from './collect.ts';
@@ -394,8 +394,5 @@ function opened(slot: Slot): OpenedWorkspace {
 
 const nothingCollected = (problem: string): ChangePack => ({
   ...NO_CHANGE_PACK,
-  problem: problem.slice(0, PROBLEM_CHARS_MAX),
+  problem: problem.slice(0, CHANGE_PROBLEM_CHARS_MAX),
 });
-
-/** Of `ChangePack.problem`. */
-const PROBLEM_CHARS_MAX = 1000;
