@@ -1,5 +1,5 @@
 import { isJobId, type JobId } from '../base/ids.ts';
-import type { RunnerRead, RunnerRun, ToRunner } from '../wire/runner.ts';
+import type { RunnerRead, RunnerRefused, RunnerRun, ToRunner } from '../wire/runner.ts';
 
 /**
  * Reads what the daemon orders. By hand, since zod would be most of this process's memory and start; a test holds it to
@@ -7,8 +7,10 @@ import type { RunnerRead, RunnerRun, ToRunner } from '../wire/runner.ts';
  */
 type Fields = Readonly<Record<string, unknown>>;
 
-/** @returns the order, or what is wrong with it */
-export function parseOrder(json: string): ToRunner | string {
+const ORDER_CHARS_MAX = 40;
+
+/** @returns the order; what to answer where it may be one of a later build; or why this is no order at all */
+export function parseOrder(json: string): ToRunner | RunnerRefused | string {
   let value: unknown;
   try {
     value = JSON.parse(json);
@@ -16,7 +18,19 @@ export function parseOrder(json: string): ToRunner | string {
     return 'it sent a control message that is not JSON';
   }
   if (!isFields(value)) return 'it sent a control message that is no object';
-  return readOrder(value) ?? `it sent a malformed ${String(value['t']).slice(0, 40)}`;
+  return readOrder(value) ?? refusalOf(value);
+}
+
+function refusalOf(fields: Fields): RunnerRefused | string {
+  const { t, attempt, stream_id } = fields;
+  if (!isText(t)) return 'it sent a control message without a kind';
+  return {
+    t: 'runner.refused',
+    order: t.slice(0, ORDER_CHARS_MAX),
+    job: readJob(fields['job']),
+    attempt: isCount(attempt, 1) ? attempt : null,
+    stream_id: isCount(stream_id, 1) ? stream_id : null,
+  };
 }
 
 function readOrder(fields: Fields): ToRunner | null {

@@ -103,6 +103,7 @@ export class Service {
       attempts,
       onKey: (from, key) => this.#onKey(from, key),
       onStop: () => this.stop(),
+      onRefused: (order) => this.#options.log.warn('an order of another version is not understood', { order }),
       onClose: (from, reason) => this.#onClose(from, reason),
     });
     this.#strangers.add(session);

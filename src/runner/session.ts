@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net';
 import { unreachable } from '../base/assert.ts';
 import { FrameSocket } from '../adapters/process/frame-socket.ts';
-import type { FromRunner, ToRunner } from '../wire/runner.ts';
+import type { FromRunner, RunnerRefused, ToRunner } from '../wire/runner.ts';
 import type { Attempts } from './attempts.ts';
 import { parseOrder } from './orders.ts';
 
@@ -14,6 +14,8 @@ export interface SessionHost {
   /** @returns false where it is not the key, or another daemon is served */
   readonly onKey: (session: Session, key: string) => boolean;
   readonly onStop: () => void;
+  /** An order that is not understood was answered so. */
+  readonly onRefused: (order: string) => void;
   readonly onClose: (session: Session, reason: string | null) => void;
 }
 
@@ -53,10 +55,16 @@ export class Session {
   #onControl(json: string): string | null {
     const order = parseOrder(json);
     if (typeof order === 'string') return order;
-    if (this.#isOpen) return this.#carryOut(order);
+    if (this.#isOpen) return order.t === 'runner.refused' ? this.#refuse(order) : this.#carryOut(order);
     if (order.t !== 'runner.connect' || !this.#host.onKey(this, order.key)) return 'it is not the daemon';
     clearTimeout(this.#deadline);
     this.#isOpen = true;
+    return null;
+  }
+
+  #refuse(refusal: RunnerRefused): null {
+    this.#host.onRefused(refusal.order);
+    this.send(refusal);
     return null;
   }
 

@@ -13,6 +13,7 @@ import { ATTEMPTS_MAX, jobIdSchema, outcomeSchema } from './jobs.ts';
  */
 const key = { job: jobIdSchema, attempt: z.int().min(1).max(ATTEMPTS_MAX) };
 const streamId = z.int().min(1).max(0x7fff_ffff);
+const ORDER_CHARS_MAX = 40;
 const userId = z.int().min(0).max(0xffff_fffe);
 
 /** Daemon → runner, first of all: the content of `runner.key`, which lies in MESHWORK_HOME. Nobody else is answered. */
@@ -163,6 +164,21 @@ export const runnerEndedSchema = z.strictObject({
 });
 export type RunnerEnded = z.infer<typeof runnerEndedSchema>;
 
+/**
+ * Runner → daemon: it does not understand that order, which nothing was done of; all else goes on. A runner outlives the
+ * daemon that started it, so that one of a later build may ask for what this one has never heard of.
+ */
+export const runnerRefusedSchema = z.strictObject({
+  t: z.literal('runner.refused'),
+  /** The `t` of it. */
+  order: z.string().max(ORDER_CHARS_MAX),
+  /** What it was about, where that could be read. */
+  job: key.job.nullable(),
+  attempt: key.attempt.nullable(),
+  stream_id: streamId.nullable(),
+});
+export type RunnerRefused = z.infer<typeof runnerRefusedSchema>;
+
 export const fromRunnerSchema = z.discriminatedUnion('t', [
   runnerHelloSchema,
   runnerKeptSchema,
@@ -171,5 +187,6 @@ export const fromRunnerSchema = z.discriminatedUnion('t', [
   runnerStdinAtSchema,
   runnerReadEndSchema,
   runnerEndedSchema,
+  runnerRefusedSchema,
 ]);
 export type FromRunner = z.infer<typeof fromRunnerSchema>;

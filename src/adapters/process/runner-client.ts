@@ -19,19 +19,22 @@ import {
   type FromRunner,
   type RunnerEnded,
   type RunnerHello,
-  type RunnerReadEnd,
+  type RunnerRefused,
   type ToRunner,
 } from '../../wire/runner.ts';
-import { encodeStreamHeader, FRAME_ABORT, FRAME_END } from '../../wire/stream-frame.ts';
+import { encodeStreamHeader, FRAME_ABORT } from '../../wire/stream-frame.ts';
 import type { StreamMux } from '../../wire/stream-mux.ts';
 import { PROTOCOL_VERSION } from '../../wire/version.ts';
 import { FrameSocket } from './frame-socket.ts';
-import { emptyResult, orderOf, resultOf } from './runner-messages.ts';
+import { emptyResult, endUnstarted, orderOf, parseJson, readFailed, resultOf } from './runner-messages.ts';
 import type { ControlGroup } from './control-group.ts';
 import { killTrees } from './tree.ts';
 import { type WatchedProcess, within } from './watched-process.ts';
 
 const CLOSE_DEADLINE_MS = 8000;
+const NO_RUNNER_READ = readFailed('the runner is not running');
+const REFUSED_KNOWN_MAX = 32;
+const NOT_UNDERSTOOD = 'the runner, of another version, does not understand this';
 const NOT_ALIVE = 'the runner is not running. Nothing was run.';
 
 export interface RunnerProcess extends Runner {
@@ -61,6 +64,8 @@ interface OpenAttempt {
   handlers: RunHandlers | null;
   /** It ended before it was adopted. */
   result: RunResult | null;
+  /** Until its process is there: ends it, where it is not run. */
+  notRun: ((message: string) => void) | null;
 }
 
 const keyOf = ({ job, attempt }: AttemptName): string => `${job}/${attempt}`;
@@ -75,6 +80,8 @@ export class RunnerClient implements RunnerProcess {
   readonly #open = new Map<string, OpenAttempt>();
   readonly #reads = new Map<number, (end: ReadEnd) => void>();
   readonly #stdins = new Map<number, (bytes: number | null) => void>();
+  /** Kinds of orders that were refused, each told in the log once. */
+  readonly #refused = new Set<string>();
   readonly #onReady: (trouble: string | null) => void;
   #hello: RunnerHello | null = null;
   #isReady = false;
@@ -122,12 +129,13 @@ export class RunnerClient implements RunnerProcess {
   /** The streams that the request names must be open on `mux` already. */
   run(request: RunRequest, handlers: RunHandlers): void {
     const name = only(request);
-    if (this.#state !== 'alive') return this.#notRun(request, handlers, NOT_ALIVE);
-    if (this.#open.has(keyOf(name))) return this.#notRun(request, handlers, 'this attempt is running already.');
-    this.#open.set(keyOf(name), { name, handlers, result: null });
+    const notRun = (message: string): void => endUnstarted(this.mux, request, handlers, message);
+    if (this.#state !== 'alive') return notRun(NOT_ALIVE);
+    if (this.#open.has(keyOf(name))) return notRun('this attempt is running already.');
+    this.#open.set(keyOf(name), { name, handlers, result: null, notRun });
     if (this.#send(orderOf(request, this.#options))) return;
     this.#open.delete(keyOf(name));
-    this.#notRun(request, handlers, 'the command and its environment exceed 1 MiB. Nothing was run.');
+    notRun('the command and its environment exceed 1 MiB. Nothing was run.');
   }
 
   adopt(name: AttemptName, handlers: RunHandlers): void {
@@ -153,7 +161,7 @@ export class RunnerClient implements RunnerProcess {
     if (this.#state !== 'alive') {
       setImmediate(() => {
         this.mux.receive(encodeStreamHeader(FRAME_ABORT, stream_id));
-        onEnd(NO_RUNNER);
+        onEnd(NO_RUNNER_READ);
       });
       return;
     }
@@ -255,13 +263,13 @@ export class RunnerClient implements RunnerProcess {
       case 'runner.kept': {
         const { durable, stdin_bytes: stdinBytes } = message;
         this.kept.push({ ...only(message), kind: 'running', durable, stdinBytes });
-        this.#open.set(keyOf(message), { name: only(message), handlers: null, result: null });
+        this.#open.set(keyOf(message), { name: only(message), handlers: null, result: null, notRun: null });
         return null;
       }
       case 'runner.ended': {
         const result = resultOf(message);
         this.kept.push({ ...only(message), kind: 'ended', result });
-        this.#open.set(keyOf(message), { name: only(message), handlers: null, result });
+        this.#open.set(keyOf(message), { name: only(message), handlers: null, result, notRun: null });
         return null;
       }
       case 'runner.ready':
@@ -275,19 +283,24 @@ export class RunnerClient implements RunnerProcess {
 
   #onMessage(message: FromRunner): string | null {
     switch (message.t) {
-      case 'runner.started':
-        this.#open.get(keyOf(message))?.handlers?.onStarted(message.pid);
+      case 'runner.started': {
+        const open = this.#open.get(keyOf(message));
+        if (open !== undefined) open.notRun = null;
+        open?.handlers?.onStarted(message.pid);
         return null;
+      }
       case 'runner.ended':
         return this.#onEnded(message);
       case 'runner.read_end':
-        return this.#onReadEnd(message);
+        return this.#onReadEnd(message.stream_id, message.end);
       case 'runner.stdin_at': {
         const told = this.#stdins.get(message.stream_id);
         this.#stdins.delete(message.stream_id);
         told?.(message.bytes);
         return null;
       }
+      case 'runner.refused':
+        return this.#onRefused(message);
       case 'runner.hello':
       case 'runner.kept':
       case 'runner.ready':
@@ -310,10 +323,31 @@ export class RunnerClient implements RunnerProcess {
     return null;
   }
 
-  #onReadEnd({ stream_id: id, end }: RunnerReadEnd): string | null {
+  #onReadEnd(id: number, end: ReadEnd): null {
     const told = this.#reads.get(id);
     this.#reads.delete(id);
     told?.(end);
+    return null;
+  }
+
+  /** Nothing was done of it. Whoever waits for its answer gets one; what it had no answer to is left undone. */
+  #onRefused({ order, job, attempt, stream_id: id }: RunnerRefused): null {
+    if (!this.#refused.has(order) && this.#refused.size < REFUSED_KNOWN_MAX) {
+      this.#refused.add(order);
+      this.#options.log.warn('the runner, of another version, does not understand an order', { order, pid: this.pid });
+    }
+    if (order === 'runner.run' && job !== null && attempt !== null) {
+      const open = this.#open.get(keyOf({ job, attempt }));
+      this.#open.delete(keyOf({ job, attempt }));
+      open?.notRun?.(`${NOT_UNDERSTOOD}. Nothing was run.`);
+    }
+    if (id === null) return null;
+    if (this.#reads.has(id)) {
+      this.mux.receive(encodeStreamHeader(FRAME_ABORT, id));
+      this.#onReadEnd(id, readFailed(NOT_UNDERSTOOD));
+    }
+    this.#stdins.get(id)?.(null);
+    this.#stdins.delete(id);
     return null;
   }
 
@@ -341,7 +375,7 @@ export class RunnerClient implements RunnerProcess {
     const [reads, stdins] = [[...this.#reads.values()], [...this.#stdins.values()]];
     this.#reads.clear();
     this.#stdins.clear();
-    for (const told of reads) told(NO_RUNNER);
+    for (const told of reads) told(NO_RUNNER_READ);
     for (const told of stdins) told(null);
     try {
       if (running.length > 0) {
@@ -356,28 +390,5 @@ export class RunnerClient implements RunnerProcess {
     }
     for (const { handlers } of running) handlers?.onEnded(emptyResult({ kind: 'unknown', message }));
     this.#onIdle?.();
-  }
-
-  /** Ends the attempt here, and its streams as the runner would have: in a later turn, as callers expect. */
-  #notRun(request: RunRequest, handlers: RunHandlers, message: string): void {
-    setImmediate(() => {
-      const { mux } = this.#frames;
-      for (const stream of [request.stdoutStream, request.stderrStream]) {
-        if (stream === null) continue;
-        mux.receive(encodeStreamHeader(FRAME_END, stream));
-      }
-      if (request.stdinStream !== null) mux.receive(encodeStreamHeader(FRAME_ABORT, request.stdinStream));
-      handlers.onEnded(emptyResult({ kind: 'spawn_failed', message }));
-    });
-  }
-}
-
-const NO_RUNNER: ReadEnd = { ok: false, kind: 'io', end: 0, message: 'the runner is not running' };
-
-function parseJson(json: string): unknown {
-  try {
-    return JSON.parse(json);
-  } catch {
-    return undefined;
   }
 }

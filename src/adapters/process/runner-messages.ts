@@ -1,5 +1,7 @@
-import type { RunRequest, RunResult } from '../../ports/runner.ts';
+import type { ReadEnd, RunHandlers, RunRequest, RunResult } from '../../ports/runner.ts';
 import type { RunnerEnded, RunnerRun } from '../../wire/runner.ts';
+import { encodeStreamHeader, FRAME_ABORT, FRAME_END } from '../../wire/stream-frame.ts';
+import type { StreamMux } from '../../wire/stream-mux.ts';
 
 /** What the port says, as the wire says it, and back. */
 export function orderOf(
@@ -46,3 +48,25 @@ export const resultOf = (ended: RunnerEnded): RunResult => ({
   leftRunning: ended.left_running,
   durationMs: ended.duration_ms,
 });
+
+/** Ends an attempt that is not run here, and its streams as the runner would have: in a later turn, as callers expect. */
+export function endUnstarted(mux: StreamMux, request: RunRequest, handlers: RunHandlers, message: string): void {
+  setImmediate(() => {
+    for (const stream of [request.stdoutStream, request.stderrStream]) {
+      if (stream !== null) mux.receive(encodeStreamHeader(FRAME_END, stream));
+    }
+    if (request.stdinStream !== null) mux.receive(encodeStreamHeader(FRAME_ABORT, request.stdinStream));
+    handlers.onEnded(emptyResult({ kind: 'spawn_failed', message }));
+  });
+}
+
+export const readFailed = (message: string): ReadEnd => ({ ok: false, kind: 'io', end: 0, message });
+
+/** Undefined where it is no JSON. */
+export function parseJson(json: string): unknown {
+  try {
+    return JSON.parse(json);
+  } catch {
+    return undefined;
+  }
+}

@@ -1,7 +1,7 @@
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { parseOrder } from '../../../src/runner/orders.ts';
-import { toRunnerSchema } from '../../../src/wire/runner.ts';
+import { fromRunnerSchema, toRunnerSchema } from '../../../src/wire/runner.ts';
 
 const job = '01ARZ3NDEKTSV4RRFFQ69G5FAV';
 const run = {
@@ -76,6 +76,11 @@ const others: readonly Record<string, unknown>[] = [
   read,
 ];
 
+function isTaken(json: string): boolean {
+  const order = parseOrder(json);
+  return typeof order !== 'string' && order.t !== 'runner.refused';
+}
+
 describe('orders are read by hand as the schema says', () => {
   it('takes what the schema takes, unchanged', () => {
     const text = fc.string({ unit: 'grapheme', minLength: 1, maxLength: 50 }).filter((each) => !each.includes('\0'));
@@ -120,18 +125,29 @@ describe('orders are read by hand as the schema says', () => {
       for (const value of [undefined, ...values]) {
         const order = { ...run, [field]: value };
         expect(toRunnerSchema.safeParse(order).success, `${field} ${JSON.stringify(value)}`).toBe(false);
-        expect(typeof parseOrder(JSON.stringify(order)), `${field} ${JSON.stringify(value)}`).toBe('string');
+        expect(isTaken(JSON.stringify(order)), `${field} ${JSON.stringify(value)}`).toBe(false);
       }
     }
     for (const order of others) {
       for (const field of Object.keys(order)) {
         const without = { ...order, [field]: undefined };
         expect(toRunnerSchema.safeParse(without).success, `${String(order['t'])} without ${field}`).toBe(false);
-        expect(typeof parseOrder(JSON.stringify(without)), `${String(order['t'])} without ${field}`).toBe('string');
+        expect(isTaken(JSON.stringify(without)), `${String(order['t'])} without ${field}`).toBe(false);
       }
     }
     for (const json of ['', '{', '[]', 'null', '1', '{"t":"x"}', `{"t":"runner.cancel","job":"${job}"}`]) {
-      expect(typeof parseOrder(json)).toBe('string');
+      expect(isTaken(json)).toBe(false);
     }
+  });
+
+  it('answers what it does not understand with what that was about, as the schema says', () => {
+    const about = { order: 'runner.later', job, attempt: 2, stream_id: 7 };
+    const { order, ...rest } = about;
+    const refusal = parseOrder(JSON.stringify({ t: order, ...rest, colour: 'red' }));
+    expect(fromRunnerSchema.parse(refusal)).toEqual({ t: 'runner.refused', ...about });
+    const bare = parseOrder(JSON.stringify({ t: 'x'.repeat(1000), job: '../x', stream_id: -1 }));
+    const none = { job: null, attempt: null, stream_id: null };
+    expect(fromRunnerSchema.parse(bare)).toEqual({ t: 'runner.refused', order: 'x'.repeat(40), ...none });
+    for (const json of ['', '{', '[]', 'null', '1', '{"t":1}']) expect(typeof parseOrder(json)).toBe('string');
   });
 });

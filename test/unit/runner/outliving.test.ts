@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
 import type { KeptAttempt, RunHandlers, RunResult } from '../../../src/ports/runner.ts';
@@ -26,6 +26,28 @@ function isLogged(home: string, job: string): boolean {
 }
 
 describe('a runner that outlives its daemon', () => {
+  it('refuses orders that it does not understand, as of a later build, and goes on with all else', async () => {
+    const rig = await makeRig();
+    const { runner } = rig;
+    const gate = path.join(rig.home, 'go');
+    const job = run(runner, `echo out; until [ -e ${gate} ]; do sleep 0.02; done; exit 5`, { stdin: true });
+    await job.started;
+    runner.resize(first(job.job), { columns: 0, rows: 0 });
+    expect(await read(runner, job.job, { offset: -1 }).end).toMatchObject({ ok: false, kind: 'io' });
+    const stdinAt = new Promise((resolve) =>
+      runner.resumeStdin({ job: job.job, attempt: -1 }, runner.mux.nextId(), resolve),
+    );
+    expect(await stdinAt).toBeNull();
+    const refused = await run(runner, 'true', { cwd: '', stdin: true }).result;
+    expect(refused).toMatchObject({
+      outcome: { kind: 'spawn_failed', message: expect.stringContaining('another version') },
+      streams: ['ended', 'ended'],
+    });
+    writeFileSync(gate, '');
+    expect(await job.result).toMatchObject({ outcome: { kind: 'exited', code: 5 }, stdout: 'out\n' });
+    await rig.close();
+  });
+
   it('goes on, and the next daemon takes over what runs', async () => {
     const daemon = await makeDaemon('while ! [ -e go ]; do sleep 0.05; done');
     await until('the tree stands', () => alive(daemon.job).length >= 1);

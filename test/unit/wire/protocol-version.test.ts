@@ -22,7 +22,7 @@ const PINNED = {
     member: '28b12336519295a8',
     query: '4326b1926945a75e',
     job: '532ef7b58b63d43c',
-    runner: 'f6269a0cbc6107d8',
+    runner: 'e2a4af865a1a34a8',
     api: 'b918cac0ab5b3753',
     ws: '03252be3383f84e1',
   },
