@@ -1,4 +1,4 @@
-import { closeSync, existsSync, openSync, readSync } from 'node:fs';
+import { closeSync, constants, existsSync, openSync, readSync } from 'node:fs';
 import { Buffer } from 'node:buffer';
 import { bytesOfText } from '../base/byte-text.ts';
 import { systemCodeOf } from '../base/errors.ts';
@@ -66,7 +66,8 @@ const pathOf = (root: string, path: string): Buffer =>
 function yarnOf(path: Buffer): JsManager | null {
   const header = Buffer.alloc(HEADER_BYTES_MAX);
   try {
-    const fd = openSync(path, 'r');
+    // Not blocking: a FIFO that took the place of a tracked file would hold the daemon up for ever.
+    const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
     try {
       const text = header.toString('latin1', 0, readSync(fd, header, 0, HEADER_BYTES_MAX, 0));
       return text.includes('__metadata:') ? 'berry' : text.includes('yarn lockfile v1') ? 'yarn' : null;

@@ -1,3 +1,4 @@
+import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { dirname, isAbsolute, join, resolve } from 'node:path';
@@ -7,6 +8,8 @@ import { PIN_FILE_CHARS_MAX, PIN_FILES, type PinFile } from '../core/policy/tool
 /** Bounds on what is read of a project to understand a command: enough for any real one. */
 const LEVELS_UP_MAX = 32;
 const MANIFEST_BYTES_MAX = 1024 * 1024;
+/** O_NONBLOCK: a FIFO of that name would hold its reader for ever. */
+const READ_FLAGS = constants.O_RDONLY | constants.O_NONBLOCK;
 
 /** Script name → line, of the nearest package.json at or above `folder`. */
 export async function readScripts(folder: string): Promise<Readonly<Record<string, string>>> {
@@ -51,7 +54,7 @@ function upwards(folder: string): string[] {
 /** Null where there is no such file, it cannot be read, or it is too large to be what its name says. */
 async function readSmall(path: string, bytesMax: number): Promise<string | null> {
   try {
-    const file = await open(path, 'r');
+    const file = await open(path, READ_FLAGS);
     try {
       const stats = await file.stat();
       return stats.isFile() && stats.size <= bytesMax ? await file.readFile('utf8') : null;

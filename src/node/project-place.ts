@@ -50,6 +50,8 @@ function repositoryOf(folder: string): string | null {
   try {
     const stats = statSync(path);
     if (stats.isDirectory()) return folder;
+    // To read a FIFO would hold the daemon up for ever.
+    if (!stats.isFile()) return null;
     if (stats.size > GIT_FILE_BYTES_MAX) return folder;
     const linked = /^gitdir: (\/.+)\/\.git\/worktrees\/[^/\n]+\n?$/.exec(readFileSync(path, 'utf8'));
     return linked?.[1] ?? folder;

@@ -1,9 +1,12 @@
+import { constants } from 'node:fs';
 import { readdir, readFile, realpath, stat } from 'node:fs/promises';
 import { basename, dirname, isAbsolute, join, resolve } from 'node:path';
 import { systemCodeOf } from '../../base/errors.ts';
 
 const LEVELS_UP_MAX = 64;
 const WORKTREES_MAX = 256;
+/** O_NONBLOCK: a FIFO of that name would hold its reader for ever. */
+const READ_FLAGS = constants.O_RDONLY | constants.O_NONBLOCK;
 
 /** The git repository around a folder, read from its files: no git is run (gitrepository-layout(5), git-worktree(1)). */
 export interface Repository {
@@ -66,7 +69,7 @@ async function realOrNull(path: string): Promise<string | null> {
 
 async function readText(path: string): Promise<string | null> {
   try {
-    return await readFile(path, 'utf8');
+    return await readFile(path, { encoding: 'utf8', flag: READ_FLAGS });
   } catch (error) {
     const code = systemCodeOf(error);
     if (code === '') throw error;

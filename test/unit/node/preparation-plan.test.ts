@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { expect, it } from 'vitest';
@@ -43,4 +44,12 @@ it('does without a lockfile that is gone since', () => {
 it('takes paths as text, and looks for their bytes', () => {
   const locks = { 'ä/yarn.lock': '__metadata:\n' };
   expect(planned(locks, Object.keys(locks), 'ä/node_modules')).toEqual(['yarn install --immutable']);
+});
+
+it('is not held up by a FIFO in the place of a lockfile', () => {
+  const root = folder();
+  execFileSync('mkfifo', [join(root, 'yarn.lock')]);
+  const scan = { dependencies: [{ folder: 'node_modules' }], lockfiles: ['yarn.lock'] };
+  const settings = { prepare: { run: null, inputs: [], makes: [] } };
+  expect(planPreparation(root, scan, settings, { kind: 'line', line: 'make' }, '').ok).toBe(true);
 });

@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { mkdirSync, realpathSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeEach, describe, expect, it } from 'vitest';
@@ -51,6 +52,11 @@ describe('the directory of a command', () => {
   it('may be anywhere in the work tree that the server was started within', async () => {
     repository(project, {});
     expect(await resolved(join(project, 'src'), project)).toBe(project);
+  });
+
+  it('is found where a FIFO is called .git', async () => {
+    execFileSync('mkfifo', [join(project, '.git')]);
+    expect(await resolved(join(project, 'src'), undefined)).toBe(join(project, 'src'));
   });
 
   it('is refused outside the project', async () => {
