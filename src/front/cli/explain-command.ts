@@ -55,7 +55,11 @@ export function explainView(report: ExplainReport): string {
   }
   if (report.rejected.length > 0) lines.push('', 'not considered:');
   for (const node of report.rejected) {
-    lines.push(`    ${escapeControls(node.name)}  ${node.reasons.map(({ text }) => escapeControls(text)).join('; ')}`);
+    // What keeps the command here is said once, not again for every node.
+    const texts = node.reasons.map(({ text }) =>
+      report.route.includes(`: ${text}`) ? 'see route' : escapeControls(text),
+    );
+    lines.push(`    ${escapeControls(node.name)}  ${texts.join('; ')}`);
   }
   for (const notice of report.notices) lines.push(`! ${escapeControls(notice)}`);
   return lines.join('\n');

@@ -6,7 +6,7 @@ import type { JobRecord, RunObject } from '../../node/api-types.ts';
 import { addChanges, NOTHING_SEEN, printChanges } from './changes-view.ts';
 import { exitCodeOf } from './exit-code.ts';
 import { jobsView } from './jobs-view.ts';
-import { colourWanted, JsonOutput, printError, printJson, printLine, withOutput } from './output.ts';
+import { colourWanted, JsonOutput, printError, printJson, printLine, terminalColumns, withOutput } from './output.ts';
 import { standingOf } from './record-view.ts';
 import { reportCancellation, reportEnd } from './run-report.ts';
 
@@ -18,7 +18,7 @@ export async function jobsCommand(connect: Connect, all: boolean, json: boolean)
   try {
     const report = await api.call('jobs', { all });
     if (json) printJson({ ...report, jobs: report.jobs.map(({ job, ...facts }) => ({ job_id: job, ...facts })) });
-    else printLine(jobsView(report, Date.now(), process.stdout.isTTY ? process.stdout.columns : null, colourWanted()));
+    else printLine(jobsView(report, Date.now(), terminalColumns(), colourWanted()));
     return 0;
   } finally {
     api.close();

@@ -2,7 +2,7 @@ import { escapeControls } from '../../base/escape.ts';
 import { formatDuration } from '../../base/units.ts';
 import type { JobRecord, JobsReport } from '../../node/api-types.ts';
 import { standingOf } from './record-view.ts';
-import { painter, textTable, type Cell, type Colour } from './text-table.ts';
+import { fitted, painter, textTable, type Cell, type Colour } from './text-table.ts';
 
 /** Jobs of the same second differ behind it. */
 const ID_CHARS_MIN = 8;
@@ -26,7 +26,7 @@ export function jobsView(report: JobsReport, nowMs: number, columns: number | nu
       HEADERS.map((text): Cell => ({ text, colour: 'dim', right: HEADERS_RIGHT.includes(text) })),
       ...report.jobs.map((job) => cellsOf(job, idChars, nowMs)),
     ];
-    lines.push(textTable(columns === null ? rows : fitted(rows, columns), paint));
+    lines.push(textTable(fitted(rows, columns, { charsMin: COMMAND_CHARS_MIN, kept: 'start' }), paint));
   }
   if (report.more > 0) lines.push(paint('dim', `and ${report.more} more (\`meshwork jobs --all\`)`));
   for (const notice of report.notices) lines.push(paint('yellow', `! ${escapeControls(notice)}`));
@@ -63,18 +63,4 @@ function colourOf(job: JobRecord): Colour {
   if (job.state !== 'finished') return job.state === 'running' ? 'green' : 'yellow';
   if (job.reason === 'exited' && job.return_code === 0) return 'dim';
   return job.reason === 'cancelled' ? 'dim' : 'red';
-}
-
-/** The last column is what gives way. */
-function fitted(rows: readonly (readonly Cell[])[], columns: number): Cell[][] {
-  const widest = (column: number): number => Math.max(...rows.map((row) => row[column]?.text.length ?? 0));
-  const before = HEADERS.slice(0, -1).reduce((sum, _, column) => sum + widest(column) + 2, 0);
-  const room = Math.max(COMMAND_CHARS_MIN, columns - before);
-  return rows.map((row) =>
-    row.map((cell, column) =>
-      column === HEADERS.length - 1 && cell.text.length > room
-        ? { ...cell, text: `${cell.text.slice(0, room - 1)}…` }
-        : cell,
-    ),
-  );
 }

@@ -6,7 +6,7 @@ import { formatDuration, parseDuration } from '../../base/units.ts';
 import { connectDaemon, type ApiClient } from '../../node/api-client.ts';
 import { ensureDaemon, isRunning } from '../../node/api-daemon.ts';
 import type { Home } from '../../node/api-daemon.ts';
-import { colourWanted, printJson, printLine } from './output.ts';
+import { colourWanted, printJson, printLine, terminalColumns } from './output.ts';
 import { statusView } from './status-view.ts';
 import { checkUpFlags, conflictingFlags, flagWords, type UpOptions } from './up-flags.ts';
 
@@ -175,7 +175,7 @@ export async function statusCommand(context: CliContext, watch: boolean): Promis
       const clear = watch && process.stdout.isTTY ? CLEAR_SCREEN : '';
       const read = context.json
         ? printJson(status, watch ? 0 : 2)
-        : printLine(`${clear}${statusView(status, colourWanted())}`);
+        : printLine(`${clear}${statusView(status, terminalColumns(), colourWanted())}`);
       // As in `status --watch | head`: without a reader there is nothing to repeat.
       if (!watch || !read) return 0;
       await delay(WATCH_MS);

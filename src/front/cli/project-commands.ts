@@ -2,7 +2,7 @@ import { MeshError } from '../../base/errors.ts';
 import { escapeControls } from '../../base/escape.ts';
 import { formatSize } from '../../base/units.ts';
 import type { ApiClient } from '../../node/api-client.ts';
-import { colourWanted, printJson, printLine } from './output.ts';
+import { colourWanted, printJson, printLine, terminalColumns } from './output.ts';
 import { applyView, secretsView, workspacesView } from './workspaces-view.ts';
 
 /** As patch(1) and git merge: not all of it could be applied. */
@@ -38,7 +38,7 @@ export async function workspacesCommand(connect: Connect, json: boolean): Promis
   try {
     const report = await api.call('workspaces', {});
     if (json) printJson(report);
-    else printLine(workspacesView(report, Date.now(), colourWanted()));
+    else printLine(workspacesView(report, Date.now(), terminalColumns(), colourWanted()));
     return 0;
   } finally {
     api.close();

@@ -1,20 +1,24 @@
 import { escapeControls } from '../../base/escape.ts';
 import type { NodeReport, StatusReport } from '../../node/api-types.ts';
-import { painter, textTable, type Cell } from './text-table.ts';
+import { fitted, narrowed, painter, textTable, type Cell } from './text-table.ts';
 
 const LABELS_SHOWN_MAX = 4;
 const NEARBY_SHOWN_MAX = 20;
 
 const HEADERS = ['NODE', 'STATE', 'CPU', 'MEM', '1M', 'JOBS', 'PLATFORM', 'ID', 'ADDRESS', 'NOTES'] as const;
 const HEADERS_RIGHT: readonly string[] = ['CPU', 'MEM', '1M', 'JOBS'];
+/** Where the terminal is narrow: a name tells nodes apart, and is what one types. */
+const LEFT_OUT_FIRST: readonly string[] = ['ID', 'ADDRESS'];
+const NOTES_CHARS_MIN = 12;
 const DEFAULT_PORT = ':47470';
 
 /**
  * The table that a person reads at a glance: one line a node, this one first and marked `*`.
  *
+ * @param columns of the terminal: a narrow one is not shown what matters least (`--json` has it); null: all of it
  * @param colour whether escape sequences may be used
  */
-export function statusView(status: StatusReport, colour: boolean): string {
+export function statusView(status: StatusReport, columns: number | null, colour: boolean): string {
   const paint = painter(colour);
   const nodes = [...status.nodes].sort(
     (a, b) => Number(b.id === status.local_node) - Number(a.id === status.local_node) || a.name.localeCompare(b.name),
@@ -27,7 +31,8 @@ export function statusView(status: StatusReport, colour: boolean): string {
     })),
     ...nodes.map((node) => cellsOf(node, node.id === status.local_node)),
   ];
-  const lines = [textTable(rows, paint)];
+  const narrow = narrowed(rows, columns, LEFT_OUT_FIRST);
+  const lines = [textTable(fitted(narrow, columns, { charsMin: NOTES_CHARS_MIN, kept: 'start' }), paint)];
   for (const notice of status.notices) lines.push(paint('yellow', `! ${escapeControls(notice)}`));
   if (status.nearby.length > 0) {
     lines.push(

@@ -22,12 +22,13 @@ export const painter =
   (name, text) =>
     wanted ? `${COLOURS[name]}${text}${RESET}` : text;
 
+type Row = readonly Cell[];
+
+const GAP = 2;
+
 /** Columns as wide as their widest cell, two spaces between them. */
-export function textTable(rows: readonly (readonly Cell[])[], paint: Paint): string {
-  const columns = Math.max(0, ...rows.map((row) => row.length));
-  const widths = Array.from({ length: columns }, (_, column) =>
-    Math.max(...rows.map((row) => row[column]?.text.length ?? 0)),
-  );
+export function textTable(rows: readonly Row[], paint: Paint): string {
+  const widths = widthsOf(rows);
   return rows
     .map((row) =>
       row
@@ -36,8 +37,55 @@ export function textTable(rows: readonly (readonly Cell[])[], paint: Paint): str
           const padded = cell.right === true ? cell.text.padStart(width) : cell.text.padEnd(width);
           return cell.colour === undefined ? padded : paint(cell.colour, padded);
         })
-        .join('  ')
+        .join(' '.repeat(GAP))
         .trimEnd(),
     )
     .join('\n');
+}
+
+/**
+ * Cuts the last column where the table is wider than the terminal.
+ *
+ * @param columns of the terminal; null where it is none: all is left whole
+ * @param kept which side of a text stays: the end of a path says more than its beginning
+ */
+export function fitted(
+  rows: readonly Row[],
+  columns: number | null,
+  { charsMin, kept }: { readonly charsMin: number; readonly kept: 'start' | 'end' },
+): readonly Row[] {
+  if (columns === null) return rows;
+  const before = widthsOf(rows).slice(0, -1);
+  const room = Math.max(charsMin, columns - before.reduce((sum, width) => sum + width + GAP, 0));
+  const cut = (text: string): string => (kept === 'start' ? `${text.slice(0, room - 1)}…` : `…${text.slice(1 - room)}`);
+  return rows.map((row) =>
+    row.map((cell, column) =>
+      column === before.length && cell.text.length > room ? { ...cell, text: cut(cell.text) } : cell,
+    ),
+  );
+}
+
+/**
+ * Leaves out columns, one after the other, until the table is no wider than the terminal.
+ *
+ * @param leaveOut headers of the first row, what matters least first
+ */
+export function narrowed(rows: readonly Row[], columns: number | null, leaveOut: readonly string[]): readonly Row[] {
+  const [least, ...others] = leaveOut;
+  if (columns === null || least === undefined || widthOf(rows) <= columns) return rows;
+  const at = rows[0]?.findIndex(({ text }) => text === least);
+  const rest = rows.map((row) => row.filter((_, column) => column !== at));
+  return narrowed(rest, columns, others);
+}
+
+/** Without the spaces at the ends of lines. */
+function widthOf(rows: readonly Row[]): number {
+  const widths = widthsOf(rows);
+  const used = widths.findLastIndex((width) => width > 0);
+  return widths.slice(0, used + 1).reduce((sum, width) => sum + width + GAP, -GAP);
+}
+
+function widthsOf(rows: readonly Row[]): number[] {
+  const columns = Math.max(0, ...rows.map((row) => row.length));
+  return Array.from({ length: columns }, (_, column) => Math.max(...rows.map((row) => row[column]?.text.length ?? 0)));
 }

@@ -2,13 +2,23 @@ import { escapeControls } from '../../base/escape.ts';
 import { formatDuration, formatSize } from '../../base/units.ts';
 import type { ApplyReport, SecretsReport, WorkspacesReport } from '../../node/api-types.ts';
 import { leftText } from './changes-view.ts';
-import { painter, textTable, type Cell } from './text-table.ts';
+import { fitted, painter, textTable, type Cell } from './text-table.ts';
 
 const HEADERS = ['PROJECT', 'FROM', 'SLOTS', 'IN USE', 'SIZE', 'USED', 'THERE'] as const;
 const HEADERS_RIGHT: readonly string[] = ['SLOTS', 'IN USE', 'SIZE', 'USED'];
 
-/** @param nowMs wall clock, milliseconds since 1970 */
-export function workspacesView(report: WorkspacesReport, nowMs: number, colour: boolean): string {
+const PATH_CHARS_MIN = 20;
+
+/**
+ * @param nowMs wall clock, milliseconds since 1970
+ * @param columns of the terminal: what is long is cut to fit; null leaves it whole
+ */
+export function workspacesView(
+  report: WorkspacesReport,
+  nowMs: number,
+  columns: number | null,
+  colour: boolean,
+): string {
   const paint = painter(colour);
   const lines: string[] = [];
   if (report.workspaces.length === 0) lines.push('no workspaces: nothing is kept here of the projects of others');
@@ -23,7 +33,7 @@ export function workspacesView(report: WorkspacesReport, nowMs: number, colour: 
       { text: escapeControls(one.root) },
     ]);
     const header = HEADERS.map((text): Cell => ({ text, colour: 'dim', right: HEADERS_RIGHT.includes(text) }));
-    lines.push(textTable([header, ...rows], paint));
+    lines.push(textTable(fitted([header, ...rows], columns, { charsMin: PATH_CHARS_MIN, kept: 'end' }), paint));
   }
   if (report.store_bytes > 0)
     lines.push(paint('dim', `and ${formatSize(report.store_bytes)} of files to make them of`));

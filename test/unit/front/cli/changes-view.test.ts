@@ -142,13 +142,17 @@ describe('apply, workspaces and secrets', () => {
       bytes: 2048,
       used_ms: 0,
     };
-    const view = workspacesView({ notices: [], workspaces: [one], store_bytes: 4096 }, 60_000, false);
+    const view = workspacesView({ notices: [], workspaces: [one], store_bytes: 4096 }, 60_000, null, false);
     expect(view).toMatch(
       /^PROJECT +FROM +SLOTS +IN USE +SIZE +USED +THERE\napp-1a2b +x.+ 2 +1 +2\.0 KiB +1 min ago +\/home\/me\/app\n/,
     );
     expect(view).toContain('and 4.0 KiB of files');
+    const long = { ...one, origin: 'desk', root: `/home/me/${'deep/'.repeat(20)}app` };
+    const narrow = workspacesView({ notices: [], workspaces: [long], store_bytes: 0 }, 60_000, 80, false).split('\n');
+    expect(narrow[1]).toHaveLength(80);
+    expect(narrow[1]).toMatch(/^app-1a2b .* …[a-z/]+deep\/app$/);
     expect(view).not.toMatch(CONTROLS);
-    expect(workspacesView({ notices: [], workspaces: [], store_bytes: 0 }, 0, false)).toMatch(/^no workspaces/);
+    expect(workspacesView({ notices: [], workspaces: [], store_bytes: 0 }, 0, null, false)).toMatch(/^no workspaces/);
   });
 
   test('secrets say what was decided, and how to decide', () => {

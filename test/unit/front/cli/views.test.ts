@@ -43,7 +43,7 @@ const CONTROLS = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u202a-\u202e]/;
 describe('the table of status', () => {
   test('has one line a node, this one first and marked, the others by name', () => {
     const local = node({ id: 'b'.repeat(52), name: 'zeta' });
-    const view = statusView(status([node({ name: 'beta' }), node({ name: 'alfa' }), local]), false);
+    const view = statusView(status([node({ name: 'beta' }), node({ name: 'alfa' }), local]), null, false);
     const [header, ...rows] = view.split('\n');
     expect(header).toMatch(/NODE +STATE +CPU/);
     expect(rows.map((row) => row.slice(0, 6))).toEqual(['* zeta', '  alfa', '  beta']);
@@ -65,7 +65,7 @@ describe('the table of status', () => {
         addresses: [],
       }),
     ];
-    const view = statusView(status(rows), false);
+    const view = statusView(status(rows), null, false);
     expect(lineOf(view, 'desk')).toMatch(
       /alive +12% +50% +0\.50 +1\/4 \+2 queued +linux\/x64 8c +aaaaaaaa +10\.0\.0\.1$/,
     );
@@ -74,15 +74,28 @@ describe('the table of status', () => {
     expect(lineOf(view, 'new')).toMatch(/alive +- +50% +- +1\/\? /);
   });
 
+  test('fits a narrow terminal, and leaves out what matters least', () => {
+    const rows = [node({ name: 'desktop-home', status: 'overloaded', roles: ['submit', 'run', 'admin'] })];
+    const widest = (view: string): number => Math.max(...view.split('\n').map((line) => line.length));
+    expect(widest(statusView(status(rows), null, false))).toBeGreaterThan(94);
+    const narrow = statusView(status(rows), 80, false);
+    expect(widest(narrow)).toBeLessThanOrEqual(80);
+    expect(narrow).toMatch(/STATE +CPU +MEM +1M +JOBS +PLATFORM +NOTES\n.*linux\/x64 8c +admin$/);
+    expect(statusView(status(rows), 92, false)).toMatch(/PLATFORM +ADDRESS +NOTES\n.*10\.0\.0\.1 +admin$/);
+    const labelled = statusView(status([node({ labels: { purpose: 'x'.repeat(90) } })]), 80, false);
+    expect(widest(labelled)).toBe(80);
+    expect(labelled).toMatch(/purpose=x+…$/);
+  });
+
   test('shows no control character of another node, and no colour unless asked', () => {
     const hostile = node({ name: HOSTILE, labels: { a: HOSTILE }, addresses: [HOSTILE] });
     const nearby = Array.from({ length: 25 }, () => ({ name: HOSTILE, address: HOSTILE }));
     const report = status([hostile], { notices: [`the node ${HOSTILE} was refused`], nearby });
-    const view = statusView(report, false);
+    const view = statusView(report, null, false);
     expect(view).not.toMatch(CONTROLS);
     expect(view).toContain('! the node x\\u001b[2J\\u202ey was refused');
     expect(view).toContain('and 5 more');
-    expect(statusView(report, true)).toContain('\u001B[1m');
+    expect(statusView(report, null, true)).toContain('\u001B[1m');
   });
 });
 
@@ -129,6 +142,21 @@ describe('the text of explain', () => {
       },
     ],
   };
+
+  test('says once what keeps the command here', () => {
+    const text = '.env is not tracked, and nobody has decided';
+    const rejected = ['lap', 'tower'].map((name) => ({
+      id: name,
+      name,
+      reasons: [
+        { code: 'secrets' as const, text },
+        { code: 'full' as const, text: 'is full' },
+      ],
+    }));
+    const view = explainView({ ...report, route: `here: \`make\` is heavy, but stays here: ${text}`, rejected });
+    expect(view.split(text)).toHaveLength(2);
+    expect(view).toMatch(/ lap {2}see route; is full\n +tower {2}see route; is full$/m);
+  });
 
   test('names the class, the place, every candidate with its terms, and every reason', () => {
     const view = explainView(report);
