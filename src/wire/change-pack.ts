@@ -12,7 +12,7 @@ import { MANIFEST_BYTES_MAX } from './workspace.ts';
  *
  * ```
  * head:    MWCP | version u8 | bytes of the list u32, big endian
- * list:    entries that are new or other than what was sent, paths that are gone (`entry-codec.ts`)
+ * list:    entries that are new or other than what was sent, paths that are gone, and which of the entries are earlier ones (`entry-codec.ts`)
  * objects: blocks of `object-pack.ts`, to the end of the file (`pack-builder.ts`, `pack-reader.ts`): each of `objectsOf(changed)` once, in any order
  * ```
  * Paths may be any of `parseChangedPath`; a path below a deleted one is a file that became a folder.
@@ -25,6 +25,8 @@ export interface ChangeList {
   /** Sorted by path, bytewise. */
   readonly changed: readonly ManifestEntry[];
   readonly deleted: readonly TreePath[];
+  /** Of `changed`, the products that were asked for and that earlier jobs had made: this one left them as they were. */
+  readonly earlier: readonly TreePath[];
 }
 
 /** Head and list, which the objects follow. */
@@ -32,6 +34,7 @@ export function encodeChangeList(list: ChangeList): Uint8Array {
   const body = new ByteWriter(list.changed.length * ENTRY_BYTES_TYPICAL + list.deleted.length * 16);
   writeEntries(body, list.changed);
   writePaths(body, list.deleted);
+  writePaths(body, list.earlier);
   const writer = new ByteWriter(CHANGE_HEAD_BYTES + body.length);
   writeMagic(writer, MAGIC, VERSION);
   writer.u32(body.length);
@@ -56,11 +59,17 @@ export function decodeChangeList(bytes: Uint8Array): Result<ChangeList, string> 
     const reader = new ByteReader(bytes);
     const changed = readEntries(reader, MANIFEST_ENTRIES_MAX, 'changes');
     const deleted = readPaths(reader, MANIFEST_ENTRIES_MAX, 'changes');
+    const earlier = readPaths(reader, MANIFEST_ENTRIES_MAX, 'changes');
     reader.end();
-    return { changed, deleted };
+    return { changed, deleted, earlier };
   });
   if (!list.ok) return list;
   const gone = new Set<string>(list.value.deleted);
-  const both = list.value.changed.find((entry) => gone.has(entry.path));
-  return both === undefined ? list : err(`a change pack is malformed: ${shownPath(both.path)} is changed and deleted`);
+  const changed = new Set<string>();
+  for (const { path } of list.value.changed) {
+    if (gone.has(path)) return err(`a change pack is malformed: ${shownPath(path)} is changed and deleted`);
+    changed.add(path);
+  }
+  const stray = list.value.earlier.find((path) => !changed.has(path));
+  return stray === undefined ? list : err(`a change pack is malformed: it does not hold ${shownPath(stray)}`);
 }

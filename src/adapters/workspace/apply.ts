@@ -2,6 +2,7 @@ import { MeshError, systemCodeOf } from '../../base/errors.ts';
 import { err, ok, type Result } from '../../base/result.ts';
 import {
   type ApplyRules,
+  beforeEarlier,
   applyRules,
   decideDeletion,
   decideWrite,
@@ -85,11 +86,14 @@ class Applying {
   readonly #sent: ReadonlyMap<TreePath, ManifestEntry>;
   readonly #rules: ApplyRules;
   readonly #outputs: OutputGlobs;
+  readonly #earlier: ReadonlySet<TreePath>;
   readonly #scannedMs: number;
   readonly #turn: Turn;
   readonly #heldDeletions = new Set<string>();
   /** What a folder or a file is in the way of, until deletions have made room. */
   readonly #waiting: ManifestEntry[] = [];
+  /** Products of earlier jobs that are not brought, since those here are as new. */
+  readonly #asNewHere: TreePath[] = [];
   #hasProducts = false;
 
   constructor(
@@ -106,6 +110,7 @@ class Applying {
     this.#copies = copies;
     this.#sent = new Map((sent ?? NO_MANIFEST).entries.map((entry) => [entry.path, entry]));
     this.#outputs = new OutputGlobs(request.outputs);
+    this.#earlier = new Set(pack.list.earlier);
     this.#scannedMs = request.scannedMs;
     this.#rules = applyRules(sent ?? NO_MANIFEST, pack.list, request.held);
     if (sent === null) {
@@ -126,6 +131,7 @@ class Applying {
     for (const entry of changed) await this.#each(entry.path, () => this.#write(entry, deleted.length > 0));
     await this.#delete();
     for (const entry of this.#waiting) await this.#each(entry.path, () => this.#write(entry, false));
+    this.#tellAsNew();
     if (this.#rules.isMassDeletion && this.#heldDeletions.size > 0) {
       this.tally.notice(
         `the job deleted more than half of the project's files: no deletion is applied without "meshwork apply"`,
@@ -151,6 +157,7 @@ class Applying {
 
   async #write(entry: ManifestEntry, mayWait: boolean): Promise<void> {
     const seen = await this.#local.look(entry.path);
+    if (this.#earlier.has(entry.path) && this.#isOutdone(entry, seen)) return;
     const { kind } = seen.state;
     const isObstructed = kind === 'blocked' || (kind === 'folder' && entry.kind !== 'folder');
     if (isObstructed && mayWait) {
@@ -161,6 +168,8 @@ class Applying {
     const decision = decideWrite(entry, sent, seen.state, this.#rules);
     switch (decision.kind) {
       case 'there':
+        // Of one that the job emptied: nobody sees that it came back.
+        if (entry.kind === 'folder') return;
         // Where it is applied by itself, an applying that was cut off put it there.
         if (this.#rules.held) this.tally.before(entry.path);
         else this.tally.returned(entry.path);
@@ -181,11 +190,33 @@ class Applying {
     }
   }
 
+  /** Whether a product of an earlier job has nothing to bring. */
+  #isOutdone(entry: ManifestEntry, seen: Sighting): boolean {
+    const here = beforeEarlier(entry, seen.state, seen.modifiedMs);
+    if (here === 'other' || (here === 'older' && !this.#isSinceScan(seen))) return false;
+    if (here !== 'same') this.#asNewHere.push(entry.path);
+    return true;
+  }
+
+  /** Where the job made some of its own, nobody asked for those of others in particular. */
+  #tellAsNew(): void {
+    const [first] = this.#asNewHere;
+    const isOwn = ({ path }: ManifestEntry): boolean => !this.#earlier.has(path) && this.#outputs.matches(path);
+    if (first === undefined || this.#pack.list.changed.some(isOwn)) return;
+    const more = this.#asNewHere.length - 1;
+    const which = more === 0 ? `${shownPath(first)} is` : `${shownPath(first)} and ${more} more are`;
+    this.tally.notice(`${which} as new here as what earlier jobs left there, or newer, and not replaced by it`);
+  }
+
+  /** What was written after the scan may look as if it had been before, by a tick of the disk's clock. */
+  #isSinceScan({ changedMs }: Sighting): boolean {
+    return changedMs >= this.#scannedMs - (changedMs % 1000 === 0 ? COARSE_TICK_MS : TICK_MS);
+  }
+
   /** What lay in the place of a product that was asked for, which a command that runs here would have replaced, too. */
-  #product(path: TreePath, { state, changedMs }: Sighting): ManifestEntry | null {
-    // What was written after the scan may look as if it had been before, by a tick of the disk's clock.
-    const tickMs = changedMs % 1000 === 0 ? COARSE_TICK_MS : TICK_MS;
-    if (changedMs >= this.#scannedMs - tickMs || !this.#outputs.matches(path)) return null;
+  #product(path: TreePath, seen: Sighting): ManifestEntry | null {
+    if (this.#isSinceScan(seen) || !this.#outputs.matches(path)) return null;
+    const { state } = seen;
     // A secret is no product; those that are protected wait for `meshwork apply` anyway.
     if (judgeSecret(path, true) !== 'plain' && !isProtected(path)) return null;
     if (state.kind === 'link') return { ...state, path };

@@ -109,6 +109,7 @@ class Collector {
   readonly #changed: ManifestEntry[] = [];
   readonly #products: Product[] = [];
   readonly #outputs: OutputGlobs;
+  #earlier: ReadonlySet<string> = new Set();
   readonly #turn = new Turn();
   /** Large files, and what they are in the manifest. */
   readonly #large: { readonly path: TreePath; readonly index: number | null }[] = [];
@@ -128,7 +129,9 @@ class Collector {
       this.#seen[index] === 1 || changed.has(entry.path) ? [] : [entry.path],
     );
     const list = withoutTidying(this.#changed, deleted);
-    return { changed: sortEntries(list.changed), deleted: list.deleted };
+    const sorted = sortEntries(list.changed);
+    const earlier = sorted.flatMap(({ path }) => (this.#earlier.has(path) ? [path] : []));
+    return { changed: sorted, deleted: list.deleted, earlier };
   }
 
   async scan(): Promise<void> {
@@ -144,6 +147,7 @@ class Collector {
     const { prepared, state } = this.#collecting;
     const settings = { outputs: this.#outputs, prepared, sinceMs: state.notedMs - RACY_MS };
     const findings = await lookThroughProducts(this.#folders, this.#products, settings, this.#turn);
+    this.#earlier = findings.earlier;
     if (!findings.isComplete) this.problems.say('there are too many ignored files to look at them all');
     for (const path of this.#collecting.returns ? findings.outputs : []) {
       if (this.#turn.isOver()) await this.#turn.pass();

@@ -41,6 +41,8 @@ export interface Sighting {
   readonly stamp: string;
   /** Its last change of any kind, since 1970; 0 where nothing is. */
   readonly changedMs: number;
+  /** When its content was written, as it says; 0 where nothing is. */
+  readonly modifiedMs: number;
 }
 
 /** A file or link whose place was taken by something else since it was looked at. */
@@ -105,7 +107,7 @@ export class LocalFiles {
     } catch (error) {
       // What this user can't look at, and names that can't be here: in the way, or nowhere.
       if (!UNSEEN.has(systemCodeOf(error))) throw error;
-      return { state: { kind: 'other' }, stamp: '', changedMs: 0 };
+      return { state: { kind: 'other' }, stamp: '', changedMs: 0, modifiedMs: 0 };
     }
   }
 
@@ -113,11 +115,16 @@ export class LocalFiles {
     const place = this.#placeOf(path);
     const prefix = place.folders.enter(folderOf(place.path));
     if (prefix === null) {
-      return { state: { kind: isObstructed(place) ? 'blocked' : 'absent' }, stamp: '', changedMs: 0 };
+      return { state: { kind: isObstructed(place) ? 'blocked' : 'absent' }, stamp: '', changedMs: 0, modifiedMs: 0 };
     }
     const where = at(prefix, nameOf(place.path));
     const stat = lstatSync(where, { throwIfNoEntry: false });
-    return { state: await this.#stateOf(path, where, stat), stamp: stampOf(stat), changedMs: stat?.ctimeMs ?? 0 };
+    return {
+      state: await this.#stateOf(path, where, stat),
+      stamp: stampOf(stat),
+      changedMs: stat?.ctimeMs ?? 0,
+      modifiedMs: stat?.mtimeMs ?? 0,
+    };
   }
 
   /** Whether both paths are one file: a file system that folds case. */

@@ -37,6 +37,8 @@ export interface ProductFindings {
   readonly leftMore: number;
   /** Files and links that `outputs` names. */
   readonly outputs: readonly string[];
+  /** Those of them that were there before the job, as they are. */
+  readonly earlier: ReadonlySet<string>;
   /** False where there were so many that some were not looked at. */
   readonly isComplete: boolean;
 }
@@ -56,6 +58,7 @@ export async function lookThroughProducts(
 ): Promise<ProductFindings> {
   const leftThere: LeftThere[] = [];
   const outputs: string[] = [];
+  const earlier = new Set<string>();
   const prepared = new Set(settings.prepared);
   let budget = FILES_LOOKED_AT_MAX;
   for (const product of products) {
@@ -66,8 +69,11 @@ export async function lookThroughProducts(
     const counts = { files: 0, bytes: 0 };
     for await (const file of filesOf(folders, product, turn)) {
       if (budget-- <= 0) break;
-      if (settings.outputs.matches(file.path)) outputs.push(file.path);
-      else if (file.ctimeMs >= settings.sinceMs && !isLeftOut(file.path, prepared)) {
+      const isOfNow = file.ctimeMs >= settings.sinceMs;
+      if (settings.outputs.matches(file.path)) {
+        outputs.push(file.path);
+        if (!isOfNow) earlier.add(file.path);
+      } else if (isOfNow && !isLeftOut(file.path, prepared)) {
         counts.files++;
         counts.bytes += file.bytes;
       }
@@ -78,7 +84,7 @@ export async function lookThroughProducts(
   let chars = 0;
   const first = leftThere.slice(0, LEFT_THERE_MAX);
   const shown = first.filter(({ path }) => (chars += path.length) <= CHANGES_SHOWN_CHARS_MAX);
-  return { leftThere: shown, leftMore: leftThere.length - shown.length, outputs, isComplete: budget > 0 };
+  return { leftThere: shown, leftMore: leftThere.length - shown.length, outputs, earlier, isComplete: budget > 0 };
 }
 
 function isLeftOut(path: string, prepared: ReadonlySet<string>): boolean {

@@ -39,7 +39,7 @@ export interface ApplyRules {
 }
 
 /** What only moved is not lost: a file that has its content at a new path is no deleted one. */
-export function applyRules(sent: Manifest, list: ChangeList, held: boolean): ApplyRules {
+export function applyRules(sent: Manifest, list: Pick<ChangeList, 'changed' | 'deleted'>, held: boolean): ApplyRules {
   const files = new Map<TreePath, ManifestEntry>();
   for (const entry of sent.entries) if (entry.kind !== 'folder' && !isInGit(entry.path)) files.set(entry.path, entry);
   const arrived = new Map<string, number>();
@@ -100,6 +100,24 @@ export function decideDeletion(
   if (!isAsSent(sent, local) || isGitItself(path)) return { kind: 'conflict' };
   if (!rules.held && (rules.isMassDeletion || isProtected(path))) return { kind: 'held' };
   return { kind: 'delete' };
+}
+
+/**
+ * What lies here in the place of a product that the job found as an earlier one had made it. Here and on other slots it
+ * may have been made anew since; which is the newer one, their times tell.
+ *
+ * @param modifiedMs of what lies here
+ */
+export function beforeEarlier(
+  entry: ManifestEntry,
+  local: LocalState,
+  modifiedMs: number,
+): 'same' | 'as_new' | 'older' | 'other' {
+  if (isThere(entry, null, local)) return 'same';
+  if (local.kind !== 'file' && local.kind !== 'link') return 'other';
+  // Entries have no times of links.
+  if (local.kind === 'link' || entry.kind !== 'file') return 'as_new';
+  return Math.floor(modifiedMs) >= entry.mtimeMs ? 'as_new' : 'older';
 }
 
 /** Bits that were changed here meanwhile stay, else the job's hold. */

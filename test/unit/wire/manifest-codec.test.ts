@@ -306,6 +306,7 @@ describe('lists of changes', () => {
   const list = {
     changed: sorted(file('.git/hooks/x'), link('l', '/etc'), file('n')).entries,
     deleted: [at('a'), at('a/b')],
+    earlier: [at('n')],
   };
 
   it('come back as they were', () => {
@@ -318,17 +319,20 @@ describe('lists of changes', () => {
   });
 
   it('are refused with a path that is changed and deleted', () => {
-    const bytes = encodeChangeList({ changed: [file('a')], deleted: [at('a')] });
+    const bytes = encodeChangeList({ changed: [file('a')], deleted: [at('a')], earlier: [] });
     expect(decodeChangeList(bytes.subarray(CHANGE_HEAD_BYTES))).toMatchObject({
       ok: false,
       error: expect.stringMatching(/: a is changed and deleted/),
     });
+    const stray = encodeChangeList({ changed: [file('a')], deleted: [], earlier: [at('b')] });
+    expect(decodeChangeList(stray.subarray(CHANGE_HEAD_BYTES))).toMatchObject({ ok: false });
   });
 
   it.each(seeds)(`never lead out of the root, whatever the bytes (${RUNS} runs, seed %i)`, (seed) => {
     fc.assert(
       fc.property(anyEntries, fc.array(anyPath, { maxLength: 4 }), damage, (changed, deleted, changes) => {
-        const bytes = damaged(encodeChangeList({ changed, deleted: deleted.toSorted().map(at) }), changes);
+        const earlier = changed.slice(0, 1).map(({ path }) => path);
+        const bytes = damaged(encodeChangeList({ changed, deleted: deleted.toSorted().map(at), earlier }), changes);
         expect(typeof decodeChangeHead(bytes.subarray(0, CHANGE_HEAD_BYTES)).ok).toBe('boolean');
         const decoded = decodeChangeList(bytes.subarray(CHANGE_HEAD_BYTES));
         if (!decoded.ok) return;

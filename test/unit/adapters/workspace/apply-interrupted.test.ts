@@ -94,7 +94,7 @@ async function apply(): Promise<unknown> {
   for (const [, content] of changed) builder.add(sha256(content), Buffer.from(content), true);
   const list = sortEntries(changed.map(([path, content]) => entry(path, content)));
   const bytes = Buffer.concat([
-    encodeChangeList({ changed: list, deleted: DELETED as TreePath[] }),
+    encodeChangeList({ changed: list, deleted: DELETED as TreePath[], earlier: [] }),
     builder.take(true),
   ]);
   fs.writeFileSync(join(folder, 'pack'), bytes);

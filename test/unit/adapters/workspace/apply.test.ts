@@ -13,6 +13,7 @@ import {
   rmSync,
   statSync,
   symlinkSync,
+  utimesSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -103,6 +104,7 @@ interface Job {
   readonly sent?: readonly ManifestEntry[] | null;
   readonly changed?: readonly ManifestEntry[];
   readonly deleted?: readonly string[];
+  readonly earlier?: readonly string[];
   readonly held?: boolean;
   readonly objects?: Buffer;
   readonly sha256?: string;
@@ -112,7 +114,8 @@ interface Job {
 
 async function apply(job: Job): Promise<Applied | string> {
   const changed = sortEntries([...(job.changed ?? [])]);
-  const list = encodeChangeList({ changed, deleted: (job.deleted ?? []).map(at).toSorted() });
+  const [deleted, earlier] = [job.deleted ?? [], job.earlier ?? []].map((paths) => paths.map(at).toSorted());
+  const list = encodeChangeList({ changed, deleted: deleted ?? [], earlier: earlier ?? [] });
   const bytes = Buffer.concat([list, job.objects ?? objectsFor(changed)]);
   const pack = join(folder, 'pack');
   writeFileSync(pack, bytes);
@@ -366,6 +369,32 @@ describe('products that were asked for', () => {
       conflicts: ['dist/a'],
     });
     expect(text('dist/a')).toBe('edited right after the scan');
+  });
+
+  it('but not by older ones of an earlier job, which this one found there', async () => {
+    const outputs = ['dist/**'];
+    const changed = [file('dist/a', 'earlier'), file('dist/same', 'same'), link('dist/to', 'a')];
+    const job = { changed, earlier: changed.map(({ path }) => path), outputs, scannedMs: Date.now() + 60_000 };
+    put('dist/a', 'made since');
+    put('dist/same', 'same');
+    symlinkSync('same', join(root, 'dist/to'));
+    const result = await applied(job);
+    expect(result).toMatchObject({ returned: [], conflicts: [], held_back: [] });
+    expect(result.notices).toEqual([expect.stringMatching(/^dist\/a and 1 more are as new here/)]);
+    expect([text('dist/a'), readlinkSync(join(root, 'dist/to'))]).toEqual(['made since', 'same']);
+    // Beside what the job made itself, that is no news.
+    const both = await applied({ ...job, changed: [...changed, file('dist/own', 'own')] });
+    expect(both).toMatchObject({ returned: ['dist/own'], conflicts: [], notices: [] });
+    // An older one is replaced, as is what is not there.
+    utimesSync(join(root, 'dist/a'), 0, MTIME_MS / 1000 - 1);
+    rmSync(join(root, 'dist/to'));
+    expect(await applied(job)).toMatchObject({ returned: ['dist/a', 'dist/to'], conflicts: [], notices: [] });
+    expect(text('dist/a')).toBe('earlier');
+    // Unless it came here after the project was scanned: with times of its own, such as from an archive.
+    put('dist/a', 'unpacked meanwhile');
+    utimesSync(join(root, 'dist/a'), 0, 1);
+    expect(await applied({ ...job, scannedMs: Date.now() - 60_000 })).toMatchObject({ returned: [], conflicts: [] });
+    expect(text('dist/a')).toBe('unpacked meanwhile');
   });
 
   it('what was brought is replaced by the next job, however soon that comes', async () => {

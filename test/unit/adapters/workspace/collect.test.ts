@@ -50,7 +50,7 @@ async function outcomeOf(
 }
 
 async function opened(changes: ChangePack): Promise<Pick<Outcome, 'list' | 'texts'>> {
-  if (changes.pack_bytes === 0) return { list: { changed: [], deleted: [] }, texts: {} };
+  if (changes.pack_bytes === 0) return { list: { changed: [], deleted: [], earlier: [] }, texts: {} };
   const pack = await ChangePackFile.open(join(executor.home, 'changes.pack'), changes.pack_sha256);
   if (!pack.ok) throw new Error(pack.error);
   const texts: Record<string, string> = {};

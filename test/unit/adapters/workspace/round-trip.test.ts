@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import * as fc from 'fast-check';
 import { dirname, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -106,6 +106,28 @@ describe('a command that ran there', () => {
       expect(trip.applied?.changes).toMatchObject({ returned: ['build/old.bin'], conflicts: [] });
       expect(readFileSync(join(root, 'build/old.bin'), 'utf8')).toBe(`${round}\n`);
     }
+  });
+
+  it('brings no product that an earlier job had made over one that was made since', async () => {
+    const root = newProject();
+    const mesh = new RoundTrips(temporaryFolder());
+    await diskClockMovedOn(temporaryFolder());
+    await mesh.run(root, 'mkdir -p build; echo 1 > build/old.bin', { outputs: ['build/**'] });
+    await diskClockMovedOn(temporaryFolder());
+    writeFileSync(join(root, 'build/old.bin'), 'made here');
+    const made = await mesh.run(root, 'echo own > build/own', { outputs: ['build/**'] });
+    expect(made.applied).toMatchObject({ changes: { returned: ['build/own'], conflicts: [] }, notices: [] });
+    expect(readFileSync(join(root, 'build/old.bin'), 'utf8')).toBe('made here');
+    await diskClockMovedOn(temporaryFolder());
+    const asked = await mesh.run(root, 'true', { outputs: ['build/**'] });
+    expect(asked.applied).toMatchObject({
+      changes: { returned: [], conflicts: [] },
+      notices: [expect.stringContaining('build/old.bin is as new here')],
+    });
+    rmSync(join(root, 'build/old.bin'));
+    const again = await mesh.run(root, 'true', { outputs: ['build/**'] });
+    expect(again.applied?.changes).toMatchObject({ returned: ['build/old.bin'] });
+    expect(readFileSync(join(root, 'build/old.bin'), 'utf8')).toBe('1\n');
   });
 
   it('keeps what make knows: nothing is built twice, what was touched is built once', async () => {
