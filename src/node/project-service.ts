@@ -3,6 +3,7 @@ import { posix, relative } from 'node:path';
 import { bytesOfText, textOfBytes } from '../base/byte-text.ts';
 import { MeshError, messageOf } from '../base/errors.ts';
 import type { JobId, NodeId } from '../base/ids.ts';
+import { literalGlob } from '../base/literal-glob.ts';
 import { err, ok, type Result } from '../base/result.ts';
 import { quoteWord } from '../core/policy/package-runner.ts';
 import { lookupNode } from '../core/scheduling/node-lookup.ts';
@@ -226,7 +227,7 @@ async function folderBelow(project: Project, cwd: string): Promise<string> {
 /** @throws MeshError `bad_argument` for what lies outside of the project, or is too long there */
 function globBelow(folder: string, glob: string): string {
   const isNot = glob.startsWith('!');
-  const path = posix.join(folder, isNot ? glob.slice(1) : glob);
+  const path = posix.join(literalGlob(folder), isNot ? glob.slice(1) : glob);
   if (path === '..' || path.startsWith('../')) {
     throw new MeshError('bad_argument', `--out ${glob}: lies outside of the project; nothing was run`);
   }

@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { escapeControls } from '../../base/escape.ts';
+import { literalGlob } from '../../base/literal-glob.ts';
 import { formatSize } from '../../base/units.ts';
 import { changeCounts } from '../../node/api-changes.ts';
 import type { Changes, LeftThere } from '../../node/api-types.ts';
@@ -100,7 +101,7 @@ export function leftText(left: LeftThere): string {
 /** Quoted for a shell. */
 function patternOf(left: LeftThere, folder: string): string {
   const { path } = left;
-  const here = relative(join('/', folder), join('/', path));
+  const here = literalGlob(relative(join('/', folder), join('/', path)));
   const pattern = isFolder(left) ? `${here}/**` : here;
   return `'${escapeControls(pattern).replaceAll("'", String.raw`'\''`)}'`;
 }

@@ -63,8 +63,8 @@ export function syncSpecOf(options: SyncOptions, cwd: string, local: boolean): S
   if (options.sync === '') throw badArgument('--sync is empty: give a folder');
   return {
     root: typeof options.sync === 'string' ? resolve(cwd, options.sync) : null,
-    include: globsOf('--include', options.include),
-    exclude: globsOf('--exclude', options.exclude),
+    include: rootGlobsOf('--include', options.include),
+    exclude: rootGlobsOf('--exclude', options.exclude),
     outputs: globsOf('--out', options.out),
     returns: options.return !== false,
     clean: options.clean === true,
@@ -91,4 +91,12 @@ function globsOf(flag: string, globs: readonly string[] = []): string[] {
       throw badArgument(`${flag}: a pattern has at most ${GLOB_CHARS_MAX} characters, this one ${glob.length}`);
   }
   return [...globs];
+}
+
+/** Relative to the project's root, wherever the command runs: nothing outside of it can be meant. */
+function rootGlobsOf(flag: string, globs: readonly string[] | undefined): string[] {
+  const checked = globsOf(flag, globs);
+  const outside = checked.find((glob) => glob.split('/').includes('..'));
+  if (outside === undefined) return checked;
+  throw badArgument(`${flag} ${outside}: a pattern is relative to the project's root and leads nowhere above it`);
 }

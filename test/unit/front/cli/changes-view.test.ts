@@ -42,6 +42,9 @@ describe('what became of the files, on a terminal', () => {
       "build/ (12 files, 3.4 MiB) stayed on b: fetch with --out 'build/**'",
     ]);
     expect(changesLines(seen, 'sub/dir')[1]).toContain("--out '../../build/**'");
+    const odd = { path: 'app/[id]*.o', files: 1, bytes: 1 };
+    const lines = changesLines(addChanges(NOTHING_SEEN, { ...NONE, left_there: [odd] }, 'b'), '');
+    expect(lines.join('')).toContain(String.raw`--out 'app/\[id]\*.o'`);
   });
 
   test('of a batch is added up, each folder once a node', () => {
@@ -63,7 +66,7 @@ describe('what became of the files, on a terminal', () => {
     const lines = changesLines(addChanges(NOTHING_SEEN, { ...NONE, left_there: [left] }, HOSTILE), '');
     expect(lines).toHaveLength(1);
     expect(lines.join('')).not.toMatch(CONTROLS);
-    expect(lines.join('')).toContain(String.raw`--out 'x\u001b[2J\u202e\u000ay'\'''`);
+    expect(lines.join('')).toContain(String.raw`--out 'x\u001b\[2J\u202e\u000ay'\'''`);
   });
 
   test('names patterns from where the command ran', () => {

@@ -47,6 +47,8 @@ describe("how a project's files travel", () => {
     [['--no-return', '--out', 'x'], '--no-return and --out exclude each other'],
     [['--local', '--no-return'], '--local and --no-return exclude each other'],
     [['--local', '--clean'], '--local and --clean exclude each other'],
+    [['--include', '../x'], "--include ../x: a pattern is relative to the project's root"],
+    [['--exclude', 'a/../../b'], '--exclude a/../../b: a pattern'],
     [['--sync', ''], '--sync is empty'],
     [['--out', ''], '--out is empty'],
     [['--exclude', 'x'.repeat(1025)], '--exclude: a pattern has at most 1024 characters'],
