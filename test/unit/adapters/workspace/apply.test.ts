@@ -373,8 +373,8 @@ describe('products that were asked for', () => {
 
   it('but not by older ones of an earlier job, which this one found there', async () => {
     const outputs = ['dist/**'];
-    const changed = [file('dist/a', 'earlier'), file('dist/same', 'same'), link('dist/to', 'a')];
-    const job = { changed, earlier: changed.map(({ path }) => path), outputs, scannedMs: Date.now() + 60_000 };
+    const found = [file('dist/a', 'earlier'), file('dist/same', 'same'), link('dist/to', 'a')];
+    const job = { changed: found, earlier: found.map(({ path }) => path), outputs, scannedMs: Date.now() + 60_000 };
     put('dist/a', 'made since');
     put('dist/same', 'same');
     symlinkSync('same', join(root, 'dist/to'));
@@ -383,7 +383,7 @@ describe('products that were asked for', () => {
     expect(result.notices).toEqual([expect.stringMatching(/^dist\/a and 1 more are as new here/)]);
     expect([text('dist/a'), readlinkSync(join(root, 'dist/to'))]).toEqual(['made since', 'same']);
     // Beside what the job made itself, that is no news.
-    const both = await applied({ ...job, changed: [...changed, file('dist/own', 'own')] });
+    const both = await applied({ ...job, changed: [...found, file('dist/own', 'own')] });
     expect(both).toMatchObject({ returned: ['dist/own'], conflicts: [], notices: [] });
     // An older one is replaced, as is what is not there.
     utimesSync(join(root, 'dist/a'), 0, MTIME_MS / 1000 - 1);
