@@ -9,6 +9,7 @@ import { removeUnfinished } from './local-files.ts';
 import { OperationTable, type ThreadSettings } from './operations.ts';
 import { createOriginOperations } from './origin-operations.ts';
 import { detachable, failureOf, type FromWorkspaceThread, type ToWorkspaceThread } from './thread-messages.ts';
+import { YoungGarbage } from './young-garbage.ts';
 
 assert(parentPort !== null, 'this file runs as a thread of the daemon');
 const port = parentPort;
@@ -17,6 +18,8 @@ const table = new OperationTable(
   () => createOriginOperations(settings),
   () => createExecutorOperations(settings),
 );
+
+const garbage = new YoungGarbage();
 
 const post = (message: FromWorkspaceThread, transfer: ArrayBuffer[] = []): void => port.postMessage(message, transfer);
 
@@ -27,13 +30,18 @@ async function call(message: Extract<ToWorkspaceThread, { t: 'call' }>): Promise
   try {
     const transfer: ArrayBuffer[] = [];
     const value = detachable(await table.run(op, args), transfer, true);
+    const bytes = [...args, ...transfer].reduce<number>((sum, one) => sum + bytesOf(one), 0);
     post({ t: 'done', id, value }, transfer);
+    garbage.passed(bytes);
   } catch (error) {
     post({ t: 'failed', id, ...failureOf(error) });
     // What nobody expected is told where the daemon logs it, with its place.
     if (failureOf(error).code === 'internal') process.stderr.write(`${op}: ${describe(error)}\n`);
   }
 }
+
+const bytesOf = (value: unknown): number =>
+  value instanceof Uint8Array || value instanceof ArrayBuffer ? value.byteLength : 0;
 
 const describe = (error: unknown): string => (error instanceof Error ? (error.stack ?? error.message) : String(error));
 

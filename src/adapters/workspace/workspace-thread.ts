@@ -17,6 +17,7 @@ import type {
 import type { ManifestHash } from '../../wire/manifest.ts';
 import type { OperationName, Operations, ThreadSettings } from './operations.ts';
 import { detachable, handOver, type FromWorkspaceThread, type ToWorkspaceThread } from './thread-messages.ts';
+import { YoungGarbage } from './young-garbage.ts';
 
 /** Calls that wait for the thread; a node has far fewer sessions and jobs than that. */
 export const CALLS_OPEN_MAX = 4096;
@@ -58,6 +59,7 @@ export class WorkspaceThread implements ProjectFiles, WorkspaceFiles {
   readonly #calls = new Map<number, OpenCall>();
   /** Sources of packs are in the thread's memory: it is not idle while there is one. */
   readonly #sources = new Set<number>();
+  readonly #garbage = new YoungGarbage();
   #thread: Worker | null = null;
   #lastId = 0;
   #idleTimer: NodeJS.Timeout | null = null;
@@ -84,8 +86,11 @@ export class WorkspaceThread implements ProjectFiles, WorkspaceFiles {
     return source;
   };
 
-  nextPack = async (source: number, spent: ArrayBuffer | null = null): Promise<Value<'nextPack'>> =>
-    this.#call('nextPack', [source, spent]);
+  nextPack = async (source: number, spent: ArrayBuffer | null = null): Promise<Value<'nextPack'>> => {
+    const pack = await this.#call('nextPack', [source, spent]);
+    if (pack.ok && pack.value !== null) this.#garbage.passed(pack.value.byteLength);
+    return pack;
+  };
 
   filesAfter = async (source: number): Promise<Value<'filesAfter'>> => this.#call('filesAfter', [source]);
 
@@ -105,8 +110,12 @@ export class WorkspaceThread implements ProjectFiles, WorkspaceFiles {
   takeManifest = async (id: string, encoded: Uint8Array | null): Promise<Value<'takeManifest'>> =>
     this.#call('takeManifest', [id, encoded]);
 
-  takePack = async (id: string, pack: Uint8Array): Promise<Value<'takePack'>> =>
-    this.#call('takePack', [id, handOver(pack)], 'given');
+  takePack = async (id: string, pack: Uint8Array): Promise<Value<'takePack'>> => {
+    const packBytes = pack.byteLength;
+    const taken = this.#call('takePack', [id, handOver(pack)], 'given');
+    this.#garbage.passed(packBytes);
+    return taken;
+  };
 
   place = async (id: string, onProgress: (files: number) => void): Promise<Value<'place'>> =>
     this.#call('place', [id, onProgress]);
