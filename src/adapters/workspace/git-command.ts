@@ -4,6 +4,8 @@ import { messageOf, systemCodeOf } from '../../base/errors.ts';
 import { err, ok, type Result } from '../../base/result.ts';
 
 const GIT_TIMEOUT_MS = 60_000;
+/** From here on it may be waiting for something that is never to come. */
+const GIT_SLOW_MS = 2000;
 /** About five million paths. */
 const GIT_OUTPUT_BYTES_MAX = 256 * 1024 * 1024;
 const GIT_WORDS_BYTES_MAX = 4096;
@@ -30,8 +32,13 @@ export interface Git {
  * @param top of the work tree; git runs as its owner where this process may: git obeys what a repository says, and
  * refuses one of another owner ("dubious ownership")
  * @param env whose PATH git is taken from; what points git to another repository is left out
+ * @param whyItWaits asked where git is slow: a reason, for people, to end it; null: it is given its time
  */
-export function createGit(top: string, env: Readonly<Record<string, string | undefined>>): Git {
+export function createGit(
+  top: string,
+  env: Readonly<Record<string, string | undefined>>,
+  whyItWaits: () => string | null = () => null,
+): Git {
   const own: Record<string, string> = {};
   for (const [name, value] of Object.entries(env)) {
     if (value !== undefined && !name.startsWith('GIT_')) own[name] = value;
@@ -46,7 +53,11 @@ export function createGit(top: string, env: Readonly<Record<string, string | und
   return {
     env: own,
     run: (args, more = {}) =>
-      runGit(['-C', top, ...QUIET, ...args], { env: { ...own, ...more }, ...user, timeout: GIT_TIMEOUT_MS }),
+      runGit(
+        ['-C', top, ...QUIET, ...args],
+        { env: { ...own, ...more }, ...user, timeout: GIT_TIMEOUT_MS },
+        whyItWaits,
+      ),
   };
 }
 
@@ -71,12 +82,22 @@ interface RunOptions {
   readonly timeout: number;
 }
 
-function runGit(args: readonly string[], options: RunOptions): Promise<Result<GitOutput, string>> {
+function runGit(
+  args: readonly string[],
+  options: RunOptions,
+  whyItWaits: () => string | null,
+): Promise<Result<GitOutput, string>> {
   return new Promise((resolve) => {
     const child = spawn('git', [...args], { ...options, stdio: ['ignore', 'pipe', 'pipe'], killSignal: 'SIGKILL' });
     const parts: Buffer[] = [];
     let bytes = 0;
     let words = '';
+    const slow = setTimeout(() => {
+      const why = whyItWaits();
+      if (why === null) return;
+      child.kill('SIGKILL');
+      resolve(err(why));
+    }, GIT_SLOW_MS);
     child.stdout.on('data', (part: Buffer) => {
       bytes += part.length;
       if (bytes <= GIT_OUTPUT_BYTES_MAX) parts.push(part);
@@ -86,11 +107,13 @@ function runGit(args: readonly string[], options: RunOptions): Promise<Result<Gi
       if (words.length < GIT_WORDS_BYTES_MAX) words += part.toString('utf8');
     });
     child.on('error', (error) => {
+      clearTimeout(slow);
       resolve(
         err(systemCodeOf(error) === 'ENOENT' ? 'git is not on PATH' : `git can't be started: ${messageOf(error)}`),
       );
     });
     child.on('close', (code, signal) => {
+      clearTimeout(slow);
       if (code === 0) resolve(ok({ stdout: Buffer.concat(parts), words }));
       else if (bytes > GIT_OUTPUT_BYTES_MAX) resolve(err('git lists too many files'));
       else if (signal !== null) resolve(err(`git was ended by ${signal} (the limit is ${GIT_TIMEOUT_MS / 1000} s)`));

@@ -7,6 +7,7 @@ import { createGit, type Git, type GitOutput } from './git-command.ts';
 import { readGitIndex, SHA1_TOOLS, SHA256_TOOLS } from './git-index-file.ts';
 import { gitPlacesOf, type GitPlaces } from './git-places.ts';
 import { emptyFoldersBelow } from './empty-folders.ts';
+import { blocksGit, WhyGitWaits } from './stuck-git.ts';
 import { walkRepository } from './repository-walk.ts';
 
 /** Repositories within repositories, at most so deep. */
@@ -103,15 +104,22 @@ class RepositoryLister {
   async list(): Promise<Listed> {
     const places = gitPlacesOf(this.#top);
     if (!isUtf8(this.#top)) return this.#walk(places, 'the name of its folder is not UTF-8', null);
-    const git = createGit(textOfBytes(this.#top), this.#env);
+    const waits = new WhyGitWaits(this.#top);
+    const git = createGit(textOfBytes(this.#top), this.#env, () => waits.reason);
     const others = ['ls-files', '-o', '--exclude-standard', '--directory', '-z'];
+    const settings = parseGitConfig(readByteText(below(places?.shared ?? '', 'config')) ?? '');
+    const readIndex = () => (places === null ? null : readGitIndex(places.own, git, toolsFor(settings)));
+    // Of the top this is cheap to know; what lies deeper is looked for when git is slow.
+    if (blocksGit(this.#top)) {
+      const known = await readIndex();
+      return this.#walk(places, waits.reason ?? '', known?.ok === true ? known.value : null);
+    }
     const asked = Promise.all([
       git.run(others),
       git.run([...others, '-i']),
       git.run(['config', '--list', '-z', '--includes']),
     ]);
-    const settings = parseGitConfig(readByteText(below(places?.shared ?? '', 'config')) ?? '');
-    const index = places === null ? null : await readGitIndex(places.own, git, toolsFor(settings));
+    const index = await readIndex();
     const [untracked, ignored, config] = await asked;
     const effective = config.ok ? parseGitConfigList(config.value.stdout.toString('latin1')) : settings;
     const refused = !untracked.ok ? untracked.error : !ignored.ok ? ignored.error : null;

@@ -1,4 +1,4 @@
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import {
   chmodSync,
   existsSync,
@@ -337,6 +337,19 @@ test('nothing that runs a program, no password, no other place is in .git', asyn
   const text = Buffer.from(config?.content ?? []).toString();
   expect(text).toContain('url = "https://example.org/x.git"');
   expect(text).not.toMatch(/hook|fsmonitor|alias|filter|credential|secret/i);
+});
+
+test.each(['.gitignore', 'src/deep/.gitignore'])('a FIFO as %s is named, and git is not waited for', async (name) => {
+  const made = committed();
+  rmSync(join(made.root, name), { force: true });
+  spawnSync('mkfifo', [join(made.root, name)]);
+  writeTree(made.root, { 'new.c': 'n' });
+  const startedMs = performance.now();
+  const selection = await made.select();
+  // git alone is given a minute.
+  expect(performance.now() - startedMs).toBeLessThan(30_000);
+  expect(selection.notices).toEqual([expect.stringContaining(`the repository: ${name} is no regular file, and git`)]);
+  expect(named(selection)).toEqual(expect.arrayContaining(['README.md', 'new.c', 'src/deep/c.c']));
 });
 
 test('a folder of a work tree that is a project of its own', async () => {
