@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { closeSync, fsyncSync, lstatSync, mkdirSync, openSync, readSync, renameSync, rmSync, writeSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { encodeChangeList, type ChangeList } from '../../wire/change-pack.ts';
-import type { FileEntry, ObjectHash } from '../../wire/manifest.ts';
+import type { FileEntry, ObjectHash, TreePath } from '../../wire/manifest.ts';
 import { folderOf, shownPath } from '../../wire/tree-path.ts';
 import { openRegular, withReadable } from './file-content.ts';
 import { PackBuilder } from './pack-builder.ts';
@@ -11,6 +11,17 @@ import { Turn } from './turn.ts';
 
 const PRIVATE_FILE_MODE = 0o600;
 
+/** A file isn't what was listed any more: nothing was written. */
+export class ChangedMeanwhile extends Error {
+  override readonly name = 'ChangedMeanwhile';
+  readonly path: TreePath;
+
+  constructor(path: TreePath) {
+    super(`${shownPath(path)} changed while it was read`);
+    this.path = path;
+  }
+}
+
 export type OnObject = (hash: ObjectHash, bytes: Uint8Array) => void;
 
 /**
@@ -18,7 +29,7 @@ export type OnObject = (hash: ObjectHash, bytes: Uint8Array) => void;
  *
  * @param contents of files that come otherwise than they lie in the tree, by hash
  * @param onObject told of each object that is written
- * @throws the system's error, or an Error that names a file which changed meanwhile
+ * @throws the system's error, ChangedMeanwhile
  */
 export async function writeChangePack(
   path: string,
@@ -146,13 +157,13 @@ class EntryReader {
     const prefix = this.#folders.enter(folderOf(this.#entry.path));
     if (prefix === null) throw this.#changed();
     const where = at(prefix, this.#entry.path.slice(this.#entry.path.lastIndexOf('/') + 1));
-    const stat = lstatSync(where);
-    const open = withReadable(where, stat.mode, () => openRegular(where));
+    const stat = lstatSync(where, { throwIfNoEntry: false });
+    const open = stat === undefined ? null : withReadable(where, stat.mode, () => openRegular(where));
     if (open === null) throw this.#changed();
     return open.fd;
   }
 
   #changed(): Error {
-    return new Error(`${shownPath(this.#entry.path)} changed while it was read`);
+    return new ChangedMeanwhile(this.#entry.path);
   }
 }

@@ -1,5 +1,5 @@
 import { lstatSync, readlinkSync, type Stats } from 'node:fs';
-import { messageOf, systemCodeOf } from '../../base/errors.ts';
+import { systemCodeOf } from '../../base/errors.ts';
 import { type ChangePack, GLOB_CHARS_MAX, NO_CHANGE_PACK } from '../../wire/changes.ts';
 import type { ChangeList } from '../../wire/change-pack.ts';
 import { sortEntries } from '../../wire/manifest-codec.ts';
@@ -11,10 +11,10 @@ import {
   type TreePath,
 } from '../../wire/manifest.ts';
 import { folderOf, parseChangedPath, shownPath, wrongWithKind } from '../../wire/tree-path.ts';
-import { namesOf } from './change-names.ts';
 import { fileAt, fileInTurns, gitIndexAt } from './changed-file.ts';
 import { CollectProblems } from './collect-problems.ts';
-import { type OnObject, writeChangePack } from './change-pack-writer.ts';
+import type { OnObject } from './change-pack-writer.ts';
+import { packChanges } from './packed-changes.ts';
 import { withReadable } from './file-content.ts';
 import { isGitNoise, withoutTidying } from './git-changes.ts';
 import type { IgnoreMatcher } from './ignore-matcher.ts';
@@ -61,7 +61,9 @@ export async function collectTree(collecting: Collecting): Promise<Collected> {
     await collector.scan();
     const findings = await collector.products();
     const list = collector.list();
-    const changes = collecting.returns ? await packed(collecting, folders, list, collector) : NO_CHANGE_PACK;
+    const changes = collecting.returns
+      ? await packChanges(list, { ...collecting, folders, contents: collector.contents, problems: collector.problems })
+      : NO_CHANGE_PACK;
     return {
       changes: {
         ...changes,
@@ -74,27 +76,6 @@ export async function collectTree(collecting: Collecting): Promise<Collected> {
     };
   } finally {
     folders.close();
-  }
-}
-
-async function packed(
-  collecting: Collecting,
-  folders: TreeFolders,
-  list: ChangeList,
-  collector: Collector,
-): Promise<ChangePack> {
-  const counts = { changed: list.changed.length, deleted: list.deleted.length };
-  if (counts.changed + counts.deleted === 0) return NO_CHANGE_PACK;
-  if (counts.changed > MANIFEST_ENTRIES_MAX) {
-    collector.problems.say(`more than ${MANIFEST_ENTRIES_MAX} files changed there: none comes back`);
-    return NO_CHANGE_PACK;
-  }
-  try {
-    const pack = await writeChangePack(collecting.pack, list, folders, collector.contents, collecting.onObject);
-    return { ...NO_CHANGE_PACK, ...counts, pack_bytes: pack.bytes, pack_sha256: pack.sha256, named: namesOf(list) };
-  } catch (error) {
-    collector.problems.say(`the changes could not be written down there: ${messageOf(error)}`);
-    return NO_CHANGE_PACK;
   }
 }
 

@@ -12,6 +12,10 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { collectTree } from '../../../../src/adapters/workspace/collect.ts';
+import { createIgnoreMatcher } from '../../../../src/adapters/workspace/ignore-matcher.ts';
+import { TreeIndex } from '../../../../src/adapters/workspace/tree-index.ts';
+import { TreeState } from '../../../../src/adapters/workspace/tree-state.ts';
 import { ChangePackFile } from '../../../../src/adapters/workspace/change-pack-file.ts';
 import {
   CHANGES_NAMED_MAX,
@@ -22,7 +26,7 @@ import {
 } from '../../../../src/wire/changes.ts';
 import type { ChangeList } from '../../../../src/wire/change-pack.ts';
 import { diskClockMovedOn } from '../../../fixtures/disk-clock.ts';
-import { sha256, TestExecutor, type SentFiles } from '../../../fixtures/sent-project.ts';
+import { sentOf, sha256, TestExecutor, type SentFiles } from '../../../fixtures/sent-project.ts';
 
 let executor: TestExecutor;
 beforeEach(() => {
@@ -46,6 +50,27 @@ async function outcomeOf(
   job(tree);
   const changes = await executor.collect(id, more);
   await executor.files.close(id);
+  return { changes, ...(await opened(changes)) };
+}
+
+/** While the pack is written, after its first object. */
+async function collectedWhile(meanwhile: (tree: string) => void): Promise<Outcome> {
+  const sent = sentOf({ 'z.c': '1' });
+  const index = new TreeIndex(sent.manifest);
+  const tree = join(executor.home, 'tree');
+  mkdirSync(tree);
+  for (const name of ['a', 'b', 'c', 'd', 'z.c']) writeFileSync(join(tree, name), `new ${name}`);
+  const { changes } = await collectTree({
+    tree,
+    index,
+    state: TreeState.of(executor.request(sent).manifest, index),
+    matcher: createIgnoreMatcher({ isGit: true, rules: [], gitignores: new Map() }),
+    pack: join(executor.home, 'changes.pack'),
+    returns: true,
+    outputs: [],
+    prepared: [],
+    onObject: () => meanwhile(tree),
+  });
   return { changes, ...(await opened(changes)) };
 }
 
@@ -401,3 +426,27 @@ function writtenEmpty(path: string): string {
   writeFileSync(path, '');
   return path;
 }
+
+describe('files that something changes while they are collected', () => {
+  it('stay there, and are named; all others come back', async () => {
+    const { changes, texts } = await collectedWhile((tree) => {
+      writeFileSync(join(tree, 'b'), `${Math.random()}`);
+      rmSync(join(tree, 'c'), { force: true });
+      rmSync(join(tree, 'd'), { force: true, recursive: true });
+      mkdirSync(join(tree, 'd'));
+    });
+    expect(texts).toEqual({ a: 'new a', 'z.c': 'new z.c' });
+    expect(changes).toMatchObject({ changed: 2, deleted: 0 });
+    for (const name of ['b', 'c', 'd']) {
+      expect(changes.problem).toContain(`${name} changed while it was read: it stays there`);
+    }
+  });
+
+  it('are not followed for ever', async () => {
+    const { changes } = await collectedWhile((tree) => {
+      for (const name of ['a', 'b', 'c', 'd', 'z.c']) writeFileSync(join(tree, name), `${Math.random()}`);
+    });
+    expect(changes).toMatchObject({ changed: 0, pack_bytes: 0 });
+    expect(changes.problem).toContain('stays there');
+  });
+});
