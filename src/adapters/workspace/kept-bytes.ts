@@ -96,7 +96,10 @@ export class KeptBytes {
       else if (slot.record.measuredMs < slot.record.usedMs) await this.measure(slot, nowMs);
     }
     for (const origin of this.#folders.origins()) {
-      for (const project of this.#folders.projects(origin)) this.#folders.prune(origin, project);
+      for (const project of this.#folders.projects(origin)) {
+        await this.#folders.tidy(origin, project, turn);
+        this.#folders.prune(origin, project);
+      }
       await this.fit(origin, limits.quotaBytes);
     }
     this.#dropStores();

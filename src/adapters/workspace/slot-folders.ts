@@ -150,6 +150,22 @@ export class SlotFolders {
     );
   }
 
+  /** Removes what an earlier life of the thread, which ended in the middle, left of slots that it made or removed. */
+  async tidy(origin: NodeId, project: string, turn: Turn): Promise<void> {
+    const folder = this.projectFolder(origin, project);
+    const left = namesOf(folder)
+      .filter((name) => SLOT_NAME.test(name))
+      .map((name) => new SlotPaths(folder, name))
+      .filter((paths) => readSlotRecord(paths) === null);
+    // What is in the trash of this life is being removed.
+    if (!this.#removers.has(folder) && namesOf(join(folder, 'trash')).length > 0) {
+      const remover = new Remover(join(folder, 'trash'), 'kept');
+      this.#removers.set(folder, remover);
+      await remover.emptyInTurns(turn);
+    }
+    for (const paths of left) if (readSlotRecord(paths) === null) await this.discard(paths, turn);
+  }
+
   /** Removes the folders of a project, and of an origin, that have no slots any more. */
   prune(origin: NodeId, project: string): void {
     const folder = this.projectFolder(origin, project);

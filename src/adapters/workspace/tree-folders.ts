@@ -213,11 +213,22 @@ export class Remover {
   readonly #trash: string;
   #next = 0;
 
-  /** @param trash a folder of this process alone, on the file system of what is removed */
-  constructor(trash: string) {
+  /**
+   * @param trash a folder of this process alone, on the file system of what is removed
+   * @param leftovers what an earlier process left in it: `kept` for `emptyInTurns`
+   */
+  constructor(trash: string, leftovers: 'removed' | 'kept' = 'removed') {
     mkdirSync(trash, { recursive: true, mode: OWNER_ALL });
-    this.#trash = `${Buffer.from(trash).toString('latin1')}/`;
-    for (const entry of namesIn(this.#trash)) this.remove(this.#trash, entry.name.toString('latin1'));
+    this.#trash = bytesOfText(`${trash}/`);
+    if (leftovers === 'removed') for (const name of this.#leftovers()) this.remove(this.#trash, name);
+  }
+
+  async emptyInTurns(turn: Turn): Promise<void> {
+    await this.removeInTurns(this.#trash, this.#leftovers(), turn);
+  }
+
+  #leftovers(): string[] {
+    return namesIn(this.#trash).map((entry) => entry.name.toString('latin1'));
   }
 
   /** @returns how many files, links and folders that were */

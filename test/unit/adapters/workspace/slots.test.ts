@@ -87,6 +87,28 @@ describe('slots', () => {
     expect(readFileSync(join(first.tree, 'a.c'), 'utf8')).toBe('2');
   });
 
+  it('has nothing left of a slot whose removal a crash interrupted', async () => {
+    const first = await executor.sync(FILES);
+    await executor.files.close(first.id);
+    const project = join(first.tree, '../..');
+    const limits = { quotaBytes: 2 ** 40, keepDays: 1000 };
+    // In the middle of what was moved away, and between the two folders of a slot.
+    mkdirSync(join(project, 'trash/3/below'), { recursive: true });
+    writeFileSync(join(project, 'trash/3/below/file'), '');
+    const second = join(project, '2');
+    mkdirSync(join(second, 'app'), { recursive: true });
+    executor.restart();
+    await executor.files.sweep(limits);
+    expect(readdirSync(join(project, 'trash'))).toEqual([]);
+    expect(existsSync(second)).toBe(false);
+    expect((await executor.files.list()).workspaces).toMatchObject([{ slots: 1 }]);
+    rmSync(join(project, '1.slot'), { recursive: true });
+    mkdirSync(join(project, 'trash/4'));
+    executor.restart();
+    await executor.files.sweep(limits);
+    expect(existsSync(project)).toBe(false);
+  });
+
   it('clones a second slot with its products and times, without what is tied to its folder or being written', async () => {
     const first = await executor.sync(FILES);
     const make = (path: string, text: string): void => {
