@@ -1,4 +1,5 @@
 import { statSync } from 'node:fs';
+import { threadId } from 'node:worker_threads';
 import { bytesOfText } from '../../base/byte-text.ts';
 import { MeshError } from '../../base/errors.ts';
 import type { JobId } from '../../base/ids.ts';
@@ -34,6 +35,8 @@ import { ContentPlaces } from './virtual-files.ts';
 const LARGE_CHANGES_BYTES = 2 * 1024 * 1024;
 /** Transfers at a time; each has a pack and an open file. */
 const SOURCES_MAX = 256;
+/** Numbers of one life of the thread: those of another that was lost are never the number of somebody else's files. */
+const SOURCES_OF_A_LIFE = 2 ** 32;
 
 export interface OriginParts {
   readonly select: Select;
@@ -50,7 +53,7 @@ export class OriginOperations implements ProjectFiles {
   readonly #costs: TransferCosts;
   readonly #sources = new Map<number, PackSource>();
   readonly #largeChanges = new OneLargeTree();
-  #lastSource = 0;
+  #lastSource = threadId * SOURCES_OF_A_LIFE;
 
   constructor(settings: ThreadSettings, parts: OriginParts) {
     this.#settings = settings;

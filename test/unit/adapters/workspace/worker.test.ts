@@ -45,19 +45,43 @@ async function scanned(thread: WorkspaceThread, root: string): Promise<{ project
   return { project, scan: scan.value };
 }
 
+function started(): WorkspaceThread {
+  const [folder, env] = [temporaryFolder(), { PATH: process.env['PATH'] ?? '' }];
+  const log = silentLogger;
+  return new WorkspaceThread({ workerUrl: pathToFileURL(BUNDLE), folder, home: '/nowhere', env, user: null, log });
+}
+
 describe('the thread itself', () => {
+  it('never gives the packs of one project to the transfer of another, which an earlier thread began', async () => {
+    const root = temporaryFolder();
+    writeTree(root, { '.meshwork.toml': '', a: 'content' });
+    const [lost, next] = [started(), started()];
+    try {
+      const sources: number[] = [];
+      for (const thread of [lost, next]) {
+        const { project, scan } = await scanned(thread, root);
+        sources.push(
+          (await thread.openPacks(
+            project,
+            scan.manifest,
+            encodeWant(2, () => true),
+          )) ?? 0,
+        );
+      }
+      const [before = 0, now = 0] = sources;
+      await expect(next.nextPack(before)).rejects.toMatchObject({ code: 'internal' });
+      await next.closePacks(before);
+      expect(await next.nextPack(now)).toMatchObject({ ok: true });
+    } finally {
+      await Promise.all([lost.stop(), next.stop()]);
+    }
+  });
+
   it('finds a project, scans it, sends it, and answers while it does', async () => {
     const root = temporaryFolder();
     writeTree(root, { '.meshwork.toml': '', 'a/b': 'content', c: 'c' });
     writeFileSync(join(root, 'large'), Buffer.alloc(5_000_000, 'large '));
-    const thread = new WorkspaceThread({
-      workerUrl: pathToFileURL(BUNDLE),
-      folder: temporaryFolder(),
-      home: '/nowhere',
-      env: { PATH: process.env['PATH'] ?? '' },
-      user: null,
-      log: silentLogger,
-    });
+    const thread = started();
     try {
       const { project, scan } = await scanned(thread, root);
       expect(scan.files).toBe(4);
