@@ -4,6 +4,7 @@ import { parseGitConfig, parseGitConfigList, type GitSetting } from '../../core/
 import type { GitIndex } from '../../core/workspace/git-index.ts';
 import { below, lookAt, readByteText, readIgnoreFile } from './byte-files.ts';
 import { createGit, type Git, type GitOutput } from './git-command.ts';
+import { filtersInUse } from './git-filters.ts';
 import { readGitIndex, SHA1_TOOLS, SHA256_TOOLS } from './git-index-file.ts';
 import { gitPlacesOf, type GitPlaces } from './git-places.ts';
 import { emptyFoldersBelow } from './empty-folders.ts';
@@ -41,6 +42,8 @@ export interface RepositoryListing {
   } | null;
   /** The top of the repository that its folder is a part of, absolute bytes; null where it is a top itself. */
   readonly partOf: string | null;
+  /** Names of those that tracked files go through here, see `filtersInUse`. */
+  readonly filters: readonly string[];
   readonly notices: readonly string[];
 }
 
@@ -141,6 +144,7 @@ class RepositoryLister {
         ...expanded.listing,
         excludes: this.#excludes(places, around, userExcludes),
         partOf: around?.top ?? null,
+        filters: filtersInUse(effective, this.#top, trackedIndex.files),
         gitFolder:
           index?.ok !== true || places === null ? null : this.#gitFolder(places, effective, index.value, userExcludes),
         notices: this.#notices,
@@ -166,7 +170,10 @@ class RepositoryLister {
     untracked: readonly string[],
     ignored: readonly string[],
     index: GitIndex,
-  ): Promise<{ listing: Omit<RepositoryListing, 'excludes' | 'gitFolder' | 'partOf' | 'notices'>; nested: string[] }> {
+  ): Promise<{
+    listing: Omit<RepositoryListing, 'excludes' | 'gitFolder' | 'partOf' | 'filters' | 'notices'>;
+    nested: string[];
+  }> {
     const nested: string[] = [];
     const collapsed: string[] = [];
     const files: string[] = [];
@@ -311,6 +318,7 @@ class RepositoryLister {
         emptyFolders: found.emptyFolders.map(full),
         excludes,
         partOf: null,
+        filters: [],
         gitFolder: index === null || places === null ? null : this.#gitFolder(places, settings, index, ''),
         notices: this.#notices,
       },

@@ -10,6 +10,7 @@ import { folderOf } from '../../wire/tree-path.ts';
 import type { IgnoreRules } from '../../wire/workspace.ts';
 import { below, lookAt, readIgnoreFile } from './byte-files.ts';
 import { foldersOf } from './empty-folders.ts';
+import { filterNotice } from './git-filters.ts';
 import { addGitFolder } from './git-folder.ts';
 import { listRepositories, type RepositoryListing } from './git-listing.ts';
 import { KnownNames } from './known-names.ts';
@@ -71,6 +72,7 @@ function addListing(draft: SelectionDraft, listing: RepositoryListing, filter: S
   const { prefix } = listing;
   if (prefix !== '' && filter.leavesOut(prefix, true)) return;
   for (const notice of listing.notices) draft.notice(notice);
+  if (withGit && listing.gitFolder !== null && listing.filters.length > 0) draft.notice(filterNotice(listing.filters));
   if (withGit && listing.partOf !== null) draft.notice(withoutRepository(listing.partOf));
   for (const path of listing.tracked) draft.addTracked(path);
   for (const path of listing.untracked) draft.addUntracked(path);

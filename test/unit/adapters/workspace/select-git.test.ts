@@ -339,6 +339,22 @@ test('nothing that runs a program, no password, no other place is in .git', asyn
   expect(text).not.toMatch(/hook|fsmonitor|alias|filter|credential|secret/i);
 });
 
+test('files that git changes by a filter here are told of: there they may count as modified', async () => {
+  const made = committed({
+    '.gitattributes': '# *.x filter=none\n*.txt text\n',
+    'docs/.gitattributes': '*.bin -text filter=swap diff=swap\n',
+  });
+  made.git(made.root, 'config', 'filter.swap.clean', 'tr a b');
+  made.git(made.root, 'config', 'filter.other.clean', 'cat');
+  const told = expect.stringContaining('by a filter (swap) count as modified');
+  expect((await made.select()).notices).toEqual([told]);
+  const ship = { include: [], exclude: [], ignored: [], git: false };
+  expect((await made.select(made.root, { ship })).notices).toEqual([]);
+  // Where git here knows no such filter, it is the same on both sides.
+  made.git(made.root, 'config', '--unset', 'filter.swap.clean');
+  expect((await made.select()).notices).toEqual([]);
+});
+
 test.each(['.gitignore', 'src/deep/.gitignore'])('a FIFO as %s is named, and git is not waited for', async (name) => {
   const made = committed();
   rmSync(join(made.root, name), { force: true });
