@@ -24,16 +24,20 @@ export const DURATION_MS_MAX = 2 ** 31 - 1;
 export function parseDuration(text: string): Result<number, string> {
   const bad = err(`"${text}" is not a duration: give a number with ms, s, m, h or d, such as 90s or 1h30m`);
   const trimmed = text.trim();
-  if (/^\d+(\.\d+)?$/.test(trimmed)) return checkDuration(Number(trimmed) * MS_PER_SECOND, bad);
+  if (/^\d+(\.\d+)?$/.test(trimmed)) return checkDuration(Number(trimmed) * MS_PER_SECOND, text);
   const parts = [...trimmed.matchAll(/(\d+(?:\.\d+)?)(ms|s|m|h|d)/g)];
   if (parts.length === 0 || parts.map((part) => part[0]).join('') !== trimmed) return bad;
   let totalMs = 0;
   for (const part of parts) totalMs += Number(part[1]) * (DURATION_UNITS_MS[part[2] ?? ''] ?? Number.NaN);
-  return checkDuration(totalMs, bad);
+  return checkDuration(totalMs, text);
 }
 
-function checkDuration(ms: number, bad: Result<never, string>): Result<number, string> {
-  return Number.isFinite(ms) && ms > 0 && ms <= DURATION_MS_MAX ? ok(Math.ceil(ms)) : bad;
+function checkDuration(ms: number, text: string): Result<number, string> {
+  if (ms > 0 && ms <= DURATION_MS_MAX) return ok(Math.ceil(ms));
+  const days = Math.floor(DURATION_MS_MAX / 86_400_000);
+  return err(
+    `"${text}" is ${ms > 0 ? `too long: give ${days}d at most` : 'too short: give more than 0'}, such as 1h30m`,
+  );
 }
 
 const SIZE_UNITS: Readonly<Record<string, number>> = { '': 1, b: 1, k: KIB, m: MIB, g: GIB, t: 1024 * GIB };
@@ -47,9 +51,9 @@ export function parseSize(text: string): Result<number, string> {
   const match = /^(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?$/i.exec(text.trim());
   const bytes =
     match === null ? Number.NaN : Number(match[1]) * (SIZE_UNITS[(match[2] ?? '').toLowerCase()] ?? Number.NaN);
-  return Number.isFinite(bytes) && bytes >= 1 && bytes <= Number.MAX_SAFE_INTEGER
-    ? ok(Math.floor(bytes))
-    : err(`"${text}" is not a size: give a number with K, M, G or T, such as 512M or 2G`);
+  if (bytes >= 1 && bytes <= Number.MAX_SAFE_INTEGER) return ok(Math.floor(bytes));
+  if (bytes > 0) return err(`"${text}" is too ${bytes < 1 ? 'small' : 'large'} a size: give one such as 512M or 2G`);
+  return err(`"${text}" is not a size: give a number with K, M, G or T, such as 512M or 2G`);
 }
 
 /** `850 ms`, `12.3 s`, `4 min 5 s`: for people. */

@@ -22,7 +22,7 @@ export class LentTerminal {
   }
 
   get size(): TerminalSize {
-    return { columns: cells(process.stdout.columns), rows: cells(process.stdout.rows) };
+    return { columns: cells(process.stdout.columns, 80), rows: cells(process.stdout.rows, 24) };
   }
 
   lendTo(job: JobHandle): void {
@@ -64,4 +64,5 @@ export class LentTerminal {
 }
 
 /** A terminal that does not know its size says 0. */
-const cells = (count: number): number => Math.min(CELLS_MAX, Math.max(1, Math.floor(count) || 80));
+const cells = (count: number, unknown: number): number =>
+  Math.min(CELLS_MAX, Math.max(1, Math.floor(count) || unknown));

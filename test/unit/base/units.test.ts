@@ -49,6 +49,12 @@ describe('a duration', () => {
     expect(parseDuration(text)).toMatchObject({ ok: false, error: expect.stringContaining('1h30m') });
   });
 
+  test('that is none for its length alone is told so', () => {
+    expect(parseDuration('30d')).toMatchObject({ error: expect.stringContaining('too long: give 24d at most') });
+    expect(parseDuration('0')).toMatchObject({ error: expect.stringContaining('too short') });
+    expect(parseSize('99999999T')).toMatchObject({ error: expect.stringContaining('too large') });
+  });
+
   test.each([
     [0, '0 ms'],
     [849.6, '850 ms'],
