@@ -10,6 +10,12 @@ const VIRTUAL_INTERFACE = /^(docker|br-|veth|virbr|cni|flannel|podman|lxc|vmnet|
 /** True where a listening host means every interface. */
 export const isAnyHost = (host: string): boolean => ANY_HOSTS.has(host);
 
+/** Is that one of this machine's own? */
+export function isOwnHost(host: string): boolean {
+  if (host.startsWith('127.') || host === '::1') return true;
+  return Object.values(networkInterfaces()).some((all) => all?.some(({ address }) => address === host) === true);
+}
+
 /**
  * What this node tells others: a literal host alone, else every interface's address, the likeliest first.
  * A machine without a network says its loopback address, so that nodes on it still find each other.

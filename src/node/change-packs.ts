@@ -15,6 +15,8 @@ const READS_MAX = 32;
 /** How one side of a workspace session reaches the other. */
 export interface WorkspaceLink {
   readonly mux: StreamMux;
+  /** The other end has an address of this machine. */
+  readonly isHere: boolean;
   /** False where the link is gone or too slow: nothing was written. */
   send(message: WorkspaceMessage): boolean;
 }

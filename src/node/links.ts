@@ -7,8 +7,9 @@ import { DIAL_STAGGER_MS, DialSchedule } from '../core/membership/dial-schedule.
 import { chooseLink } from '../core/membership/link-choice.ts';
 import type { Address, DialFailure, PeerLink } from '../ports/links.ts';
 import { StreamMux } from '../wire/stream-mux.ts';
+import { isOwnHost } from './address.ts';
 import { AddressBook } from './address-book.ts';
-import { formatHostPort } from './config-schema.ts';
+import { formatHostPort, parseHostPort } from './config-schema.ts';
 import { nowMs } from './core-loop.ts';
 
 /** An up link, with the streams on its bulk socket. */
@@ -17,6 +18,8 @@ export interface Peer {
   /** Names this link among all of this run. */
   readonly number: number;
   readonly mux: StreamMux;
+  /** It has an address of this machine: another home, another user's, or a tunnel's end. */
+  readonly isHere: boolean;
   /** False where the link is gone or too slow: nothing was written. */
   send(message: object): boolean;
 }
@@ -159,7 +162,9 @@ export class LinkTable {
       (header, payload) => link.sendBulk(header, payload),
       link.dialledByUs ? 'first' : 'second',
     );
-    const peer: Peer = { id, number, mux, send: (message) => link.sendControl(JSON.stringify(message)) };
+    const send = (message: object): boolean => link.sendControl(JSON.stringify(message));
+    const remote = parseHostPort(link.remoteAddress);
+    const peer: Peer = { id, number, mux, isHere: remote.ok && isOwnHost(remote.value.host), send };
     const entry: Entry = { peer, link, heardAtMs: nowMs() };
     this.#links.set(id, entry);
     this.#book.linked(id, link.remoteAddress);

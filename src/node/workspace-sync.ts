@@ -191,7 +191,8 @@ export class WorkspaceSync {
     if (objects === 0) return sender.end();
     const { files } = this.#options;
     const { project, scan } = jobProject;
-    const source = await files.openPacks(project, scan.manifest, new Uint8Array(Buffer.from(message.want, 'base64')));
+    const want = new Uint8Array(Buffer.from(message.want, 'base64'));
+    const source = await files.openPacks(project, scan.manifest, want, sync.link.isHere ? 'here' : 'away');
     if (source === null) return this.#fail(sync, 'refused', 'wants objects that were not offered');
     void this.#guard(sync, () => this.#countFiles(sync, source));
     try {

@@ -112,8 +112,12 @@ export interface ProjectFiles {
   cost(manifest: ManifestHash, base: ManifestHash | null): Promise<{ readonly files: number; readonly bytes: number }>;
   /** Encoded for the up stream, compressed: whole, or what differs from `base` where that is known here. */
   encodeManifest(manifest: ManifestHash, base: ManifestHash | null): Promise<Uint8Array>;
-  /** @param want see `ws.want`. Null: the want list doesn't fit the manifest. @returns the name of a source of packs */
-  openPacks(project: Project, manifest: ManifestHash, want: Uint8Array): Promise<number | null>;
+  /**
+   * @param want see `ws.want`
+   * @param end where the other one is, as its address has it: what waits to be sent `here` waits for the processor mostly
+   * @returns the name of a source of packs; null: the want list doesn't fit the manifest
+   */
+  openPacks(project: Project, manifest: ManifestHash, want: Uint8Array, end?: 'here' | 'away'): Promise<number | null>;
   /**
    * The next pack, at most PACK_BYTES_MAX, a view of memory that is the caller's; null at the end; a refusal where a file changed
    * since the scan.

@@ -86,7 +86,12 @@ export class OriginOperations implements ProjectFiles {
     return compressManifest(encoded);
   }
 
-  async openPacks(project: Project, hash: ManifestHash, want: Uint8Array): Promise<number | null> {
+  async openPacks(
+    project: Project,
+    hash: ManifestHash,
+    want: Uint8Array,
+    end: 'here' | 'away' = 'away',
+  ): Promise<number | null> {
     if (this.#sources.size >= SOURCES_MAX) {
       throw new MeshError('limit', `${SOURCES_MAX} transfers are under way here; this one was not begun.`);
     }
@@ -94,7 +99,7 @@ export class OriginOperations implements ProjectFiles {
       elsewhere: this.#places.elsewhere(hash),
       virtual: (object: Parameters<ContentPlaces['virtual']>[0]) => this.#places.virtual(object),
     };
-    const source = PackSource.of(bytesOfText(project.root), places, this.#manifestOf(hash), want);
+    const source = PackSource.of(bytesOfText(project.root), places, this.#manifestOf(hash), want, end);
     if (source === null) return null;
     this.#lastSource += 1;
     this.#sources.set(this.#lastSource, source);

@@ -9,7 +9,6 @@ import type {
   ApplyRequest,
   CollectRequest,
   OpenRequest,
-  Project,
   ProjectFiles,
   ScanRequest,
   WorkspaceFiles,
@@ -80,8 +79,8 @@ export class WorkspaceThread implements ProjectFiles, WorkspaceFiles {
   encodeManifest = async (manifest: ManifestHash, base: ManifestHash | null): Promise<Uint8Array> =>
     this.#call('encodeManifest', [manifest, base]);
 
-  openPacks = async (project: Project, manifest: ManifestHash, want: Uint8Array): Promise<number | null> => {
-    const source = await this.#call('openPacks', [project, manifest, want]);
+  openPacks = async (...args: Args<'openPacks'>): Promise<number | null> => {
+    const source = await this.#call('openPacks', args);
     if (source !== null) this.#sources.add(source);
     return source;
   };

@@ -1,7 +1,8 @@
+import { networkInterfaces } from 'node:os';
 import { expect, test } from 'vitest';
 import { base32, type NodeId } from '../../../src/base/ids.ts';
 import { AddressBook } from '../../../src/node/address-book.ts';
-import { ADDRESSES_MAX } from '../../../src/node/address.ts';
+import { ADDRESSES_MAX, isOwnHost } from '../../../src/node/address.ts';
 
 const NODE = base32(new Uint8Array(33).fill(1)).slice(0, 52) as NodeId;
 const at = (host: number, port = 47470) => ({ host: `203.0.113.${host}`, port });
@@ -40,4 +41,10 @@ test('at the host where it was last, the port that it says it is at now is tried
   expect(book.learn(NODE, [at(1, 2000), at(2)])).toEqual([at(1, 2000), at(1, 1000), at(2)]);
   book.worked(NODE, at(1, 2000));
   expect(book.addressesOf(NODE)).toEqual([at(1, 2000), at(1, 1000), at(2)]);
+});
+
+test('addresses of this machine are known as such, others are not', () => {
+  const own = Object.values(networkInterfaces()).flatMap((all) => (all ?? []).map(({ address }) => address));
+  for (const host of ['127.0.0.1', '127.5.0.1', '::1', ...own]) expect(isOwnHost(host), host).toBe(true);
+  for (const host of ['192.0.2.1', '2001:db8::1', 'localhost.example']) expect(isOwnHost(host), host).toBe(false);
 });

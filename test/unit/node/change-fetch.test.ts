@@ -36,6 +36,7 @@ class Rig {
     if (link === null) return null;
     const executor: WorkspaceLink = {
       mux: link.second,
+      isHere: false,
       send: (message) => {
         if (message.t === 'ws.failed') this.fetch.failed(EXECUTOR, message);
         return true;
@@ -43,6 +44,7 @@ class Rig {
     };
     const origin: WorkspaceLink = {
       mux: link.first,
+      isHere: false,
       send: (message) => {
         this.sent.push(message);
         if (message.t === 'ws.fetch') this.packs.serve(this.origin, message, executor);

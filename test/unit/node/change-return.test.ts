@@ -86,7 +86,7 @@ class Rig {
           return this.fetch;
         },
       } as unknown as ChangeFetch,
-      executor: () => ({ mux: new JoinedMuxes().first, send: ({ t }) => this.sent.push(t) > 0 }),
+      executor: () => ({ mux: new JoinedMuxes().first, isHere: false, send: ({ t }) => this.sent.push(t) > 0 }),
     });
   }
 

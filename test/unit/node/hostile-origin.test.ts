@@ -56,7 +56,7 @@ class Rig {
     log: silentLogger,
     quotaBytes: 1000,
     user: null,
-    origin: () => ({ mux: this.link.second, send: (message) => this.said.push(message) > 0 }),
+    origin: () => ({ mux: this.link.second, isHere: false, send: (message) => this.said.push(message) > 0 }),
     holdsLease: () => true,
     post: (input) => this.leases.push(input),
     expect: () => undefined,

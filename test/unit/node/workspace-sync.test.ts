@@ -98,6 +98,7 @@ class Rig {
   #to(receive: (message: WorkspaceMessage) => void, side: 'first' | 'second'): WorkspaceLink {
     return {
       mux: this.link[side],
+      isHere: false,
       send: (message) => {
         const parsed = workspaceMessageSchema.parse(JSON.parse(JSON.stringify(message)));
         this.said.push(parsed.t);

@@ -3,7 +3,7 @@ import { brotliDecompressSync } from 'node:zlib';
 import { createHash } from 'node:crypto';
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { ObjectStore } from '../../../../src/adapters/workspace/object-store.ts';
 import { OriginOperations } from '../../../../src/adapters/workspace/origin-operations.ts';
 import type { Selection } from '../../../../src/adapters/workspace/selection.ts';
@@ -200,6 +200,34 @@ describe('the origin of a sync', () => {
     await new Promise((resolve) => setImmediate(resolve));
     expect(await from.origin.nextPack(source)).toMatchObject({ ok: false, error: { code: 'unstable' } });
     await from.origin.closePacks(source);
+  });
+
+  it.each([
+    ['compresses what waits for the link', 'away', true],
+    ['leaves as it is what waits for the processor of this machine', 'here', false],
+  ] as const)('%s', async (_, end, isCompressed) => {
+    const from = rig();
+    const text = 'const value = node->next;\n'.repeat(60_000);
+    writeTree(from.root, { a: `a${text}`, b: `b${text}`, c: `c${text}` });
+    const { manifest } = await from.scan();
+    const source = (await from.origin.openPacks(from.project, manifest, new Uint8Array([7]), end)) ?? 0;
+    const now = vi.spyOn(performance, 'now');
+    try {
+      let clockMs = 0;
+      now.mockImplementation(() => clockMs);
+      const sizes: number[] = [];
+      for (let pack = await from.origin.nextPack(source); pack.ok && pack.value !== null;) {
+        sizes.push(pack.value.length);
+        await new Promise((resolve) => setImmediate(resolve));
+        clockMs += 10;
+        pack = await from.origin.nextPack(source);
+      }
+      expect(sizes).toHaveLength(3);
+      expect(sizes.some((size) => size < text.length)).toBe(isCompressed);
+    } finally {
+      now.mockRestore();
+      await from.origin.closePacks(source);
+    }
   });
 
   it('knows how many files are whole after so many objects, where large ones have several', async () => {
