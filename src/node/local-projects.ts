@@ -196,6 +196,8 @@ export class LocalProjects implements ProjectCarrier {
       // One that is not held is under way, or its end is unknown: no job's is longer than it is remembered.
       const openMs = Math.max(heldMs, keepDays * DAY_MS);
       this.#returns.sweep({ heldMs, openMs }, Date.now());
+      // A daemon that was killed in a sync left the pin of a job that never went on.
+      await files.unpinAllBut(this.#sync.pinning);
       await files.sweep({ quotaBytes, keepDays });
     } catch (error) {
       log.warn('workspaces could not be looked through', { error: messageOf(error) });

@@ -107,6 +107,11 @@ export class WorkspaceSync {
       .catch((error: unknown) => log.warn('a manifest stays pinned', { job, error: messageOf(error) }));
   }
 
+  /** Jobs whose manifest is kept for them: those under way, and those whose changes may still come. */
+  get pinning(): readonly JobId[] {
+    return [...new Set([...this.#pinned, ...this.#options.shipped.all.map(({ job }) => job)])];
+  }
+
   /** @returns false where no such sync is under way */
   receive(from: NodeId, message: SyncMessage): boolean {
     const sync = this.#syncs.get(message.job);

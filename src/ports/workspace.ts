@@ -131,6 +131,8 @@ export interface ProjectFiles {
   /** Keeps a sent manifest while a job may bring changes back. */
   pinManifest(manifest: ManifestHash, job: JobId): Promise<void>;
   unpinManifest(job: JobId): Promise<void>;
+  /** Of jobs that an earlier daemon did not finish. @param jobs those that still pin one */
+  unpinAllBut(jobs: readonly JobId[]): Promise<void>;
   /** Rejects with MeshError `io` where the disk is full: what was applied by then is named, applying again goes on. */
   apply(request: ApplyRequest): Promise<Result<Applied, ScanRefusal>>;
 }

@@ -85,6 +85,10 @@ export class SentManifests implements ManifestStore {
     rmSync(`${this.#pins}/${job}`, { force: true });
   }
 
+  unpinAllBut(jobs: ReadonlySet<JobId>): void {
+    for (const name of readdirSync(this.#pins)) if (isJobId(name) && !jobs.has(name)) this.unpin(name);
+  }
+
   #pathOf(hash: ManifestHash): string {
     return `${this.#folder}/${hash}`;
   }

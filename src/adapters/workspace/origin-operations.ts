@@ -131,6 +131,10 @@ export class OriginOperations implements ProjectFiles {
     this.#manifests.unpin(job);
   }
 
+  async unpinAllBut(jobs: readonly JobId[]): Promise<void> {
+    this.#manifests.unpinAllBut(new Set(jobs));
+  }
+
   async apply(request: ApplyRequest): Promise<Result<Applied, ScanRefusal>> {
     const { size } = statSync(request.pack);
     return this.#largeChanges.run(size > LARGE_CHANGES_BYTES, () => this.#parts.apply(request, this.#manifests));

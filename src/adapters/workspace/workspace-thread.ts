@@ -102,6 +102,8 @@ export class WorkspaceThread implements ProjectFiles, WorkspaceFiles {
 
   unpinManifest = async (job: JobId): Promise<void> => this.#call('unpinManifest', [job]);
 
+  unpinAllBut = async (jobs: readonly JobId[]): Promise<void> => this.#call('unpinAllBut', [jobs]);
+
   apply = async (request: ApplyRequest): Promise<Value<'apply'>> => this.#call('apply', [request]);
 
   open = async (request: OpenRequest): Promise<Value<'open'>> => this.#call('open', [request]);

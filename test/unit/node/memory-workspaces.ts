@@ -56,6 +56,7 @@ export class MemoryProject {
       closePacks: async () => void this.calls.push('close packs'),
       pinManifest: async () => void this.calls.push('pin'),
       unpinManifest: async () => void this.calls.push('unpin'),
+      unpinAllBut: none,
       apply: none,
     };
   }

@@ -141,8 +141,12 @@ class Rig {
 
 test('a project goes over: manifest, what is missing, preparation; then the attempt may begin, and end', async () => {
   const rig = new Rig();
+  expect(rig.sync.pinning).toEqual([]);
   rig.begin();
+  await rig.until(() => rig.project.calls.includes('pin'));
+  expect(rig.sync.pinning).toEqual([key.job]);
   await rig.end();
+  expect(rig.sync.pinning).toEqual([key.job]);
   expect(rig.last).toEqual({ kind: 'synced', ...key, cwd: '/there/p' });
   expect(rig.link.violations).toEqual([]);
   expect(rig.workspaces.calls).toEqual(['open', 'manifest of 3000000', 'pack of 1500000', 'pack of 900000', 'place']);

@@ -284,6 +284,11 @@ describe('the origin of a sync', () => {
     const kept = new Set(readdirSync(join(from.folder, 'sent')));
     expect(kept.has(first)).toBe(true);
     expect(kept.has(second)).toBe(false);
+    // What an earlier daemon left for a job that never went on holds nothing.
+    const left = '1'.repeat(26) as JobId;
+    await from.origin.pinManifest(first, left);
+    await from.origin.unpinAllBut([job]);
+    expect(readdirSync(join(from.folder, 'sent/pins'))).toEqual([job]);
     await from.origin.unpinManifest(job);
     await expect(from.origin.encodeManifest(second, null)).rejects.toMatchObject({ code: 'io' });
   });
