@@ -18,13 +18,13 @@ export default defineConfig({
   test: {
     reporters: ['default'],
     projects: [
-      suite('unit', { timeoutMs: 60_000, parallel: true }),
+      suite('unit', { timeoutMs: 90_000, parallel: true }),
       suite('simulation', { timeoutMs: 120_000, parallel: true }),
       suite('architecture', { timeoutMs: 60_000, parallel: true }),
-      suite('contract', { timeoutMs: 150_000, parallel: true, setup: BUILT }),
-      suite('mesh', { timeoutMs: 120_000, parallel: false, setup: BUILT }),
-      suite('netns', { timeoutMs: 180_000, parallel: false, setup: BUILT }),
-      suite('e2e', { timeoutMs: 180_000, parallel: true, setup: BUILT }),
+      suite('contract', { timeoutMs: 240_000, parallel: true, setup: BUILT }),
+      suite('mesh', { timeoutMs: 240_000, parallel: false, setup: BUILT }),
+      suite('netns', { timeoutMs: 300_000, parallel: false, setup: BUILT }),
+      suite('e2e', { timeoutMs: 240_000, parallel: true, setup: BUILT }),
     ],
   },
 });

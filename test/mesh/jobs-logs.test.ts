@@ -3,10 +3,9 @@ import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { background, finished, GatedCommand, jobSpec, numberedLines, readLog } from '../fixtures/job-rig.ts';
-import { NodeSet, until, type TestNode } from '../fixtures/mesh-nodes.ts';
+import { NodeSet, processesWith, until, WAIT_MS_MAX, type TestNode } from '../fixtures/mesh-nodes.ts';
 
 const END_MS_MAX = 60_000;
-const TREE_GONE_MS_MAX = 7_000;
 const LINES = 200_000;
 
 const set = new NodeSet();
@@ -76,13 +75,13 @@ describe('output of a job that ran on b for a', () => {
 });
 
 describe('cancel from a third node', () => {
-  it('ends the tree within 7 s; a second one says how it ended', async () => {
+  it('ends the tree; a second one says how it ended', async () => {
     const [a, , c] = three();
     const command = new GatedCommand(set.folder);
     const job = await background(a, jobSpec(command.line(0), 'b'));
     await command.started();
     await (await c.api()).call('cancel', { job });
-    await command.gone(TREE_GONE_MS_MAX);
+    await command.gone(WAIT_MS_MAX);
     expect(await finished(c, job, END_MS_MAX)).toMatchObject({ reason: 'cancelled' });
     await expect((await c.api()).call('cancel', { job })).rejects.toMatchObject({ code: 'job_finished' });
   });
@@ -92,10 +91,9 @@ describe('cancel from a third node', () => {
     const stubborn = join(set.folder, 'stubborn');
     const job = await background(a, jobSpec(`trap '' TERM; touch ${stubborn}; while :; do sleep 0.2; done`, 'b'));
     await until('it runs', END_MS_MAX, () => existsSync(stubborn));
-    const asked = performance.now();
     await (await c.api()).call('cancel', { job });
     expect(await finished(c, job, END_MS_MAX)).toMatchObject({ reason: 'cancelled' });
-    expect(performance.now() - asked).toBeLessThan(TREE_GONE_MS_MAX + 3000);
+    await until('nothing of it is left', WAIT_MS_MAX, () => processesWith(stubborn).length === 0);
   });
 });
 

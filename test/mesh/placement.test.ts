@@ -37,7 +37,11 @@ describe('placement over real daemons', () => {
     set = new NodeSet();
     const [a] = await set.mesh(['a', 'b', 'c'], { flags: ['--slots', '4'] });
     if (a === undefined) throw new Error('no node');
-    const ends = await Promise.all(Array.from({ length: 12 }, () => a.run('sleep 1')));
+    const folder = join(set.folder, 'up');
+    mkdirSync(folder);
+    // Each goes on once all of them run, however long it takes to start them.
+    const line = 'touch $$; until [ $(ls | wc -l) -ge 12 ]; do sleep 0.05; done';
+    const ends = await Promise.all(Array.from({ length: 12 }, () => a.run(line, { cwd: folder })));
     expect(countBy(ends.map(({ executed_on: on }) => on ?? '?'))).toEqual({ a: 4, b: 4, c: 4 });
   });
 

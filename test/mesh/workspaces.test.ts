@@ -53,7 +53,8 @@ const onB = (cwd: string, more: RunOptions = {}): RunOptions => ({ on: 'b', cwd,
 
 /** Of all files below a folder that only grows. */
 function bytesIn(folder: string): number {
-  const sizes = existsSync(folder) ? filesBelow(folder).map((path) => statSync(join(folder, path)).size) : [];
+  const sizeOf = (path: string): number => statSync(join(folder, path), { throwIfNoEntry: false })?.size ?? 0;
+  const sizes = existsSync(folder) ? filesBelow(folder).map(sizeOf) : [];
   return sizes.reduce((sum, size) => sum + size, 0);
 }
 

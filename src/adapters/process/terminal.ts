@@ -92,7 +92,7 @@ async function loadLibrary(log: Logger): Promise<Library | null> {
   }
 }
 
-/** Who runs there may open the terminal by its name. */
+/** Who runs there may open the terminal by its name, from a moment after the start: the library tells the name no sooner. */
 function giveTo(user: { readonly uid: number; readonly gid: number }, { pid, ptsName }: Terminal, log: Logger): void {
   if (ptsName === undefined) return;
   try {

@@ -55,8 +55,8 @@ function collect() {
   return { got, events, io };
 }
 
-const jobsAsked = (count = 1) => vi.waitFor(() => expect(daemon.jobs).toHaveLength(count), { timeout: 5000 });
-const logsAsked = (count = 1) => vi.waitFor(() => expect(daemon.logs).toHaveLength(count), { timeout: 5000 });
+const jobsAsked = (count = 1) => vi.waitFor(() => expect(daemon.jobs).toHaveLength(count), { timeout: 60_000 });
+const logsAsked = (count = 1) => vi.waitFor(() => expect(daemon.logs).toHaveLength(count), { timeout: 60_000 });
 
 describe('a job under way when its daemon is restarted', () => {
   test('is attached to again, and every byte comes once', async () => {
@@ -66,7 +66,7 @@ describe('a job under way when its daemon is restarted', () => {
     const first = daemon.outputs(0);
     first.stdout.write(Buffer.from('before '));
     first.stderr.write(Buffer.from('e'));
-    await vi.waitFor(() => expect(got).toEqual({ stdout: 'before ', stderr: 'e' }), { timeout: 10_000 });
+    await vi.waitFor(() => expect(got).toEqual({ stdout: 'before ', stderr: 'e' }), { timeout: 60_000 });
     const id = await job.job;
     await restart();
     await jobsAsked();
@@ -108,7 +108,7 @@ describe('a job under way when its daemon is restarted', () => {
     await jobsAsked();
     job.cancel();
     // Maybe once more with the answer to its submission, if that was under way.
-    await vi.waitFor(() => expect(new Set(daemon.cancelled)).toEqual(new Set([id])), { timeout: 10_000 });
+    await vi.waitFor(() => expect(new Set(daemon.cancelled)).toEqual(new Set([id])), { timeout: 60_000 });
     const { stdout, stderr } = daemon.outputs(0);
     stdout.end();
     stderr.end();
@@ -184,9 +184,9 @@ describe('a job that runs', () => {
 
 test('who waits for the end of a job waits on at the next daemon', async () => {
   const waited = api.call('wait', { job: JOB, wait_ms: null });
-  await vi.waitFor(() => expect(daemon.waits).toHaveLength(1), { timeout: 10_000 });
+  await vi.waitFor(() => expect(daemon.waits).toHaveLength(1), { timeout: 60_000 });
   await restart();
-  await vi.waitFor(() => expect(daemon.waits).toHaveLength(1), { timeout: 5000 });
+  await vi.waitFor(() => expect(daemon.waits).toHaveLength(1), { timeout: 60_000 });
   daemon.waits[0]?.(jobRecord(ended));
   expect(await waited).toMatchObject({ state: 'finished' });
 });
@@ -213,7 +213,7 @@ describe('logs', () => {
     const { done, text } = read();
     await logsAsked();
     daemon.logs[0]?.stream.write(Buffer.from('0123'));
-    await vi.waitFor(() => expect(text()).toBe('0123'), { timeout: 10_000 });
+    await vi.waitFor(() => expect(text()).toBe('0123'), { timeout: 60_000 });
     await restart();
     await logsAsked();
     expect(daemon.logs[0]?.params).toMatchObject({ offset: 4, follow: true });
@@ -274,9 +274,9 @@ describe('logs', () => {
     const { done, text } = read({ offset: 10 }, stop.signal);
     await logsAsked();
     daemon.logs[0]?.stream.write(Buffer.from('abc'));
-    await vi.waitFor(() => expect(text()).toBe('abc'), { timeout: 10_000 });
+    await vi.waitFor(() => expect(text()).toBe('abc'), { timeout: 60_000 });
     stop.abort();
-    await vi.waitFor(() => expect(daemon.logs[0]?.stream.closed).toBe(true), { timeout: 10_000 });
+    await vi.waitFor(() => expect(daemon.logs[0]?.stream.closed).toBe(true), { timeout: 60_000 });
     daemon.logs[0]?.resolve({ ...answer, from: 10, next_offset: 13, ended: false });
     expect(await done).toEqual({ ...answer, from: 10, next_offset: 13, ended: false });
   });

@@ -92,7 +92,7 @@ class RawClient {
       this.received.find(
         (one) => (one as { t: string; id: number }).t === 'response' && (one as { id: number }).id === id,
       );
-    return vi.waitFor(() => find() ?? Promise.reject(new Error(`no answer to ${id}`)), { timeout: 5000 });
+    return vi.waitFor(() => find() ?? Promise.reject(new Error(`no answer to ${id}`)), { timeout: 60_000 });
   }
 }
 
@@ -197,7 +197,7 @@ describe('a submitted job', () => {
     const chunks: Uint8Array[] = [];
     return { text: () => Buffer.concat(chunks).toString(), on: (bytes: Uint8Array) => void chunks.push(bytes.slice()) };
   };
-  const submitted = (count = 1) => vi.waitFor(() => expect(daemon.jobs).toHaveLength(count), { timeout: 5000 });
+  const submitted = (count = 1) => vi.waitFor(() => expect(daemon.jobs).toHaveLength(count), { timeout: 60_000 });
 
   test('delivers its bytes, its events, and then its result', async () => {
     const api = await client();
@@ -227,7 +227,7 @@ describe('a submitted job', () => {
     });
     stdin.end('to the job');
     input?.grant(4);
-    await vi.waitFor(() => expect(stdinEnded).toBe(true), { timeout: 10_000 });
+    await vi.waitFor(() => expect(stdinEnded).toBe(true), { timeout: 60_000 });
     expect(Buffer.from(got).toString()).toBe('to the job');
     const outputs = daemon.outputs(0);
     outputs.stdout.write(Buffer.from('out'));
@@ -250,7 +250,7 @@ describe('a submitted job', () => {
     await (await client()).call('status', {});
     expect(daemon.cancelled).toEqual([]);
     api.close();
-    await vi.waitFor(() => expect(daemon.cancelled).toEqual([daemon.jobs[0]?.job]), { timeout: 10_000 });
+    await vi.waitFor(() => expect(daemon.cancelled).toEqual([daemon.jobs[0]?.job]), { timeout: 60_000 });
   });
 
   test('is cancelled once, also where that was asked before it was accepted', async () => {
@@ -258,7 +258,7 @@ describe('a submitted job', () => {
     const job = api.submit(SPEC, { stdin: null, onStdout: () => undefined, onStderr: () => undefined });
     job.cancel();
     job.cancel();
-    await vi.waitFor(() => expect(daemon.cancelled).toHaveLength(1), { timeout: 10_000 });
+    await vi.waitFor(() => expect(daemon.cancelled).toHaveLength(1), { timeout: 60_000 });
     const outputs = daemon.outputs(0);
     outputs.stdout.end();
     outputs.stderr.end();
@@ -282,7 +282,7 @@ describe('a submitted job', () => {
     const outputs = daemon.outputs(0);
     outputs.stdout.write(Buffer.from('a'));
     outputs.stdout.write(Buffer.from('b'));
-    await vi.waitFor(() => expect(daemon.cancelled).toHaveLength(1), { timeout: 10_000 });
+    await vi.waitFor(() => expect(daemon.cancelled).toHaveLength(1), { timeout: 60_000 });
     outputs.stdout.end();
     outputs.stderr.end();
     daemon.jobs[0]?.resolve(RESULT);

@@ -413,7 +413,7 @@ describe('wait', () => {
     b.asOrigin = [jobRecord({ job: J1, ...ofOrigin('b') })];
     expect(await net.node('a').directory.wait(J1, 30, LIVE)).toMatchObject({ state: 'running' });
     const waited = net.node('a').directory.wait(J1, null, LIVE);
-    await vi.waitFor(() => expect(b.waiting.length).toBeGreaterThan(1), { timeout: 10_000 });
+    await vi.waitFor(() => expect(b.waiting.length).toBeGreaterThan(1), { timeout: 60_000 });
     const done = jobRecord({ job: J1, ...ofOrigin('b'), ...ended });
     b.asOrigin = [done];
     for (const settle of b.waiting) settle(done);
@@ -425,7 +425,7 @@ describe('wait', () => {
     net.node('b').asOrigin = [jobRecord({ job: J1, ...ofOrigin('b'), ...runsOn('c') })];
     net.node('c').asExecutor = [jobRecord({ job: J1, ...ofOrigin('b'), ...runsOn('c') })];
     const waited = net.node('a').directory.wait(J1, null, LIVE);
-    await vi.waitFor(() => expect(net.node('b').waiting).toHaveLength(1), { timeout: 10_000 });
+    await vi.waitFor(() => expect(net.node('b').waiting).toHaveLength(1), { timeout: 60_000 });
     net.isolate('b');
     net.node('c').asExecutor = [jobRecord({ job: J1, ...ofOrigin('b'), ...runsOn('c'), ...ended })];
     expect(await waited).toMatchObject({ state: 'finished' });
@@ -436,7 +436,7 @@ describe('wait', () => {
     net.node('b').asOrigin = [jobRecord({ job: J1, ...ofOrigin('b') })];
     const client = new AbortController();
     const waited = net.node('a').directory.wait(J1, null, client.signal);
-    await vi.waitFor(() => expect(net.node('b').waiting).toHaveLength(1), { timeout: 10_000 });
+    await vi.waitFor(() => expect(net.node('b').waiting).toHaveLength(1), { timeout: 60_000 });
     client.abort();
     expect(await waited).toMatchObject({ state: 'running' });
   });
@@ -478,7 +478,7 @@ describe('output', () => {
       const read = await net.node(name).output.read({ ...PLAIN, offset }, sink, LIVE);
       expect(read).toEqual({ from: offset, next_offset: 10, ended: true, job: J1, attempt: 1, run_again: null });
       sink.end();
-      await vi.waitFor(() => expect(isEnded()).toBe(true), { timeout: 10_000 });
+      await vi.waitFor(() => expect(isEnded()).toBe(true), { timeout: 60_000 });
       expect(text()).toBe('0123456789'.slice(offset));
     }
   });
@@ -518,11 +518,11 @@ describe('output', () => {
     b.pauseAt = 6;
     const { sink, text } = reader();
     const read = net.node('a').output.read({ ...PLAIN, follow: true }, sink, LIVE);
-    await vi.waitFor(() => expect(text()).toBe('012345'), { timeout: 10_000 });
+    await vi.waitFor(() => expect(text()).toBe('012345'), { timeout: 60_000 });
     net.cut(idOf('a'), idOf('b'));
     net.link(idOf('a'), idOf('b'));
     expect(await read).toMatchObject({ from: 0, next_offset: 10, ended: true });
-    await vi.waitFor(() => expect(text()).toBe('0123456789'), { timeout: 10_000 });
+    await vi.waitFor(() => expect(text()).toBe('0123456789'), { timeout: 60_000 });
     expect(b.asked).toEqual(['1@0', '1@6']);
   });
 
@@ -534,11 +534,11 @@ describe('output', () => {
     net.node('c').pauseAt = 5;
     const { sink, text } = reader();
     const read = net.node('a').output.read({ ...PLAIN, follow: true }, sink, LIVE);
-    await vi.waitFor(() => expect(text()).toBe('first'), { timeout: 10_000 });
+    await vi.waitFor(() => expect(text()).toBe('first'), { timeout: 60_000 });
     // First its files travel: until they are there, that node has no output of it, and is not asked for any.
     b.asOrigin = [jobRecord({ job: J1, ...ofOrigin('b'), ...runsOn('b'), state: 'syncing' })];
     net.isolate('c');
-    await vi.waitFor(() => expect(b.waiting.length).toBeGreaterThan(0), { timeout: 10_000 });
+    await vi.waitFor(() => expect(b.waiting.length).toBeGreaterThan(0), { timeout: 60_000 });
     expect(b.asked).toEqual([]);
     b.asOrigin = [jobRecord({ job: J1, ...ofOrigin('b'), ...runsOn('b'), attempt: 2 })];
     expect(await read).toMatchObject({ attempt: 1, run_again: 2, ended: false });
@@ -555,7 +555,7 @@ describe('output', () => {
     b.pauseAt = 6;
     const { sink, text, stream, gone } = reader();
     const read = net.node('a').output.read({ ...PLAIN, follow: true }, sink, gone);
-    await vi.waitFor(() => expect(text()).toBe('012345'), { timeout: 10_000 });
+    await vi.waitFor(() => expect(text()).toBe('012345'), { timeout: 60_000 });
     stream.abort();
     expect(await read).toMatchObject({ from: 0, next_offset: 6, ended: false });
   });
@@ -572,11 +572,11 @@ describe('output', () => {
     expect(none).toMatchObject({ next_offset: 0, ended: false });
     const { sink, text } = reader();
     const read = net.node('a').output.read({ ...PLAIN, follow: true }, sink, LIVE);
-    await vi.waitFor(() => expect(b.waiting.length).toBeGreaterThan(0), { timeout: 10_000 });
+    await vi.waitFor(() => expect(b.waiting.length).toBeGreaterThan(0), { timeout: 60_000 });
     b.log = 'now';
     b.asOrigin = [jobRecord({ job: J1, ...ofOrigin('b'), ...runsOn('b'), ...ended })];
     expect(await read).toMatchObject({ next_offset: 3, ended: true });
-    await vi.waitFor(() => expect(text()).toBe('now'), { timeout: 10_000 });
+    await vi.waitFor(() => expect(text()).toBe('now'), { timeout: 60_000 });
   });
 
   test('of an executor that is away says where it is', async () => {

@@ -105,7 +105,7 @@ function newTable(self: NodeId, dial: Dial) {
 }
 
 const never: Dial = () => new Promise(() => undefined);
-const until = (what: () => void) => vi.waitFor(what, { timeout: 5000, interval: 5 });
+const until = (what: () => void) => vi.waitFor(what, { timeout: 60_000, interval: 5 });
 const settled = () => new Promise((resolve) => setImmediate(() => setImmediate(() => setImmediate(resolve))));
 
 describe('the link table', () => {

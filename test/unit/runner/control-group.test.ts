@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { groupFolder, outsideJobs, ownGroup } from '../../../src/adapters/process/group-place.ts';
 import { groupOf, isAlive, makeDaemon, makeRig, newJob, type Rig, run, until } from './rig.ts';
 
-const GONE_MS = 7000;
+const GONE_MS = 15_000;
 const trialHome = mkdtempSync(path.join(tmpdir(), 'mw-group-'));
 const trial = groupOf(trialHome);
 if ('folder' in trial) rmdirSync(trial.folder);
@@ -175,7 +175,8 @@ describe.skipIf('why' in trial)('a command in a control group', () => {
       (which) => `${which}: p50 ${at(which, 0.5).toFixed(2)} ms, p95 ${at(which, 0.95).toFixed(2)} ms`,
     );
     console.log(`true through the runner, control groups ${said.join('; ')}`);
-    expect(at('on', 0.5) - at('off', 0.5)).toBeLessThan(15);
+    // A busy machine makes both slow.
+    expect(at('on', 0.5)).toBeLessThan(3 * at('off', 0.5) + 15);
     await off.close();
   });
 

@@ -285,7 +285,7 @@ export function groupOf(home: string): { readonly folder: string } | { readonly 
 }
 
 /** Waits for a condition; never a fixed time. */
-export async function until(what: string, condition: () => boolean, withinMs = 8000): Promise<void> {
+export async function until(what: string, condition: () => boolean, withinMs = 30_000): Promise<void> {
   const deadline = performance.now() + withinMs;
   while (!condition()) {
     if (performance.now() > deadline) throw new Error(`not within ${withinMs} ms: ${what}`);

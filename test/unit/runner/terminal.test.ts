@@ -77,8 +77,9 @@ describe('a command on a pseudo-terminal', () => {
   if (!isRoot) process.stderr.write('a terminal of another user: not tested, only root can give it\n');
   it.runIf(isRoot)('of another user has none of root’s groups, and may open it by its name', async () => {
     const user = { uid: 65_534, gid: 65_534, groups: [] };
-    const { stdout } = await run(rig.runner, 'id -u; id -G; echo x > "$(tty)"', { terminal, env, user, cwd: '/' })
-      .result;
+    // It is given to the user in the moment after the start.
+    const line = 'id -u; id -G; until [ -w "$(tty)" ]; do sleep 0.01; done; echo x > "$(tty)"';
+    const { stdout } = await run(rig.runner, line, { terminal, env, user, cwd: '/' }).result;
     expect(stdout).toBe('65534\r\n65534\r\nx\r\n');
   });
 

@@ -41,7 +41,7 @@ function run(workerUrl: URL, onlyHost: string | null = null): Run {
 }
 
 const messageOf = (state: DiscoveryState | undefined): string => (state?.kind === 'failed' ? state.message : '');
-const until = async (check: () => void): Promise<void> => vi.waitFor(check, { timeout: 20_000, interval: 10 });
+const until = async (check: () => void): Promise<void> => vi.waitFor(check, { timeout: 60_000, interval: 10 });
 
 describe('createDiscovery', () => {
   afterEach(async () => {

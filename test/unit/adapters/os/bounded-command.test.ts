@@ -73,5 +73,5 @@ describe('runBounded', () => {
 async function expectGone(pidFile: string): Promise<void> {
   expect(existsSync(pidFile)).toBe(true);
   const pid = Number(readFileSync(pidFile, 'utf8'));
-  await expect.poll(() => readProcessStart(pid), { timeout: 5000 }).toBeNull();
+  await expect.poll(() => readProcessStart(pid), { timeout: 60_000 }).toBeNull();
 }

@@ -123,7 +123,7 @@ describe('scanTree', () => {
     const first = await scan(selected(root, ['a']));
     expect(first.columns.settled[0]).toBe(0);
     await expect
-      .poll(async () => (await scan(selected(root, ['a']), memoryOf(first))).columns.settled[0], { timeout: 20_000 })
+      .poll(async () => (await scan(selected(root, ['a']), memoryOf(first))).columns.settled[0], { timeout: 60_000 })
       .toBe(1);
   });
 

@@ -86,7 +86,11 @@ export function trustEachOther(a: TestPeer, b: TestPeer): void {
 }
 
 /** Waits for a condition, with a deadline: never for a time. */
-export async function until<T>(what: string, check: () => T | undefined | null | false, timeoutMs = 8000): Promise<T> {
+export async function until<T>(
+  what: string,
+  check: () => T | undefined | null | false,
+  timeoutMs = 30_000,
+): Promise<T> {
   const endMs = performance.now() + timeoutMs;
   for (;;) {
     const value = check();

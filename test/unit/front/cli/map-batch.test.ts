@@ -307,7 +307,7 @@ describe('a second copy of a straggler', () => {
 
   test('is asked for elsewhere; the first result counts once, the other copy is ended', async () => {
     const done = stragglerBatch();
-    await vi.waitFor(() => expect(api.jobs).toHaveLength(5), { timeout: 20_000 });
+    await vi.waitFor(() => expect(api.jobs).toHaveLength(5), { timeout: 60_000 });
     const [slow, copy] = api.jobs.slice(3) as [FakeJob, FakeJob];
     expect(copy.spec.avoid).toEqual([`id-of-${slow.id}`]);
     copy.run('other');
@@ -321,7 +321,7 @@ describe('a second copy of a straggler', () => {
 
   test('that cannot run leaves the first one to end', async () => {
     const done = stragglerBatch();
-    await vi.waitFor(() => expect(api.jobs).toHaveLength(5), { timeout: 20_000 });
+    await vi.waitFor(() => expect(api.jobs).toHaveLength(5), { timeout: 60_000 });
     const [slow, copy] = api.jobs.slice(3) as [FakeJob, FakeJob];
     copy.fail(new MeshError('no_capable_node', 'nowhere else'));
     await new Promise(setImmediate);
