@@ -2,6 +2,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import {
   processesAt,
   processesNamed,
+  sleepWords,
   TestMesh,
   TREE_GONE_MS_MAX,
   until,
@@ -12,7 +13,6 @@ import {
 /** However a job ends, nothing of its tree stays. */
 let mesh: TestMesh;
 let folder: string;
-let marks = 98_760_000;
 
 beforeAll(async () => {
   mesh = await TestMesh.start(['origin', 'peer']);
@@ -27,10 +27,8 @@ interface Tree {
   readonly line: string;
 }
 
-/** Seconds that no other test sleeps, so that the processes of this tree are known by their words. */
 function tree(ofTerm: 'dies' | 'deaf' = 'dies'): Tree {
-  marks += 1;
-  const words = `sleep ${marks}`;
+  const words = sleepWords();
   const third = `${ofTerm === 'deaf' ? 'trap "" TERM; ' : ''}${words}; true`;
   return { words, line: `${words} & (setsid ${words} &) ; bash -c '${third}' & echo up; wait` };
 }
@@ -63,7 +61,7 @@ describe('a time limit', () => {
 
   it('ends a tree that fled and ignores TERM', async () => {
     const what = tree('deaf');
-    const ran = await startJob(what.line, ['--timeout', '1s']).done;
+    const ran = await startJob(what.line, ['--timeout', '3s']).done;
     expect(ran.code).toBe(124);
     expect(ran.stdout.toString()).toBe('up\n');
     await gone(what);

@@ -6,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import {
   CLI,
   processesNamed,
+  sleepWords,
   startProgram,
   TestMesh,
   TREE_GONE_MS_MAX,
@@ -290,30 +291,31 @@ describe('much output', () => {
   });
 
   it('a reader that goes away ends the command, as SIGPIPE does here', async () => {
-    const command = 'echo first; exec yes 314159265';
+    const yes = yesWords();
+    const command = `echo first; exec ${yes}`;
     const words = [process.execPath, CLI, '--home', mesh.node('origin').home, 'run', '--on', 'peer', '--', command];
     const line = '"$@" | head -1; echo "${PIPESTATUS[*]}"';
     const ran = await startProgram('bash', ['-c', line, 'bash', ...words], { cwd: folder }).done;
     expect(ran.stdout.toString()).toBe('first\n141 0\n');
-    await until('yes is gone', () => processesNamed('yes 314159265').length === 0, TREE_GONE_MS_MAX);
+    await until('yes is gone', () => processesNamed(yes).length === 0, TREE_GONE_MS_MAX);
   });
 
   it('a reader of stderr that goes away ends it, too', async () => {
-    const command = 'echo first >&2; exec yes 314159266 >&2';
+    const yes = yesWords();
+    const command = `echo first >&2; exec ${yes} >&2`;
     const words = [process.execPath, CLI, '--home', mesh.node('origin').home, 'run', '--on', 'peer', '--', command];
     const line = '"$@" 2>&1 >/dev/null | head -1; echo "${PIPESTATUS[*]}"';
     const ran = await startProgram('bash', ['-c', line, 'bash', ...words], { cwd: folder }).done;
     expect(ran.stdout.toString()).toBe('first\n141 0\n');
-    await until('yes is gone', () => processesNamed('yes 314159266').length === 0, TREE_GONE_MS_MAX);
+    await until('yes is gone', () => processesNamed(yes).length === 0, TREE_GONE_MS_MAX);
   });
 
   it('a reader that is slow holds the command back', async () => {
-    const running = mesh
-      .node('origin')
-      .start(['run', '--on', 'peer', '--', 'yes 271828 & echo $!; wait'], { cwd: folder });
+    const yes = yesWords();
+    const running = mesh.node('origin').start(['run', '--on', 'peer', '--', `${yes} & echo $!; wait`], { cwd: folder });
     running.child.stdout?.pause();
-    const [yes] = await until('yes runs', () => nonEmpty(processesNamed('yes 271828').filter(isYes)));
-    const ticks = (): string => processorTicks(yes?.pid ?? 0);
+    const [found] = await until('yes runs', () => nonEmpty(processesNamed(yes).filter(isYes)));
+    const ticks = (): string => processorTicks(found?.pid ?? 0);
     // Buffers fill, then its processor time stands still: the same reading many times in a row.
     let [last, same] = ['', 0];
     await until('yes is held back', () => {
@@ -344,6 +346,9 @@ describe('a long command', () => {
     expect(ran.stdout.toString()).toMatch(/nothing was run/);
   });
 });
+
+/** What it writes is its own, too. */
+const yesWords = (): string => sleepWords().replace('sleep', 'yes');
 
 const isYes = ({ args }: { readonly args: string }): boolean => args.startsWith('yes ');
 

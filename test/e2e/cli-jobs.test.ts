@@ -1,12 +1,20 @@
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { CLI, processesNamed, startProgram, TestMesh, TREE_GONE_MS_MAX, until, type Ran } from '../fixtures/nodes.ts';
+import {
+  CLI,
+  processesNamed,
+  sleepWords,
+  startProgram,
+  TestMesh,
+  TREE_GONE_MS_MAX,
+  until,
+  type Ran,
+} from '../fixtures/nodes.ts';
 
 /** Jobs that outlive their client, from three nodes; `map` with its log. */
 let mesh: TestMesh;
 let folder: string;
-let marks = 87_650_000;
 const NODES = ['origin', 'peer', 'third'] as const;
 
 beforeAll(async () => {
@@ -163,8 +171,7 @@ describe('logs', () => {
 
 describe('cancel', () => {
   it('from a third node returns once no process is left; then the job has ended', async () => {
-    marks += 1;
-    const words = `sleep ${marks}`;
+    const words = sleepWords();
     const id = await background(`trap '' TERM; (setsid ${words} &); ${words} & ${words}`, '--on', 'peer');
     await until('the tree runs', () => processesNamed(words).filter(({ args }) => args === words).length === 3);
     const startMs = performance.now();

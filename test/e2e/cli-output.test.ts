@@ -1,7 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { RUN_KEYS } from '../fixtures/job-record.ts';
-import { CLI, processesNamed, run, startProgram, TestMesh, TREE_GONE_MS_MAX, until } from '../fixtures/nodes.ts';
+import { CLI, processesNamed, run, sleepWords } from '../fixtures/nodes.ts';
+import { startProgram, TestMesh, TREE_GONE_MS_MAX, until } from '../fixtures/nodes.ts';
 
 /** What the commands print: the JSON shapes of the contract, what a person reads, and map's order. */
 let mesh: TestMesh;
@@ -353,7 +354,7 @@ describe('map', () => {
   });
 
   it('Ctrl-C ends all jobs', async () => {
-    const words = 'sleep 97654';
+    const words = sleepWords();
     const running = mesh.node('origin').start(['map', '--', `${words}; echo {}`, ':::', '1', '2', '3', '4', '5', '6'], {
       cwd: folder,
     });

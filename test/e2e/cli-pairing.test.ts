@@ -100,9 +100,10 @@ describe('join', () => {
     expect(ran.code).toBe(0);
     expect(ran.stdout.toString()).toMatch(/joined the mesh of admin/);
     expect(ran.stdout.toString()).toContain(`as user ${userInfo().username}`);
-    const [here, there] = await Promise.all([node('second').status(), node('admin').status()]);
-    expect(here.mesh_id).toBe(there.mesh_id);
-    expect(here.nodes.find(({ name }) => name === 'admin')).toMatchObject({ reachable: true, state: 'alive' });
+    const here = await node('second').sees('the admin', ({ nodes }) =>
+      nodes.some(({ name, reachable, state }) => name === 'admin' && reachable && state === 'alive'),
+    );
+    expect(here.mesh_id).toBe((await node('admin').status()).mesh_id);
     expect((await node('second').run(['run', '--on', 'admin', '--', 'exit 7'], { cwd: folder })).code).toBe(7);
     await expectRefused('third', token, 'token_used', /used|invite/);
     const again = await node('second').run(['join', await node('admin').token()]);
@@ -213,8 +214,8 @@ describe('leave', () => {
 
   it('it may come back with a new token, under its new key', async () => {
     await node('second').must(['join', await node('fourth').token()]);
-    expect((await node('admin').run(['run', '--on', 'second', '--', 'exit 4'], { cwd: folder })).code).toBe(4);
     await mesh.linked();
+    expect((await node('admin').run(['run', '--on', 'second', '--', 'exit 4'], { cwd: folder })).code).toBe(4);
   });
 
   it('the last admin is told what that means', async () => {

@@ -80,6 +80,12 @@ const reasonsAgainst = (report: ExplainJson, name: string): string =>
     ?.reasons.map(({ text }) => text)
     .join('; ') ?? '';
 
+/** Goes on once so many of them run, however long it takes to start them. */
+function untilAllRun(count: number): string {
+  const marks = mkdtempSync(join(mesh.folder('marks'), 'm-'));
+  return `make && touch ${marks}/$$ && until [ $(ls ${marks} | wc -l) -ge ${count} ]; do sleep 0.05; done && true`;
+}
+
 /** Where each of many heavy commands ran, through one `map`. */
 async function spread(count: number, flags: readonly string[] = [], command = 'make'): Promise<Record<string, number>> {
   const args = Array.from({ length: count }, () => 'all');
@@ -109,7 +115,7 @@ describe('load', () => {
 
   it('when all are overloaded they spread as usual', async () => {
     await setFacts({ origin: { cpu_percent: 95 }, calm: { cpu_percent: 95 }, busy: { cpu_percent: 95 } });
-    const counts = await spread(24, ['-j', '24'], 'make && sleep 2 && true');
+    const counts = await spread(24, ['-j', '24'], untilAllRun(24));
     expect(Object.keys(counts).toSorted()).toEqual(NAMES.toSorted());
     for (const name of NAMES) expect(counts[name]).toBeGreaterThanOrEqual(4);
   });
@@ -119,7 +125,7 @@ describe('a calm mesh', () => {
   beforeEach(() => setFacts({}));
 
   it('takes twelve at once evenly', async () => {
-    const counts = await spread(12, ['-j', '12'], 'make && sleep 2 && true');
+    const counts = await spread(12, ['-j', '12'], untilAllRun(12));
     for (const name of NAMES) expect(counts[name]).toBeGreaterThanOrEqual(3);
   });
 

@@ -332,7 +332,7 @@ describe('a home of its own', () => {
   const refuses = async (home: string, refusal: Refusal, flags: readonly string[] = FLAGS): Promise<void> => {
     checkRefusal(await run(home, ['up', ...flags]), refusal);
     checkJson(await run(home, ['--json', 'up', '--foreground', ...flags]), refusal);
-    expect(processesAt(home)).toEqual([]);
+    await until('nothing runs there', () => processesAt(home).length === 0);
   };
 
   it.each([

@@ -2,12 +2,11 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { McpSession, RawMcp } from '../fixtures/mcp-client.ts';
-import { processesNamed, TestMesh, TREE_GONE_MS_MAX, until } from '../fixtures/nodes.ts';
+import { processesNamed, sleepWords, TestMesh, TREE_GONE_MS_MAX, until } from '../fixtures/nodes.ts';
 
 /** However a call ends, nothing of its tree stays; however the daemon ends, the server goes on. */
 let mesh: TestMesh;
 let folder: string;
-let marks = 98_765_000;
 
 beforeAll(async () => {
   mesh = await TestMesh.start(['origin', 'peer']);
@@ -18,8 +17,7 @@ afterAll(() => mesh.stop());
 
 /** A tree with a child in a session of its own, known by its seconds. */
 function tree(): { readonly line: string; readonly words: string } {
-  marks += 1;
-  const words = `sleep ${marks}`;
+  const words = sleepWords();
   return { words, line: `${words} & (setsid ${words} &) ; echo up; wait` };
 }
 const living = (words: string): number => processesNamed(words).filter(({ args }) => args === words).length;
@@ -55,9 +53,12 @@ describe('the end of a call', () => {
     controller.abort();
     await refused;
     await gone(words);
-    const status = await session.call('cluster_status', {});
-    const nodes = status.document['nodes'] as { jobs_queued: number }[];
-    expect(nodes.every(({ jobs_queued }) => jobs_queued === 0)).toBe(true);
+    await until('none waits', async () => {
+      const status = await session.call('cluster_status', {});
+      const nodes = status.document['nodes'] as { jobs_queued: number; jobs_running: number }[];
+      return nodes.every(({ jobs_queued, jobs_running }) => jobs_queued + jobs_running === 0);
+    });
+    expect(living(words)).toBe(0);
     await session.close();
   });
 

@@ -2,17 +2,18 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { McpSession, RawMcp } from '../fixtures/mcp-client.ts';
-import { processesNamed, TestMesh, TREE_GONE_MS_MAX, until } from '../fixtures/nodes.ts';
+import { processesNamed, sleepWords, TestMesh, TREE_GONE_MS_MAX, until } from '../fixtures/nodes.ts';
 
 /** Jobs that outlive their call, over the official client library, on two real nodes. */
 const RESULT_CHARS_MAX = 45_000;
 /** Longer than any wait of a command for what lets it go on: only a test that has failed sees its end. */
-const GIVE_UP_S = 100;
+const GIVE_UP_S = 200;
+/** So long calls wait whose end is looked at: the client itself waits 120 s. */
+const CALL_S = 110;
 
 let mesh: TestMesh;
 let folder: string;
 let session: McpSession;
-let marks = 87_654_000;
 
 beforeAll(async () => {
   mesh = await TestMesh.start(['origin', 'peer']);
@@ -27,9 +28,8 @@ afterAll(async () => {
 
 /** A command that goes on once `release` was called, and a tree that is known by its seconds. */
 function held(before: string, after: string) {
-  marks += 1;
-  const file = join(folder, `go-${marks}`);
-  const words = `sleep ${marks}`;
+  const words = sleepWords();
+  const file = join(folder, `${words.replace(' ', '-')}.go`);
   const line = `${before}; ${words} & for i in $(seq ${GIVE_UP_S * 10}); do [ -e ${file} ] && break; sleep 0.1; done; ${after}`;
   return { line, words, release: () => writeFileSync(file, '') };
 }
@@ -56,32 +56,36 @@ async function follow(job_id: unknown, from: { stream: string; offset: unknown }
 
 describe('a call that waits no longer', () => {
   it('returns what there is and the id; job_output follows to the exit code, without gap or repeat', async () => {
-    const job = held('seq 1 2000; echo é >&2', 'seq 2001 20000; exit 7');
-    const started = performance.now();
+    const job = held('echo é >&2; seq 1 2000', 'seq 2001 20000; exit 7');
     const { document, isError, text } = await onPeer(job.line, { wait_s: 2 });
-    expect(performance.now() - started).toBeLessThan(7000);
     expect(isError).toBe(false);
     expect(JSON.parse(text)).toEqual(document);
     expect(document).toMatchObject({
-      state: 'running',
+      state: expect.not.stringMatching('finished'),
       return_code: null,
       success: null,
       reason: null,
-      executed_on: 'peer',
-      stderr: 'é\n',
     });
     expect(document['next']).toContain('job_output');
     const lines = (from: number, to: number): string =>
       Array.from({ length: to - from + 1 }, (_, at) => `${from + at}\n`).join('');
-    expect(document['stdout']).toBe(lines(1, 2000));
-    const early = await session.call('job_output', { job_id: document['job_id'], stream: 'stderr' });
-    expect(early.document).toMatchObject({ output: 'é\n', next_offset: 3, state: 'running', at_end: false });
+    // All of it but where the machine is slow.
+    expect(lines(1, 2000).startsWith(String(document['stdout']))).toBe(true);
+    expect(document['stdout_bytes']).toBe(String(document['stdout']).length);
+    const job_id = document['job_id'];
+    const early = await until('it has said half', async () => {
+      const { document: told } = await session.call('job_output', { job_id, stream: 'stdout', wait_s: 1 });
+      return told['next_offset'] === lines(1, 2000).length ? told : null;
+    });
+    expect(early).toMatchObject({ output: lines(1, 2000), state: 'running', at_end: false });
+    const stderr = await session.call('job_output', { job_id, stream: 'stderr' });
+    expect(stderr.document).toMatchObject({ output: 'é\n', next_offset: 3, state: 'running', at_end: false });
     job.release();
-    const rest = await follow(document['job_id'], { stream: 'stdout', offset: document['stdout_bytes'] });
-    expect(rest.text).toBe(lines(2001, 20_000));
+    const rest = await follow(job_id, { stream: 'stdout', offset: document['stdout_bytes'] });
+    expect(String(document['stdout']) + rest.text).toBe(lines(1, 20_000));
     expect(rest.document).toMatchObject({ return_code: 7, success: false, reason: 'exited', executed_on: 'peer' });
     await gone(job.words);
-    const whole = await follow(document['job_id'], { stream: 'merged', offset: 0 });
+    const whole = await follow(job_id, { stream: 'merged', offset: 0 });
     expect(whole.text.length).toBe(`${lines(1, 20_000)}é\n`.length);
   });
 
@@ -96,6 +100,8 @@ describe('a call that waits no longer', () => {
       const [first] = contents as { text: string }[];
       return JSON.parse(first?.text ?? '') as Record<string, unknown>;
     };
+    const isUp = async (): Promise<boolean> => (await read())['output'] === 'up\n';
+    await until('it says what it said', isUp);
     expect(await read()).toMatchObject({ state: 'running', output: 'up\n', return_code: null });
     const { resources } = await session.client.listResources();
     expect(resources.map((resource) => resource.uri)).toContain(uri);
@@ -108,7 +114,7 @@ describe('a call that waits no longer', () => {
   it('leaves a job that job_cancel ends, with its tree; and a second time is told how it ended', async () => {
     const job = held('echo up', 'true');
     const { document } = await onPeer(job.line, { wait_s: 1 });
-    expect(living(job.words)).toBe(1);
+    await until('it runs', () => living(job.words) === 1);
     const cancelled = await session.call('job_cancel', { job_id: document['job_id'] });
     expect(cancelled).toMatchObject({ isError: false, document: { state: 'finished', reason: 'cancelled' } });
     await gone(job.words);
@@ -203,7 +209,7 @@ describe('parallel_execute', () => {
   it('returns what is done and the ids of what goes on', async () => {
     const job = held('echo up', 'exit 9');
     const commands = ['echo quick', job.line, 'exit 4'];
-    const { document, text, isError } = await session.call('parallel_execute', { commands, wait_s: 3 });
+    const { document, text, isError } = await session.call('parallel_execute', { commands, wait_s: 6 });
     expect(isError).toBe(false);
     expect(text.length).toBeLessThanOrEqual(RESULT_CHARS_MAX);
     expect(document).toMatchObject({ succeeded: 1, failed: 1, unfinished: 1 });
@@ -227,13 +233,20 @@ describe('parallel_execute', () => {
   });
 
   it('ends the others at the first failure where it is told to', async () => {
-    const job = held('echo up', 'true');
-    const commands = [job.line, 'sleep 0.5; exit 3', ...Array.from({ length: 100 }, () => `sleep ${GIVE_UP_S}`)];
-    const { document } = await session.call('parallel_execute', { commands, halt: 'now,fail=1' });
-    const results = document['results'] as Record<string, unknown>[];
-    expect(results[1]).toMatchObject({ return_code: 3 });
-    expect(results[0]).toMatchObject({ reason: 'cancelled' });
-    expect(document['succeeded']).toBe(0);
+    const [up, begun] = ['up', 'begun'].map((name) => join(folder, name));
+    const job = held(`touch ${up}`, 'true');
+    const failing = `touch ${begun}; until [ -e ${up} ]; do sleep 0.1; done; exit 3`;
+    // In which order they get their slots is not said: one that comes before both of these run makes room for them.
+    const other = `[ ! -e ${begun} ] || [ ! -e ${up} ] || sleep ${GIVE_UP_S}`;
+    const commands = [job.line, failing, ...Array.from({ length: 100 }, () => other)];
+    const { document } = await session.call('parallel_execute', { commands, halt: 'now,fail=1', wait_s: CALL_S });
+    const [first, second, ...others] = document['results'] as Record<string, unknown>[];
+    expect(second).toMatchObject({ return_code: 3 });
+    expect(first).toMatchObject({ reason: 'cancelled' });
+    const ended = others.filter(({ return_code: code }) => code === 0);
+    const halted = others.filter(({ reason }) => reason === 'cancelled');
+    expect(ended.length + halted.length).toBe(others.length);
+    expect(document['succeeded']).toBe(ended.length);
     await gone(job.words);
   });
 });
@@ -246,14 +259,16 @@ describe('progress', () => {
     await Promise.all(Array.from({ length: slots }, () => onPeer(busy.line, { background: true })));
     await until('every slot is taken', () => living(busy.words) === slots);
     const told: string[] = [];
+    const job = held('echo working', 'true');
     const call = session.call(
       'offload_to',
-      { command: 'echo working; sleep 12', node_id: 'peer' },
+      { command: job.line, node_id: 'peer', wait_s: CALL_S },
       { onprogress: ({ message }) => told.push(message ?? '') },
     );
     await until('it says why it waits', () => told.some((message) => /slot|full|queue/.test(message)));
     busy.release();
     await until('it says what it does', () => told.some((message) => /on peer.*working/.test(message)));
+    job.release();
     expect((await call).document).toMatchObject({ return_code: 0 });
     expect(told.every((message) => message.length <= 200)).toBe(true);
   });
@@ -263,7 +278,7 @@ describe('a restart of the daemon', () => {
   it('in the middle of a call is not noticed', async () => {
     const origin = mesh.node('origin');
     const job = held('echo half', 'echo whole; exit 6');
-    const call = onPeer(job.line);
+    const call = onPeer(job.line, { wait_s: CALL_S });
     await until('it runs', () => living(job.words) === 1);
     await origin.crash();
     await origin.up();

@@ -2,7 +2,7 @@ import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { McpSession } from '../fixtures/mcp-client.ts';
-import { TestMesh } from '../fixtures/nodes.ts';
+import { TestMesh, until } from '../fixtures/nodes.ts';
 
 /** The tools over the official client library, on two real nodes. Every result is checked against its outputSchema. */
 const RESULT_CHARS_MAX = 45_000;
@@ -44,9 +44,7 @@ describe('cluster_bash', () => {
   });
 
   it('gives an empty stdin that has ended', async () => {
-    const started = performance.now();
     expect((await bash('cat')).document).toMatchObject({ return_code: 0, stdout: '' });
-    expect(performance.now() - started).toBeLessThan(5000);
   });
 
   it('stays here with auto_route false, whatever the load', async () => {
@@ -67,7 +65,7 @@ describe('cluster_bash', () => {
   });
 
   it('ends a command after timeout_s, with its tree', async () => {
-    const { document, isError } = await bash('echo before; sleep 60 & wait', { timeout_s: 0.5 });
+    const { document, isError } = await bash('echo before; sleep 60 & wait', { timeout_s: 2 });
     expect(isError).toBe(false);
     expect(document).toMatchObject({ reason: 'timeout', return_code: 124, stdout: 'before\n', success: false });
   });
@@ -126,23 +124,25 @@ describe('cluster_bash', () => {
   });
 
   it('runs calls at the same time', async () => {
-    const started = performance.now();
-    const both = await Promise.all([bash('sleep 1'), bash('sleep 1')]);
+    // Each waits for the other to run.
+    const commands = ['touch one; until [ -e two ]', 'touch two; until [ -e one ]'];
+    const both = await Promise.all(commands.map((line) => bash(`${line}; do sleep 0.05; done`)));
     expect(both.map(({ document }) => document['return_code'])).toEqual([0, 0]);
-    expect(performance.now() - started).toBeLessThan(1900);
   });
 
   it('tells a client that asks what is going on, and never right before the result', async () => {
     const told: { progress: number; message?: string | undefined }[] = [];
-    const { document } = await session.call(
+    const go = join(folder, 'told');
+    const call = session.call(
       'cluster_bash',
-      { command: `echo working; sleep 11; echo ${'x'.repeat(400)}` },
+      { command: `echo working; until [ -e ${go} ]; do sleep 0.05; done; echo ${'x'.repeat(400)}`, wait_s: 110 },
       { onprogress: ({ progress, message }) => told.push({ progress, message }) },
     );
+    await until('it was told twice', () => told.filter(({ message }) => message?.includes('working')).length >= 2);
+    writeFileSync(go, '');
+    const { document } = await call;
     expect(document['return_code']).toBe(0);
-    expect(told.length).toBeGreaterThanOrEqual(2);
     expect(told.every(({ message }) => (message?.length ?? 999) <= 200)).toBe(true);
-    expect(told[0]?.message).toContain('working');
     expect(told.map(({ progress }) => progress)).toEqual(
       told.map(({ progress }) => progress).toSorted((a, b) => a - b),
     );
@@ -182,7 +182,7 @@ describe('parallel_execute', () => {
     const commands = Array.from({ length: 1000 }, (_, at) =>
       at % 250 === 249 ? `echo bad ${at} >&2; exit 1` : `echo ${at}`,
     );
-    const { document, text, isError } = await session.call('parallel_execute', { commands });
+    const { document, text, isError } = await session.call('parallel_execute', { commands, wait_s: 110 });
     expect(isError).toBe(false);
     expect(document).toMatchObject({ succeeded: 996, failed: 4 });
     expect(text.length).toBeLessThanOrEqual(RESULT_CHARS_MAX);

@@ -161,8 +161,8 @@ describe('while it is prepared', () => {
   const isGone = (pid: string): boolean => !existsSync(`/proc/${pid}`);
 
   it('the time limit of the command does not run', async () => {
-    const { root } = slow('limit', 'sleep 2');
-    const answer = await onPeer(root, 'echo done', '--timeout', '1s');
+    const { root } = slow('limit', 'sleep 4');
+    const answer = await onPeer(root, 'echo done', '--timeout', '3s');
     expect(answer).toMatchObject({ return_code: 0, stdout: 'done\n' });
   });
 
