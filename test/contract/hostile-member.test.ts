@@ -20,7 +20,7 @@ import {
   start,
   type Message,
 } from '../fixtures/hostile-peer.ts';
-import { processesWith, until, type TestNode } from '../fixtures/mesh-nodes.ts';
+import { processesWith, until, WAIT_MS_MAX, type TestNode } from '../fixtures/mesh-nodes.ts';
 import { CLI } from '../fixtures/nodes.ts';
 import { makeTestIdentity } from '../fixtures/test-certificate.ts';
 import { PLAIN_ATTEMPT } from '../fixtures/plain-spec.ts';
@@ -31,6 +31,7 @@ const FLOOD = 10_000;
 const LOG_LINES_MAX = 80;
 /** Questions that are answered, one after the other, while a flood is read that costs signatures to check. */
 const ANSWERS_MIN = 3;
+const FLOODS_MAX = 5;
 
 const hostile = new HostileMesh();
 const { set } = hostile;
@@ -46,7 +47,7 @@ beforeAll(async () => {
   own = await identityOf(hostile.home);
   const link = await open();
   link.send({ t: 'member.digest', reply: true, entries: [] });
-  const records = await until('the records are pushed', 5_000, () =>
+  const records = await until('the records are pushed', WAIT_MS_MAX, () =>
     link.messages
       .filter(({ t }) => t === 'member.records')
       .flatMap(({ items }) => items as RecordItem[])
@@ -66,10 +67,12 @@ const signed = (record: MemberRecord): RecordItem => ({
 
 /** The daemon is the same one, answers, still has its friend, and runs an honest job. */
 async function unharmed(): Promise<void> {
-  const status = await target.status();
-  expect(status.daemon_pid).toBe(target.pid);
-  const row = status.nodes.find(({ id }) => id === friend.id);
-  expect([row?.state, row?.reachable, row?.name]).toEqual(['alive', true, 'friend']);
+  expect((await target.status()).daemon_pid).toBe(target.pid);
+  // On a machine that is busy with an attack, it may be held suspect for a moment.
+  await until('its friend is there', WAIT_MS_MAX, async () => {
+    const row = await target.row(friend);
+    return row?.state === 'alive' && row.reachable && row.name === 'friend';
+  });
   expect((await friend.run('echo well', { on: 'target' })).out).toBe('well\n');
 }
 
@@ -144,7 +147,9 @@ describe('jobs', () => {
     const counting = line(`echo x >> ${marker('twice')}`);
     const granted = await leaseFor(link, twice, counting);
     for (let i = 0; i < 3; i++) link.send(start(twice, granted['lease'], counting));
-    await until('it has ended', 5_000, () => link.messages.some(({ t, job }) => t === 'job.ended' && job === twice));
+    await until('it has ended', WAIT_MS_MAX, () =>
+      link.messages.some(({ t, job }) => t === 'job.ended' && job === twice),
+    );
     link.send(start(twice, granted['lease'], counting));
     link.send(reserve(twice, counting));
     await link.settled();
@@ -152,20 +157,22 @@ describe('jobs', () => {
 
     const innocent = await leaseFor(link, other, line('true'));
     link.send(start(other, innocent['lease'], line(`touch ${marker('other')}`)));
-    await until('it is not started', 5_000, () =>
+    await until('it is not started', WAIT_MS_MAX, () =>
       link.messages.some(({ t, job }) => t === 'job.not_started' && job === other),
     );
 
     const where = line(`pwd > ${marker('cwd')}`);
     const lease = await leaseFor(link, clash, where);
     link.send(start(clash, lease['lease'], where, { streams: { stdin: null, stdout: 7, stderr: 7 } }));
-    await until('it is not started', 5_000, () =>
+    await until('it is not started', WAIT_MS_MAX, () =>
       link.messages.some(({ t, job }) => t === 'job.not_started' && job === clash),
     );
     const moved = newJob();
     const second = await leaseFor(link, moved, where);
     link.send(start(moved, second['lease'], where, { cwd: '/etc' }));
-    await until('it has ended', 5_000, () => link.messages.some(({ t, job }) => t === 'job.ended' && job === moved));
+    await until('it has ended', WAIT_MS_MAX, () =>
+      link.messages.some(({ t, job }) => t === 'job.ended' && job === moved),
+    );
     expect(readFileSync(marker('cwd'), 'utf8')).toBe('/tmp\n');
     for (const name of ['nolease', 'other']) expect(existsSync(marker(name))).toBe(false);
     await unharmed();
@@ -186,12 +193,12 @@ describe('jobs', () => {
       const command = { kind: 'argv', argv };
       const from = link.messages.length;
       link.send(reserve(job, command));
-      const answer = await until('an answer', 5_000, () =>
+      const answer = await until('an answer', WAIT_MS_MAX, () =>
         link.messages.slice(from).find(({ t, job: of }) => of === job && /reserved|refused/.test(t)),
       );
       if (answer.t === 'job.refused') continue;
       link.send(start(job, answer['lease'], command));
-      await until('it has ended', 5_000, () =>
+      await until('it has ended', WAIT_MS_MAX, () =>
         link.messages.some(({ t, job: of }) => of === job && /ended|not_started/.test(t)),
       );
     }
@@ -210,7 +217,7 @@ describe('jobs', () => {
         if (event.kind === 'accepted') id = event.job;
       },
     });
-    await until('it runs', 5_000, () => job.out().includes('1'));
+    await until('it runs', WAIT_MS_MAX, () => job.out().includes('1'));
     const load = {
       cpu_percent: 0,
       memory_percent: 0,
@@ -249,7 +256,7 @@ describe('jobs', () => {
         if (event.kind === 'accepted') id = event.job;
       },
     });
-    await until('it runs', 5_000, () => there.out().includes('1'));
+    await until('it runs', WAIT_MS_MAX, () => there.out().includes('1'));
     link.send({ t: 'job.cancel', job: id, attempt: 1 });
     link.send({ t: 'job.release', job: id, attempt: 1, lease: 'a'.repeat(26) });
     link.send(start(id, 'a'.repeat(26), line('true')));
@@ -276,7 +283,7 @@ describe('jobs', () => {
     for (let sent = 0; sent < 32 * MIB && greedy.closed === null; sent += data.length) greedy.bulk.send(data);
     await greedy.gone();
     await endedOverNewLink(job);
-    await until('its tree is gone', 7_000, () => processesWith(mark).length === 0);
+    await until('its tree is gone', WAIT_MS_MAX, () => processesWith(mark).length === 0);
 
     const before = await restingBytes(target.pid);
     const deaf = await open();
@@ -286,9 +293,9 @@ describe('jobs', () => {
     deaf.bulk.pause();
     deaf.send(start(endless, second['lease'], yes, { window_bytes: 1024 * MIB }));
     for (let i = 0; i < 100; i++) deaf.bulk.send(Buffer.from([2, 0, 0, 0, 1, 0xff, 0xff, 0xff, 0xff]), () => undefined);
-    await deaf.gone(20_000);
+    await deaf.gone();
     await endedOverNewLink(endless);
-    await until('its tree is gone', 7_000, () => processesWith(`yes\0${mark}`).length === 0);
+    await until('its tree is gone', WAIT_MS_MAX, () => processesWith(`yes\0${mark}`).length === 0);
     expect((await restingBytes(target.pid)) - before).toBeLessThan(GROWTH_BYTES_MAX);
     await unharmed();
   });
@@ -315,7 +322,11 @@ describe('jobs', () => {
     expect(after - before).toBeLessThan(GROWTH_BYTES_MAX);
     expect(target.log.split('\n').length - linesBefore).toBeLessThan(LOG_LINES_MAX);
     link.end();
-    await until('its slots are free again', 12_000, async () => (await friend.run('true', { on: 'target' })).success);
+    await until(
+      'its slots are free again',
+      WAIT_MS_MAX,
+      async () => (await friend.run('true', { on: 'target' })).success,
+    );
     expect(existsSync(marker('flood'))).toBe(false);
     await unharmed();
   });
@@ -343,7 +354,7 @@ describe('a hostile executor', () => {
     const fresh = signed({ ...record, incarnation: 2 ** 42 + seq, version: 1 });
     link.send({ t: 'member.records', items: [fresh] });
     link.send({ t: 'member.heartbeat', incarnation: 2 ** 42 + seq, version: 1, seq, load: idle });
-    await until('it is there for the target', 10_000, async () => {
+    await until('it is there for the target', WAIT_MS_MAX, async () => {
       const row = (await target.status()).nodes.find(({ id }) => id === own.nodeId);
       return row?.state === 'alive' && row.reachable;
     });
@@ -475,7 +486,7 @@ describe('membership and trust', () => {
       });
     for (let i = 0; i < 500; i++) link.send({ t: 'trust.digest', mesh, have: [], exchange: true });
     for (let i = 0; i < 500; i++) link.send({ t: 'trust.statements', mesh: own.nodeId, statements });
-    await until('the daemon has read it', 15_000, async () => (await target.status()).nodes.length === 3);
+    await until('the daemon has read it', WAIT_MS_MAX, async () => (await target.status()).nodes.length === 3);
     const again = await open();
     await again.settled();
     const roles = Object.fromEntries((await target.status()).nodes.map(({ name, roles: own_ }) => [name, own_.join()]));
@@ -511,18 +522,24 @@ describe('membership and trust', () => {
     );
     // As many at a time as are taken from one node; of records there is no such bound.
     const statementsTwice = Array.from({ length: 10 }, () => [statements, statements]);
-    for (const flood of [statementsTwice, [records]]) {
+    const answersDuring = async (flood: readonly (readonly string[])[]): Promise<number> => {
       const over = new AbortController();
       let answers = 0;
       const flooded = (async () => {
         for (const part of flood) {
           for (const text of part) link.sendText(text);
-          await link.settled(60_000);
+          await link.settled();
         }
       })().finally(() => over.abort());
       for (; !over.signal.aborted; answers++) await target.status();
       await flooded;
-      // However busy the machine is: a daemon that read all of it in one go would have answered once or twice.
+      return answers;
+    };
+    for (const flood of [statementsTwice, [records]]) {
+      // A daemon that reads all of it in one go answers once or twice, however often; who asks may be slow himself.
+      let answers = 0;
+      for (let floods = 0; floods < FLOODS_MAX && answers <= ANSWERS_MIN; floods += 1)
+        answers = await answersDuring(flood);
       expect(answers).toBeGreaterThan(ANSWERS_MIN);
     }
     await unharmed();
@@ -597,7 +614,7 @@ describe('roles', () => {
     }).statement;
     const link = await open();
     link.send({ t: 'trust.statements', mesh, statements: [grant] });
-    const opened = await until('the grant counts', 5_000, () => hostile.open(made).catch(() => undefined));
+    const opened = await until('the grant counts', WAIT_MS_MAX, () => hostile.open(made).catch(() => undefined));
     return { link: opened, grant, made, admin };
   }
 
@@ -634,7 +651,7 @@ describe('roles', () => {
     }).statement;
     other.send({ t: 'trust.statements', mesh, statements: [revoke] });
     expect(await link.gone()).toMatch(/no longer trusted|1006/);
-    await until('its tree is gone', 7_000, () => processesWith(mark).length === 0);
+    await until('its tree is gone', WAIT_MS_MAX, () => processesWith(mark).length === 0);
     other.send({ t: 'trust.statements', mesh, statements: [grant] });
     const renewed = signGrant(admin, verifier, { ...grant, at: Date.now() + 1000 }).statement;
     other.send({ t: 'trust.statements', mesh, statements: [renewed] });
@@ -644,7 +661,7 @@ describe('roles', () => {
     if (!token.ok) throw new Error(token.error.message);
     expect((await pairRaw(hostile.port, made, made, token.value)).reply).toBe(null);
     expect((await target.status()).nodes.some(({ id }) => id === made.nodeId)).toBe(false);
-    await until('the friend knows too', 5_000, async () => {
+    await until('the friend knows too', WAIT_MS_MAX, async () => {
       return !(await friend.status()).nodes.some(({ id }) => id === made.nodeId);
     });
     await unharmed();
@@ -698,8 +715,10 @@ describe('crafted names of nodes', () => {
   });
 
   it('the mesh is whole after all this', async () => {
-    const rows = await Promise.all([target.row(friend), friend.row(target), target.row(target)]);
-    expect(rows.map((row) => [row?.state, row?.reachable])).toEqual(rows.map(() => ['alive', true]));
+    await until('each sees the others', WAIT_MS_MAX, async () => {
+      const rows = await Promise.all([target.row(friend), friend.row(target), target.row(target)]);
+      return rows.every((row) => row?.state === 'alive' && row.reachable);
+    });
     await unharmed();
   });
 });

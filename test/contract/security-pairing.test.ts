@@ -1,7 +1,7 @@
 import { afterAll, describe, expect, it } from 'vitest';
 import { decodeToken, type InviteToken } from '../../src/wire/pair.ts';
 import { pairRaw } from '../fixtures/hostile-peer.ts';
-import { NodeSet, until, type TestNode } from '../fixtures/mesh-nodes.ts';
+import { NodeSet, until, WAIT_MS_MAX, type TestNode } from '../fixtures/mesh-nodes.ts';
 import { makeTestIdentity } from '../fixtures/test-certificate.ts';
 
 const set = new NodeSet();
@@ -28,11 +28,13 @@ describe('a token in hostile hands', () => {
     const noKey = await pairRaw(port, curve, curve, await tokenOf(inviter));
     expect(noKey.reply).toMatchObject({ t: 'pair.refused' });
     for (const node of [inviter, friend]) {
-      expect((await node.status()).nodes.filter(({ reachable }) => reachable).length).toBe(2);
+      await until(`${node.name} is linked`, WAIT_MS_MAX, async () => {
+        return (await node.status()).nodes.filter(({ reachable }) => reachable).length === 2;
+      });
     }
     await inviter.kill();
     await inviter.up();
-    await until('they are linked again', 20_000, async () => (await inviter.row(friend))?.reachable);
+    await until('they are linked again', WAIT_MS_MAX, async () => (await inviter.row(friend))?.reachable);
   });
 
   it('of the mesh that its inviter was in before opens no other mesh', async () => {
