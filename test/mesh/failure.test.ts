@@ -73,7 +73,7 @@ describe('a member that was silent since this node started', () => {
     expect(named.error?.message).toContain('c: is known, but nothing was heard of it');
     expect(await a.run('true')).toMatchObject({ reason: 'exited', executed_on: 'a' });
     await Promise.all([b, c].map((of) => of.up()));
-    await fullMesh(nodes, BACK_MS_MAX);
+    await fullMesh(nodes);
     expect((await a.run('true', { on: 'c' })).executed_on).toBe('c');
   });
 });
