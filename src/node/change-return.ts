@@ -92,6 +92,10 @@ export class ChangeReturn {
         this.#settled.add(job);
         return { changes, notices: told };
       }
+      if (!isAutomatic(outcome) && isNothingOfIts(pack)) {
+        this.#settled.add(job);
+        return { changes, notices: told };
+      }
       const held = this.#hold(shipped, pack);
       if (!isAutomatic(outcome))
         return {
@@ -136,7 +140,7 @@ export class ChangeReturn {
   hold(job: JobId, ended: Ended): string | null {
     const shipped = this.shippedAs(job, ended.attempt);
     const pack = ended.changes;
-    if (shipped === null || !shipped.returns || pack === null || pack.pack_bytes === 0) return null;
+    if (shipped === null || !shipped.returns || pack === null || isNothingOfIts(pack)) return null;
     this.#hold(shipped, pack);
     return heldNotice(shipped, 'its end came late', pack);
   }
@@ -250,6 +254,9 @@ export class ChangeReturn {
 
 /** A glob may name a file of a folder alone; one that fits what lies anywhere below takes all. */
 const isAllOf = (globs: OutputGlobs, path: string): boolean => globs.matches(`${bytesOfText(path)}/ / `);
+
+/** Products of earlier jobs alone: whoever wants them asks for them again. */
+const isNothingOfIts = ({ changed, deleted }: ChangePack): boolean => changed + deleted === 0;
 
 const isAutomatic = ({ kind }: Outcome): boolean => kind === 'exited' || kind === 'signaled';
 

@@ -30,7 +30,7 @@ export type LeftThere = z.infer<typeof leftThereSchema>;
 
 /** Executor → origin, in `job.ended`: what a job changed in its workspace, as it lies there in a change pack. */
 export const changePackSchema = z.strictObject({
-  /** New and changed files, links and folders. */
+  /** New and changed files, links and folders, without those of earlier jobs that the pack holds, too. */
   changed: count,
   deleted: count,
   /** Of the pack, which is fetched by offset; 0 where nothing changed: then there is no pack. */

@@ -26,9 +26,9 @@ export async function packChanges(
   unstableLeft: number = UNSTABLE_MAX,
 ): Promise<ChangePack> {
   const { pack: path, folders, contents, problems, onObject } = packing;
-  const counts = { changed: list.changed.length, deleted: list.deleted.length };
-  if (counts.changed + counts.deleted === 0) return NO_CHANGE_PACK;
-  if (counts.changed > MANIFEST_ENTRIES_MAX) {
+  const counts = { changed: list.changed.length - list.earlier.length, deleted: list.deleted.length };
+  if (list.changed.length + list.deleted.length === 0) return NO_CHANGE_PACK;
+  if (list.changed.length > MANIFEST_ENTRIES_MAX) {
     problems.say(`more than ${MANIFEST_ENTRIES_MAX} files changed there: none comes back`);
     return NO_CHANGE_PACK;
   }
@@ -43,6 +43,7 @@ export async function packChanges(
     // What outlived the job writes to it: that is no reason to leave all else there.
     problems.say(`${error.message}: it stays there`);
     const changed = list.changed.filter((entry) => entry.path !== error.path);
-    return packChanges({ ...list, changed }, packing, unstableLeft - 1);
+    const earlier = list.earlier.filter((one) => one !== error.path);
+    return packChanges({ ...list, changed, earlier }, packing, unstableLeft - 1);
   }
 }

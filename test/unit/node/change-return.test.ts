@@ -117,6 +117,19 @@ test('changes of a job that was to bring none back are not fetched, whatever its
   expect(rig.shipped.get(JOB)).toBeNull();
 });
 
+test('products of earlier jobs alone are brought by a job that ended by itself, and held by none', async () => {
+  const earlier = { ...PACK, changed: 0, deleted: 0, named: [] };
+  const rig = new Rig();
+  expect(await rig.back(earlier, { kind: 'timeout', code: null, signal: 'SIGTERM' })).toEqual({
+    changes: NO_CHANGES,
+    notices: [],
+  });
+  rig.returns.finished(JOB);
+  expect([rig.fetched, rig.shipped.get(JOB)]).toEqual([[], null]);
+  expect(rig.sent).toContain('ws.drop');
+  expect((await new Rig().back(earlier)).changes).toEqual(APPLIED.changes);
+});
+
 test('changes are fetched, applied, dropped there and forgotten here', async () => {
   const rig = new Rig();
   expect(await rig.back(PACK)).toEqual({ changes: APPLIED.changes, notices: [] });
