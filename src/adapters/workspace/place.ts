@@ -104,21 +104,23 @@ class Placer {
       }
       const prefix = this.#folders.enter(folder);
       if (prefix === null) continue;
-      for (const entry of namesIn(prefix)) {
+      for (const [looked, entry] of namesIn(prefix).entries()) {
+        if (looked % ENTRIES_PER_LOOK === 0 && this.#turn.isOver()) await this.#passTurn();
         const name = entry.name.toString('latin1');
         const path = folder === '' ? name : `${folder}/${name}`;
         const isFolder = entry.isDirectory();
         if (isFolder && index.isFolder(path)) waiting.push(path);
         else if (index.indexOf(path) !== undefined) continue;
         // Nothing that is looked at lies so deep; a job that nests folders without end costs no memory here.
-        else if (path.length > TREE_PATH_BYTES_MAX) this.#discard(prefix, name);
+        else if (path.length > TREE_PATH_BYTES_MAX) await this.#discardInTurns(prefix, name);
         else if (staysThere(this.#placing, path, { prefix, name, isFolder })) this.#withExtras.add(folder);
         // Within it there may be ignored products, which stay.
         else if (isFolder && !this.#placing.clean) {
           this.#withExtras.add(folder);
           waiting.push(path);
           extraFolders.push(path);
-        } else this.#discard(prefix, name);
+        } else if (isFolder) await this.#discardInTurns(prefix, name);
+        else this.#discard(prefix, name);
       }
     }
     for (const path of extraFolders.toReversed()) this.#removeEmpty(path);
@@ -322,6 +324,13 @@ class Placer {
 
   #discard(prefix: string, name: string): void {
     this.#removed += this.#maker.unlocked(() => this.#placing.remover.remove(prefix, name));
+  }
+
+  /** What a job may have filled without end: it is out of the way at once, and removed while others of the thread get on. */
+  async #discardInTurns(prefix: string, name: string): Promise<void> {
+    const { remover } = this.#placing;
+    const moved = this.#maker.unlocked(() => remover.moveAway(prefix, [name]));
+    this.#removed += await remover.removeMoved(moved, this.#turn);
   }
 
   #removeEmpty(path: string): void {

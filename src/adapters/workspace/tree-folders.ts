@@ -27,6 +27,8 @@ export type TreeOwner = { readonly uid: number; readonly gid: number } | null;
 const FOLDER_FLAGS = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;
 const OWNER_ALL = 0o700;
 const NEW_FOLDER_MODE = 0o755;
+/** Files that are removed between two looks at the clock. */
+const STEP_FILES = 64;
 /** With what stands before it, a system call takes so long a path; longer ones are walked. */
 const LOOK_PATH_BYTES_MAX = 2048;
 
@@ -239,8 +241,19 @@ export class Remover {
   }
 
   /** Moves what may be large out of the way at once, and removes it while others of the thread get on. */
-  async removeInTurns(prefix: string, names: readonly string[], turn: Turn): Promise<number> {
-    const moved = names.flatMap((name) => (existsSync(at(prefix, name)) ? [this.#move(prefix, name)] : []));
+  removeInTurns(prefix: string, names: readonly string[], turn: Turn): Promise<number> {
+    return this.removeMoved(this.moveAway(prefix, names), turn);
+  }
+
+  /** The first half of `removeInTurns`. @returns what that is called in the trash, for `removeMoved` */
+  moveAway(prefix: string, names: readonly string[]): readonly string[] {
+    return names.flatMap((name) =>
+      lstatSync(at(prefix, name), { throwIfNoEntry: false }) === undefined ? [] : [this.#move(prefix, name)],
+    );
+  }
+
+  /** @returns how many files, links and folders that were */
+  async removeMoved(moved: readonly string[], turn: Turn): Promise<number> {
     let removed = 0;
     for (const name of moved) {
       for (const count of this.#steps(this.#trash, name)) {
@@ -261,7 +274,7 @@ export class Remover {
     }
     const waiting = [this.#move(prefix, name)];
     for (let folder = waiting.pop(); folder !== undefined; folder = waiting.pop()) {
-      let removed = 1;
+      let removed = 0;
       for (const entry of this.#entriesOf(folder)) {
         const child = entry.name.toString('latin1');
         if (entry.isDirectory()) waiting.push(this.#move(`${this.#trash}${folder}/`, child));
@@ -269,9 +282,12 @@ export class Remover {
           unlinkSync(at(`${this.#trash}${folder}/`, child));
           removed++;
         }
+        if (removed < STEP_FILES) continue;
+        yield removed;
+        removed = 0;
       }
       rmdirSync(at(this.#trash, folder));
-      yield removed;
+      yield removed + 1;
     }
   }
 

@@ -312,6 +312,30 @@ describe('placing a tree', () => {
     expect(readFileSync(join(tree, 'large')).equals(large)).toBe(true);
   });
 
+  it.each([
+    ['each of them', false],
+    ['all of the folder', true],
+  ])('removes very many files that a job left while others of the thread get on: %s', async (_what, clean) => {
+    await run({ a: '1' });
+    const sent = sentOf({ a: '2' });
+    const opened = await executor.open(sent, { clean });
+    await executor.send(opened.id, sent);
+    mkdirSync(join(opened.tree, 'many'));
+    for (let file = 0; file < 3_000; file++) writeFileSync(join(opened.tree, `many/${file}`), '');
+    symlinkSync('nowhere', join(opened.tree, 'dangling'));
+    // Each turn is over when it is asked for: how fast this machine is does not matter.
+    let nowMs = 0;
+    const clock = vi.spyOn(performance, 'now').mockImplementation(() => (nowMs += 1000));
+    const state = { isOver: false };
+    const placing = executor.files.place(opened.id, () => undefined).finally(() => (state.isOver = true));
+    let turns = 0;
+    for (; !state.isOver; turns++) await new Promise((resolve) => setImmediate(resolve));
+    expect(await placing).toMatchObject({ ok: true, value: { removed: 3_002 } });
+    clock.mockRestore();
+    expect(turns).toBeGreaterThan(30);
+    expect(readdirSync(opened.tree)).toEqual(['a']);
+  });
+
   it('compares and writes a large file while others of the thread get on', async () => {
     const large = (letter: string) => ({ text: Buffer.alloc(32 * 1024 * 1024, letter), chunkBytes: 1024 * 1024 });
     await run({ same: large('s'), large: large('a'), blocked: 'x' });
