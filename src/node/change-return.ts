@@ -48,6 +48,8 @@ export class ChangeReturn {
   readonly #options: ChangeReturnOptions;
   /** One at a time in a project: two jobs may change the same file. */
   readonly #turns = new Turns();
+  /** By job: `meshwork apply` of the same one, twice at once. */
+  readonly #asked = new Turns();
   readonly #underWay = new Map<JobId, AbortController>();
   /** Of which nothing is to come any more, once their ends are in the journal: a daemon that dies before does it all again. */
   readonly #settled = new Set<JobId>();
@@ -151,6 +153,11 @@ export class ChangeReturn {
    * @throws MeshError `nothing_to_apply`, `job_unreachable`, `io`
    */
   async applyHeld(job: JobId): Promise<Returned> {
+    // Who asks meanwhile is told what is left after that.
+    return this.#asked.take(job, () => this.#applyHeld(job));
+  }
+
+  async #applyHeld(job: JobId): Promise<Returned> {
     const shipped = this.#options.shipped.get(job);
     if (shipped !== null && shipped.held === null) {
       const { node_name: name } = shipped;

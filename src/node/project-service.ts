@@ -153,7 +153,10 @@ export class ProjectService {
     if (!result.ok) return result;
     const plan = planPreparation(project.root, result.value, settings, spec.command, folder);
     if (!plan.ok) return plan;
-    const outputs = [...settings.outputs, ...sync.outputs.map((glob) => globBelow(textOfBytes(folder), glob))];
+    const outputs = [
+      ...settings.outputs,
+      ...sync.outputs.map((glob) => globBelow(project.root, textOfBytes(folder), glob)),
+    ];
     if (outputs.length > OUTPUT_GLOBS_MAX) {
       throw new MeshError('limit', `more than ${OUTPUT_GLOBS_MAX} globs of outputs; nothing was run`);
     }
@@ -225,10 +228,14 @@ async function folderBelow(project: Project, cwd: string): Promise<string> {
 }
 
 /** @throws MeshError `bad_argument` for what lies outside of the project, or is too long there */
-function globBelow(folder: string, glob: string): string {
+function globBelow(root: string, folder: string, glob: string): string {
   const isNot = glob.startsWith('!');
-  const path = posix.join(literalGlob(folder), isNot ? glob.slice(1) : glob);
-  if (path === '..' || path.startsWith('../')) {
+  const given = isNot ? glob.slice(1) : glob;
+  const isWhole = given === root || given.startsWith(`${root}/`);
+  const joined = isWhole ? posix.join('.', given.slice(root.length)) : posix.join(literalGlob(folder), given);
+  // The root itself is no name that a pattern could fit.
+  const path = /^\.\/?$/.test(joined) ? '**' : joined;
+  if (path === '..' || path.startsWith('../') || /^\/+$/.test(path)) {
     throw new MeshError('bad_argument', `--out ${glob}: lies outside of the project; nothing was run`);
   }
   const below = `${isNot ? '!' : ''}${path}`;

@@ -13,7 +13,17 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { connectDaemon } from '../../src/node/api-client.ts';
-import { processesAt, run, start, TestMesh, until, type Ran, type RunOptions } from '../fixtures/nodes.ts';
+import {
+  CLI,
+  processesAt,
+  run,
+  start,
+  startProgram,
+  TestMesh,
+  until,
+  type Ran,
+  type RunOptions,
+} from '../fixtures/nodes.ts';
 import { PLAIN_JOB } from '../fixtures/plain-spec.ts';
 
 /** Bad input: a clear error with code and remedy, exit 125, nothing run, nothing lost. */
@@ -237,6 +247,19 @@ describe('options', () => {
     [['explain', '--os', 'plan9'], /plan9/],
   ])('%j', (args, message) =>
     expectRefusal([...args, '--', MARK, ...(args[0] === 'map' ? [':::', 'x'] : [])], { code: 'bad_argument', message }),
+  );
+
+  it.each([['run', '--', 'true'], ['run', '--cwd', 'x', '--', 'true'], ['map', 'true', ':::', 'x'], ['secrets']])(
+    'from a directory that was removed: %s %s',
+    async (...args) => {
+      const gone = join(mesh.folder('gone'), 'here');
+      mkdirSync(gone);
+      const line = 'cd "$1" && rmdir "$1" && shift && exec "$@"';
+      const words = [process.execPath, CLI, '--home', mesh.node('origin').home, ...args];
+      const ran = await startProgram('sh', ['-c', line, 'sh', gone, ...words]).done;
+      expect(ran.code).toBe(125);
+      expect(ran.stderr.toString()).toMatch(/directory does not exist any more; nothing was run.*cwd_missing/);
+    },
   );
 
   it.each([

@@ -1,8 +1,9 @@
+import { isAbsolute } from 'node:path';
 import { isUtf8, textOfBytes } from '../../base/byte-text.ts';
 import { escapeControls } from '../../base/escape.ts';
 import { parseGitConfig, parseGitConfigList, type GitSetting } from '../../core/workspace/git-config.ts';
 import type { GitIndex } from '../../core/workspace/git-index.ts';
-import { below, lookAt, readByteText, readIgnoreFile } from './byte-files.ts';
+import { below, lookAt, readByteText, readIgnoreFile, resolveLinks } from './byte-files.ts';
 import { createGit, type Git, type GitOutput } from './git-command.ts';
 import { filtersInUse } from './git-filters.ts';
 import { readGitIndex, SHA1_TOOLS, SHA256_TOOLS } from './git-index-file.ts';
@@ -125,6 +126,9 @@ class RepositoryLister {
     const index = await readIndex();
     const [untracked, ignored, config] = await asked;
     const effective = config.ok ? parseGitConfigList(config.value.stdout.toString('latin1')) : settings;
+    if (places !== null && this.#isAboutAnother(places, effective)) {
+      return this.#walk(places, 'the work tree of its repository is another folder (core.worktree)', null);
+    }
     const refused = !untracked.ok ? untracked.error : !ignored.ok ? ignored.error : null;
     if (refused !== null || !untracked.ok || !ignored.ok) {
       return this.#walk(places, refused ?? '', index?.ok === true ? index.value : null);
@@ -150,6 +154,14 @@ class RepositoryLister {
         notices: this.#notices,
       },
     };
+  }
+
+  /** Git then lists another folder; a submodule's repository names the folder that it is asked in. */
+  #isAboutAnother({ own, shared }: GitPlaces, settings: readonly GitSetting[]): boolean {
+    const named = settings.findLast(({ key }) => key.toLowerCase() === 'core.worktree')?.value;
+    // git-config(1): what it says is about the main work tree.
+    if (named === undefined || own !== shared) return false;
+    return resolveLinks(isAbsolute(named) ? named : below(own, named)) !== resolveLinks(this.#top);
   }
 
   #name(): string {

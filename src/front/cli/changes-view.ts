@@ -102,7 +102,8 @@ export function leftText(left: LeftThere): string {
 function patternOf(left: LeftThere, folder: string): string {
   const { path } = left;
   const here = literalGlob(relative(join('/', folder), join('/', path)));
-  const pattern = isFolder(left) ? `${here}/**` : here;
+  // What stayed may be the directory itself.
+  const pattern = here === '' ? '**' : isFolder(left) ? `${here}/**` : here;
   return `'${escapeControls(pattern).replaceAll("'", String.raw`'\''`)}'`;
 }
 

@@ -1,10 +1,11 @@
-import { resolve } from 'node:path';
+import { isAbsolute, resolve } from 'node:path';
 import { Option, type Command as Program } from 'commander';
 import { MeshError } from '../../base/errors.ts';
 import { ARCH_ALIASES, OS_ALIASES } from '../../base/platform-alias.ts';
 import { inheritedVariables, variableNameFault } from '../../base/submitter-env.ts';
 import { parseDuration, parseSize } from '../../base/units.ts';
 import type { Command, JobSpec, Requirements, Target } from '../../node/api-types.ts';
+import { currentFolder } from './current-folder.ts';
 import { addSyncOptions, syncSpecOf, type SyncOptions } from './sync-options.ts';
 
 /** What commander collects for `run`, `map` and `explain`. */
@@ -128,13 +129,8 @@ function wholeNumber(flag: string, text: string | undefined, least: number, most
 
 function directoryOf(given: string | undefined): string {
   if (given === '') throw badArgument('--cwd is empty: give a directory');
-  try {
-    return given === undefined ? process.cwd() : resolve(given);
-  } catch (error) {
-    const text =
-      'the current directory does not exist any more; nothing was run. Change to one that does, or give --cwd';
-    throw new MeshError('cwd_missing', text, error);
-  }
+  if (given === undefined) return currentFolder();
+  return isAbsolute(given) ? resolve(given) : resolve(currentFolder(), given);
 }
 
 function commandOf(words: readonly string[]): Command {

@@ -4,6 +4,7 @@ import type { ApiClient } from '../../node/api-client.ts';
 import { runObjectOf } from '../../node/api-run-object.ts';
 import type { JobRecord, RunObject } from '../../node/api-types.ts';
 import { addChanges, NOTHING_SEEN, printChanges } from './changes-view.ts';
+import { shownFolder } from './current-folder.ts';
 import { exitCodeOf } from './exit-code.ts';
 import { jobsView } from './jobs-view.ts';
 import { colourWanted, JsonOutput, printError, printJson, printLine, terminalColumns, withOutput } from './output.ts';
@@ -34,7 +35,7 @@ export async function waitCommand(connect: Connect, job: string, json: boolean):
     else {
       reportEnd(result);
       reportCancellation(result);
-      printChanges(addChanges(NOTHING_SEEN, result.changes, result.executed_on), process.cwd(), null);
+      printChanges(addChanges(NOTHING_SEEN, result.changes, result.executed_on), shownFolder(), null);
     }
     return exitCodeOf(result);
   } finally {

@@ -2,6 +2,7 @@ import { Command, CommanderError, Option } from 'commander';
 import { MeshError } from '../../base/errors.ts';
 import { resolveHome, type Home } from '../../node/api-daemon.ts';
 import { splitAtCommand, type SplitCommand } from './command-words.ts';
+import { shownFolder } from './current-folder.ts';
 import { EXIT_MESHWORK } from './exit-code.ts';
 import { explainCommand } from './explain-command.ts';
 import { addJobOptions, laterStage, type JobOptions } from './job-options.ts';
@@ -93,7 +94,7 @@ export async function runCli(argv: readonly string[], parts: CliParts): Promise<
   } catch (error) {
     const { command } = split;
     if (error instanceof CommanderError) return usageEnd(error, isJson(), program, command);
-    return command?.name() === 'run' ? reportRefusal(error, isJson(), process.cwd()) : reportFailure(error, isJson());
+    return command?.name() === 'run' ? reportRefusal(error, isJson(), shownFolder()) : reportFailure(error, isJson());
   }
 }
 
@@ -113,7 +114,7 @@ function usageEnd(error: CommanderError, json: boolean, program: Command, comman
   const what = error.message.replace(/^error: /, '').replace(/\n\((.*)\)$/, ' ($1)');
   const where = ['meshwork', ...(command === undefined ? [] : [command.name()]), '--help'].join(' ');
   const refusal = new MeshError('bad_argument', `${what}; see \`${where}\``);
-  return command?.name() === 'run' ? reportRefusal(refusal, json, process.cwd()) : reportFailure(refusal, json);
+  return command?.name() === 'run' ? reportRefusal(refusal, json, shownFolder()) : reportFailure(refusal, json);
 }
 
 interface Wiring {

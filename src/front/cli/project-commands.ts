@@ -2,6 +2,7 @@ import { MeshError } from '../../base/errors.ts';
 import { escapeControls } from '../../base/escape.ts';
 import { formatSize } from '../../base/units.ts';
 import type { ApiClient } from '../../node/api-client.ts';
+import { currentFolder } from './current-folder.ts';
 import { colourWanted, printJson, printLine, terminalColumns } from './output.ts';
 import { applyView, secretsView, workspacesView } from './workspaces-view.ts';
 
@@ -82,7 +83,7 @@ export async function secretsCommand(
   checkNames(files, 'file');
   const api = await connect();
   try {
-    const report = await api.call('secrets', { cwd: process.cwd(), decision, files: [...files] });
+    const report = await api.call('secrets', { cwd: currentFolder(), decision, files: [...files] });
     if (json) printJson(report);
     else printLine(secretsView(report));
     return 0;

@@ -2,6 +2,7 @@ import { fstatSync } from 'node:fs';
 import { MeshError } from '../../base/errors.ts';
 import type { ApiClient, JobHandle } from '../../node/api-client.ts';
 import type { JobSpec } from '../../node/api-types.ts';
+import { shownFolder } from './current-folder.ts';
 import { exitCodeOf, signalExitCode } from './exit-code.ts';
 import { addChanges, NOTHING_SEEN, printChanges } from './changes-view.ts';
 import { jobSpecOf, type JobOptions } from './job-options.ts';
@@ -31,7 +32,7 @@ export async function runCommand(
     if (options.background === true) return await runInBackground(connect, words, options, json);
     return await runJob(connect, words, options, json);
   } catch (error) {
-    return reportRefusal(error, json, options.cwd ?? process.cwd());
+    return reportRefusal(error, json, options.cwd ?? shownFolder());
   }
 }
 

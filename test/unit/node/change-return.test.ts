@@ -193,6 +193,15 @@ test.each([
   await expect(rig.returns.applyHeld(JOB)).rejects.toMatchObject({ code: 'nothing_to_apply' });
 });
 
+test('who asks for what is being applied already is told that nothing is left', async () => {
+  const rig = new Rig();
+  await rig.back(PACK, { kind: 'timeout', code: null, signal: 'SIGTERM' });
+  const [one, other] = await Promise.allSettled([rig.returns.applyHeld(JOB), rig.returns.applyHeld(JOB)]);
+  expect(one).toMatchObject({ status: 'fulfilled' });
+  expect(other).toMatchObject({ status: 'rejected', reason: { code: 'nothing_to_apply' } });
+  expect([rig.fetched, rig.applied]).toMatchObject([[{ job: JOB }], [{ held: true }]]);
+});
+
 test('a glob that the job asked for and no file there matches is named, one of the settings is not', async () => {
   const rig = new Rig({ outputs: ['dist/**', 'report.xml'], asked: ['report.xml'] });
   const { notices } = await rig.back({ ...NOTHING, unmatched: ['dist/**', 'report.xml', 'made up'] });

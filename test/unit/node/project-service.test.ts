@@ -155,6 +155,18 @@ test('settings, options and decisions reach the scan; outputs are relative to th
   expect(await rig.service.fresh(JOB, specOf())).toBeNull();
 });
 
+test('a glob of outputs means the directory that it is given in by its very name, or an absolute path', async () => {
+  const rig = new Rig();
+  const cwd = join(rig.root, '!app/[slug]{a,b}*');
+  mkdirSync(cwd, { recursive: true });
+  const outputs = ['dist/**', '!dist/x', '../../o', '../..', `${rig.root}/abs/*.o`, rig.root];
+  await rig.terms({ cwd }, 'heavy', { outputs });
+  const fresh = await rig.service.fresh(JOB, specOf());
+  if (fresh?.ok !== true) throw new Error('it is not known');
+  const below = String.raw`\!app/\[slug]?a,b?\*`;
+  expect(fresh.value.outputs).toEqual([`${below}/dist/**`, `!${below}/dist/x`, 'o', '**', 'abs/*.o', '**']);
+});
+
 test('a glob of outputs that is too long below the directory is refused: no node would take it', async () => {
   const rig = new Rig();
   const cwd = join(rig.root, ...Array<string>(5).fill('d'.repeat(200)));

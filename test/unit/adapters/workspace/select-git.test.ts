@@ -526,3 +526,14 @@ test('a repository without a commit is one there, with a manifest that holds no 
   expect(folders).toEqual(expect.arrayContaining(['.git/hooks', '.git/objects/pack', '.git/refs/heads']));
   expect(folders.filter((folder) => folders.some((other) => other.startsWith(`${folder}/`)))).toEqual([]);
 });
+
+test.each(['../../elsewhere', '../..'])('a folder whose repository is about %s is sent as it is', async (worktree) => {
+  const { root, home, select, git } = bench();
+  mkdirSync(join(home, 'elsewhere'));
+  git(root, 'init', '-q');
+  git(root, 'config', 'core.worktree', worktree);
+  writeTree(root, { a: '1', 'in/b': '2' });
+  const selection = await select();
+  expect(selection.files.toSorted()).toEqual(['a', 'in/b']);
+  expect(selection.notices.join()).toMatch(/another folder \(core\.worktree\).*\.git stays here/);
+});

@@ -47,6 +47,14 @@ describe('what became of the files, on a terminal', () => {
     expect(lines.join('')).toContain(String.raw`--out 'app/\[id]\*.o'`);
   });
 
+  test('is named so that --out fits that very name', () => {
+    const hint = (path: string, files: number, folder: string): string =>
+      leftLines(addChanges(NOTHING_SEEN, { ...NONE, left_there: [{ path, files, bytes: 1 }] }, 'b'), folder)[0] ?? '';
+    expect(hint('app/[slug]/dist/', 2, 'app')).toContain(String.raw`--out '\[slug]/dist/**'`);
+    expect(hint('build', 1, 'build')).toContain("--out '**'");
+    expect(hint('build/', 2, 'build')).toContain("--out '**'");
+  });
+
   test('of a batch is added up, each folder once a node', () => {
     const one = { ...NONE, returned: ['a'], left_there: [build] };
     let seen = NOTHING_SEEN;
