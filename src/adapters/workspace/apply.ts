@@ -55,7 +55,7 @@ export async function applyChanges(
 async function applied(request: ApplyRequest, context: ApplyContext, pack: ChangePackFile): Promise<Applied> {
   const sent = context.manifests.load(request.manifest);
   const turn = new Turn();
-  const local = filesOf(request.project.root, turn);
+  const local = filesOf(request, turn);
   const copies = new ConflictCopies(request.conflicts, pack, turn);
   try {
     checkRoom(request.project.root, pack.list.changed, sent);
@@ -69,9 +69,9 @@ async function applied(request: ApplyRequest, context: ApplyContext, pack: Chang
   }
 }
 
-function filesOf(root: string, turn: Turn): LocalFiles {
+function filesOf({ project: { root }, conflicts }: ApplyRequest, turn: Turn): LocalFiles {
   try {
-    return new LocalFiles(root, 'repositories', turn);
+    return new LocalFiles(root, 'repositories', conflicts, turn);
   } catch (error) {
     const why = `the project ${root} can't be opened (${systemCodeOf(error)}); nothing was changed`;
     throw systemCodeOf(error) === '' ? error : new MeshError('io', why, error);

@@ -43,6 +43,6 @@ export class ConflictCopies {
   #open(): LocalFiles {
     if (this.#files !== null) return this.#files;
     mkdirSync(this.#folder, { recursive: true, mode: PRIVATE_FOLDER_MODE });
-    return (this.#files = new LocalFiles(this.#folder, 'files', this.#turn));
+    return (this.#files = new LocalFiles(this.#folder, 'files', this.#folder, this.#turn));
   }
 }

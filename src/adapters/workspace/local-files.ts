@@ -84,12 +84,17 @@ export class LocalFiles {
   readonly #folders: TreeFolders;
   readonly #turn: Turn;
   readonly #git: GitFiles;
+  readonly #applying: string;
   readonly #outside = new Map<string, TreeFolders>();
   readonly #repositories = new Map<string, GitPlaces | null>();
 
-  /** @param turn passed in the middle of large files; whoever waits for one asks nothing else meanwhile */
-  constructor(root: string, git: GitFiles, turn: Turn) {
+  /**
+   * @param applying see `temporaryName` @param turn passed in the middle of large files; whoever waits for one asks nothing
+   * else meanwhile
+   */
+  constructor(root: string, git: GitFiles, applying: string, turn: Turn) {
     this.#root = root;
+    this.#applying = applying;
     this.#turn = turn;
     this.#folders = new TreeFolders(root, null, 'theirs');
     this.#git = git;
@@ -214,12 +219,19 @@ export class LocalFiles {
   ): Promise<void> {
     const place = this.#placeOf(path);
     const prefix = place.folders.make(folderOf(place.path), obstructed);
-    const temporary = at(prefix, temporaryName());
+    const temporary = at(prefix, temporaryName(this.#applying, path));
     const there = lstatSync(at(prefix, nameOf(place.path)), { throwIfNoEntry: false });
     const owner = ownerFor(there ?? statSync(Buffer.from(prefix, 'latin1')));
     unfinished.add(temporary);
     try {
-      await write(temporary, owner);
+      try {
+        await write(temporary, owner);
+      } catch (error) {
+        if (systemCodeOf(error) !== 'EEXIST') throw error;
+        // Of an applying of the same that was cut off.
+        remove(temporary);
+        await write(temporary, owner);
+      }
       check(prefix, nameOf(place.path), seen);
       renameSync(temporary, at(prefix, nameOf(place.path)));
     } catch (error) {
