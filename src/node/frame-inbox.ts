@@ -64,7 +64,7 @@ export class FrameInbox {
     for (;;) {
       const frame = this.#frames.shift();
       if (frame !== undefined) {
-        if (frame.kind === 'manifest') {
+        if (frame.kind === 'manifest' || frame.kind === 'changed') {
           this.#expectsManifest = false;
           // Its sender has shown that it is there; what packs bring together counts from here on.
           this.#waitedMs = 0;

@@ -1,5 +1,5 @@
 import { STREAM_WINDOW_BYTES, type OutgoingStream, type StreamMux } from '../wire/stream-mux.ts';
-import { encodeFrameHeader, type WorkspaceFrame } from '../wire/workspace-frame.ts';
+import { encodeChangedHeader, encodeFrameHeader, type WorkspaceFrame } from '../wire/workspace-frame.ts';
 
 /** The origin's end of an up stream: frames, no more of them in memory than one beyond the window. */
 export class PackSender {
@@ -16,12 +16,21 @@ export class PackSender {
     this.#stream = mux.openOutgoing(this.id, 0, { onSent: () => this.#look(), onAbort: () => this.#look() });
   }
 
-  send(kind: WorkspaceFrame['kind'], payload: Uint8Array | null): void {
+  send(kind: Exclude<WorkspaceFrame['kind'], 'changed'>, payload: Uint8Array | null): void {
     const head = encodeFrameHeader(kind, payload?.byteLength ?? 0);
     this.#written += head.byteLength + (payload?.byteLength ?? 0);
     if (kind === 'pack' && payload !== null) this.#packs.push({ memory: payload.buffer, endsAt: this.#written });
     this.#stream.write(head);
     if (payload !== null) this.#stream.write(payload);
+  }
+
+  /** A manifest, with a pack of at most CHANGED_PACK_BYTES_MAX that nobody asked for yet. */
+  sendChanged(manifest: Uint8Array, pack: Uint8Array): void {
+    const head = encodeChangedHeader(manifest.byteLength, pack.byteLength);
+    for (const part of [head, manifest, pack]) {
+      this.#written += part.byteLength;
+      this.#stream.write(part);
+    }
   }
 
   /** Memory of a pack all of which has left. Null where there is none; each is told once. */

@@ -245,9 +245,11 @@ export class WorkspaceSession {
 
   /** On its own, so that nothing of it is in memory while packs come. */
   async #takeManifest(id: string): Promise<Result<Wanted, WorkspaceRefusal>> {
-    const frame = await this.#next('manifest');
+    const frame = await this.#next('manifest', 'changed');
     if (!frame.ok) return frame;
-    const wanted = await this.#options.files.takeManifest(id, frame.value.payload);
+    const { kind, payload } = frame.value;
+    const ahead = kind === 'changed' ? [frame.value.pack] : [];
+    const wanted = await this.#options.files.takeManifest(id, payload, ...ahead);
     this.#inbox.manifestDone();
     return wanted;
   }

@@ -6,8 +6,9 @@ import type { Logger } from '../base/log.ts';
 import { formatDuration } from '../base/units.ts';
 import { reasonOf } from '../core/scheduling/reason.ts';
 import type { AttemptPlace, SyncInput, SyncKey } from '../core/scheduling/origin-job.ts';
-import type { ProjectFiles, ScanRefusal } from '../ports/workspace.ts';
+import type { EncodedChange, ProjectFiles, ScanRefusal } from '../ports/workspace.ts';
 import type { JobSpec } from '../wire/job-spec.ts';
+import type { ManifestHash } from '../wire/manifest.ts';
 import type { WorkspaceMessageOf, WsFailure, WsOpen } from '../wire/workspace.ts';
 import type { WorkspaceLink } from './change-packs.ts';
 import { nowMs } from './core-loop.ts';
@@ -52,6 +53,8 @@ interface Sync extends SyncKey {
   sender: PackSender | null;
   /** The manifest is kept for the job: needed when it starts, not before. */
   pinned: Promise<void>;
+  /** What differs from the manifest that the executor is taken to have: made while that answers. */
+  ahead: { readonly base: ManifestHash; readonly change: Promise<EncodedChange | null> } | null;
   isBaseKnown: boolean;
   progress: { readonly phase: string; readonly atMs: number };
   moved: { readonly what: string; readonly atMs: number };
@@ -81,6 +84,7 @@ export class WorkspaceSync {
       job_project: null,
       sender: null,
       pinned: Promise.resolve(),
+      ahead: null,
       isBaseKnown: false,
       want: null,
       progress: { phase: '', atMs: 0 },
@@ -147,7 +151,6 @@ export class WorkspaceSync {
     sync.job_project = jobProject;
     const { project, scan, folder, prepare, outputs } = jobProject;
     this.#pinned.add(job);
-    sync.pinned = this.#options.files.pinManifest(scan.manifest, job);
     const sender = new PackSender(link.mux);
     sync.sender = sender;
     const open: WsOpen = {
@@ -173,6 +176,8 @@ export class WorkspaceSync {
       up: sender.id,
     };
     link.send(open);
+    sync.ahead = this.#changeFor(sync, jobProject);
+    sync.pinned = this.#options.files.pinManifest(scan.manifest, job);
     await sync.pinned;
   }
 
@@ -183,8 +188,28 @@ export class WorkspaceSync {
     if (sync.isBaseKnown) return this.#failHere(sync, 'the executor said twice what it has');
     sync.isBaseKnown = true;
     if (base === manifest) return;
+    const { ahead } = sync;
+    sync.ahead = null;
+    const change = ahead !== null && ahead.base === base ? await ahead.change : null;
+    if (change !== null && this.#isLive(sync)) {
+      if (change.pack === null) sender.send('manifest', change.manifest);
+      else sender.sendChanged(change.manifest, change.pack);
+    }
+    if (change !== null) return;
     const encoded = await this.#options.files.encodeManifest(manifest, base);
     if (this.#isLive(sync)) sender.send('manifest', encoded);
+  }
+
+  #changeFor({ node }: Sync, { project, scan }: JobProject): Sync['ahead'] {
+    const { book, files, log } = this.#options;
+    const base = book.warm(project).find((one) => one.node === node)?.manifest;
+    if (base === undefined || base === scan.manifest) return null;
+    const change = files.encodeChanged(project, scan.manifest, base).catch((error: unknown) => {
+      // It is done again once the executor has said what it has.
+      log.debug('what changed was not encoded ahead', { error: messageOf(error) });
+      return null;
+    });
+    return { base, change };
   }
 
   async #sendPacks(sync: Sync, message: WorkspaceMessageOf<'ws.want'>): Promise<void> {

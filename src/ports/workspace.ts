@@ -112,6 +112,8 @@ export interface ProjectFiles {
   cost(manifest: ManifestHash, base: ManifestHash | null): Promise<{ readonly files: number; readonly bytes: number }>;
   /** Encoded for the up stream, compressed: whole, or what differs from `base` where that is known here. */
   encodeManifest(manifest: ManifestHash, base: ManifestHash | null): Promise<Uint8Array>;
+  /** The difference as `encodeManifest` gives it, and the objects that a node with `base` lacks, where they are few bytes. */
+  encodeChanged(project: Project, manifest: ManifestHash, base: ManifestHash): Promise<EncodedChange>;
   /**
    * @param want see `ws.want`
    * @param end where the other one is, as its address has it: what waits to be sent `here` waits for the processor mostly
@@ -135,6 +137,12 @@ export interface ProjectFiles {
   unpinAllBut(jobs: readonly JobId[]): Promise<void>;
   /** Rejects with MeshError `io` where the disk is full: what was applied by then is named, applying again goes on. */
   apply(request: ApplyRequest): Promise<Result<Applied, ScanRefusal>>;
+}
+
+export interface EncodedChange {
+  readonly manifest: Uint8Array;
+  /** At most CHANGED_PACK_BYTES_MAX; null: it is to be asked for. */
+  readonly pack: Uint8Array | null;
 }
 
 export interface WorkspaceRefusal {
@@ -169,6 +177,7 @@ export interface OpenedWorkspace {
 }
 
 export interface Wanted {
+  /** Of `encodeWant`; empty where nothing is wanted. */
   readonly want: Uint8Array;
   readonly objects: number;
   readonly bytes: number;
@@ -206,8 +215,12 @@ export interface TakenPack {
 export interface WorkspaceFiles {
   /** Takes the folder of a free slot, the warmest first; clones a new one with its products where all are in use. */
   open(request: OpenRequest): Promise<Result<OpenedWorkspace, WorkspaceRefusal>>;
-  /** @param encoded of `encodeManifest`; null where `base` was the manifest itself */
-  takeManifest(id: string, encoded: Uint8Array | null): Promise<Result<Wanted, WorkspaceRefusal>>;
+  /**
+   * @param encoded of `encodeManifest`; null where `base` was the manifest itself
+   * @param pack of objects of that manifest, which came with it: kept as `takePack` keeps it
+   * @returns what is lacking then
+   */
+  takeManifest(id: string, encoded: Uint8Array | null, pack?: Uint8Array): Promise<Result<Wanted, WorkspaceRefusal>>;
   /**
    * Verifies and stores what a pack holds. Its memory, all of the buffer behind it, is given away, and comes back as `memory`
    * for one to come: what is made anew for each pack would have the collector go through the whole heap again and again.

@@ -1,12 +1,16 @@
-import { MANIFEST_BYTES_MAX, PACK_BYTES_MAX } from './workspace.ts';
+import { CHANGED_PACK_BYTES_MAX, MANIFEST_BYTES_MAX, PACK_BYTES_MAX } from './workspace.ts';
 import { err, ok, type Result } from '../base/result.ts';
 
 /**
  * What an origin sends on the up stream of a workspace's session, on the bulk socket: frames of `u8 kind | u32 length
- * (big endian) | payload`. At most one MANIFEST first, then PACKs, then END; the stream's own chunks cut them anywhere.
+ * (big endian) | payload`. At most one MANIFEST or CHANGED first, then PACKs, then END; the stream's own chunks cut them
+ * anywhere. CHANGED is a MANIFEST with the objects that its receiver is taken to lack, so that it need not ask for them:
+ * `u32 length of the manifest (big endian) | manifest | pack`.
  */
-export const WORKSPACE_FRAME_KINDS = { manifest: 1, pack: 2, end: 3 } as const;
+export const WORKSPACE_FRAME_KINDS = { manifest: 1, pack: 2, end: 3, changed: 4 } as const;
 const HEADER_BYTES = 5;
+const LENGTH_BYTES = 4;
+const CHANGED_BYTES_MAX = LENGTH_BYTES + MANIFEST_BYTES_MAX + CHANGED_PACK_BYTES_MAX;
 /** Chunks below this are put together in blocks: an object of its own for each byte would be a hundred times as much. */
 const CHUNK_BYTES_MIN = 8 * 1024;
 const BLOCK_BYTES = 64 * 1024;
@@ -18,6 +22,8 @@ const MEMORY_STEP_BYTES = 256 * 1024;
 export type WorkspaceFrame =
   /** Compressed, of `encodeManifest` of ProjectFiles. */
   | { readonly kind: 'manifest'; readonly payload: Uint8Array }
+  /** A manifest, and a pack of at most CHANGED_PACK_BYTES_MAX; views of the same memory. */
+  | { readonly kind: 'changed'; readonly payload: Uint8Array; readonly pack: Uint8Array }
   /** Of `object-pack.ts`. */
   | { readonly kind: 'pack'; readonly payload: Uint8Array }
   /** All that was wanted has been sent. */
@@ -28,6 +34,14 @@ export function encodeFrameHeader(kind: WorkspaceFrame['kind'], payloadBytes: nu
   const header = new Uint8Array(HEADER_BYTES);
   header[0] = WORKSPACE_FRAME_KINDS[kind];
   new DataView(header.buffer).setUint32(1, payloadBytes);
+  return header;
+}
+
+/** Of a CHANGED: its header, and the length of the manifest, which follows with the pack behind it. */
+export function encodeChangedHeader(manifestBytes: number, packBytes: number): Uint8Array {
+  const header = new Uint8Array(HEADER_BYTES + LENGTH_BYTES);
+  header.set(encodeFrameHeader('changed', LENGTH_BYTES + manifestBytes + packBytes));
+  new DataView(header.buffer).setUint32(HEADER_BYTES, manifestBytes);
   return header;
 }
 
@@ -115,6 +129,7 @@ export class WorkspaceFrameDecoder {
     const payload = this.#taken(HEADER_BYTES + length).subarray(HEADER_BYTES);
     this.#stage = kind === 'end' ? 'ended' : 'packs';
     if (kind === 'end') this.#spares = [];
+    if (kind === 'changed') return changedOf(payload);
     return ok(kind === 'end' ? { kind } : { kind, payload });
   }
 
@@ -157,6 +172,9 @@ export class WorkspaceFrameDecoder {
       case WORKSPACE_FRAME_KINDS.manifest:
         if (this.#stage !== 'first') return { wrong: 'a manifest that is not the first frame' };
         return length <= MANIFEST_BYTES_MAX ? 'manifest' : { wrong: `a manifest of ${length} bytes` };
+      case WORKSPACE_FRAME_KINDS.changed:
+        if (this.#stage !== 'first') return { wrong: 'a manifest that is not the first frame' };
+        return length <= CHANGED_BYTES_MAX ? 'changed' : { wrong: `a manifest and a pack of ${length} bytes` };
       case WORKSPACE_FRAME_KINDS.pack:
         return length <= PACK_BYTES_MAX ? 'pack' : { wrong: `a pack of ${length} bytes` };
       case WORKSPACE_FRAME_KINDS.end:
@@ -199,4 +217,16 @@ export class WorkspaceFrameDecoder {
   }
 }
 
-const lengthOf = (head: Uint8Array): number => new DataView(head.buffer, head.byteOffset).getUint32(1);
+function changedOf(bytes: Uint8Array): Result<WorkspaceFrame, string> {
+  const manifestBytes = bytes.byteLength < LENGTH_BYTES ? Number.POSITIVE_INFINITY : uint32At(bytes, 0);
+  const packBytes = bytes.byteLength - LENGTH_BYTES - manifestBytes;
+  if (packBytes < 0 || manifestBytes > MANIFEST_BYTES_MAX || packBytes > CHANGED_PACK_BYTES_MAX) {
+    return err(`${bytes.byteLength} bytes that are no manifest with a pack of at most ${CHANGED_PACK_BYTES_MAX}`);
+  }
+  const end = LENGTH_BYTES + manifestBytes;
+  return ok({ kind: 'changed', payload: bytes.subarray(LENGTH_BYTES, end), pack: bytes.subarray(end) });
+}
+
+const uint32At = (bytes: Uint8Array, at: number): number => new DataView(bytes.buffer, bytes.byteOffset).getUint32(at);
+
+const lengthOf = (head: Uint8Array): number => uint32At(head, 1);

@@ -12,7 +12,7 @@ import { envSchema, PATH_CHARS_MAX } from './job-spec.ts';
  * origin                                executor
  *   ws.open (lease, project, manifest) →   a slot's folder is taken
  *   ← ws.base (what it has)
- *   up stream: MANIFEST                →   objects that it lacks
+ *   up stream: MANIFEST or CHANGED     →   objects that it lacks; with CHANGED those came along, mostly all
  *   ← ws.want
  *   up stream: PACK … END              →   ← ws.progress …
  *   ← ws.ready (or ws.failed)              files are in place, dependencies prepared
@@ -32,6 +32,8 @@ export const RULES_CHARS_MAX = 256 * 1024;
 export const PACK_BYTES_MAX = 2 * 1024 * 1024 + 64 * 1024;
 /** A whole manifest as one frame of the up stream, compressed; far above any that the caps let through. */
 export const MANIFEST_BYTES_MAX = 128 * 1024 * 1024;
+/** A pack that goes along with a manifest, unasked: what its receiver has after all is sent for nothing. */
+export const CHANGED_PACK_BYTES_MAX = 256 * 1024;
 /** A bit per object of the manifest, base64. */
 const WANT_CHARS_MAX = 512 * 1024;
 
@@ -114,7 +116,7 @@ export type WsOpen = z.infer<typeof wsOpenSchema>;
 /** Executor → origin: a manifest of this project that it has, to send a difference from; null: none. */
 export const wsBaseSchema = z.strictObject({ t: z.literal('ws.base'), ...key, base: manifestHashSchema.nullable() });
 
-/** Executor → origin: the objects that it lacks, a bit for each distinct object of the manifest in order of appearance. */
+/** Executor → origin: the objects that it lacks, a bit for each distinct object of the manifest in order of appearance; none: no bits. */
 export const wsWantSchema = z.strictObject({
   t: z.literal('ws.want'),
   ...key,

@@ -102,7 +102,7 @@ class ExecutorOperations implements WorkspaceFiles {
     });
   }
 
-  takeManifest = (id: string, encoded: Uint8Array | null): Promise<Refused<Wanted>> => {
+  takeManifest = (id: string, encoded: Uint8Array | null, pack?: Uint8Array): Promise<Refused<Wanted>> => {
     const small = encoded === null ? null : expandManifest(encoded, LARGE_MANIFEST_BYTES);
     // A large one, which may have to wait, is not in memory meanwhile.
     const isLarge = small !== null && !small.ok;
@@ -113,7 +113,7 @@ class ExecutorOperations implements WorkspaceFiles {
           const expanded = encoded !== null && isLarge ? expandManifest(encoded) : small;
           if (expanded === null) return this.#takeKnown(session);
           if (!expanded.ok) return refused('refused', `${expanded.error}; nothing was changed`);
-          return this.#takeManifest(session, expanded.value);
+          return this.#takeManifest(session, expanded.value, pack);
         },
         isLarge,
       ),
@@ -225,7 +225,7 @@ class ExecutorOperations implements WorkspaceFiles {
     return wantedOf(session, manifest, session.indexOf(manifest), this.#around);
   }
 
-  async #takeManifest(session: SlotSession, expanded: Uint8Array): Promise<Refused<Wanted>> {
+  async #takeManifest(session: SlotSession, expanded: Uint8Array, pack?: Uint8Array): Promise<Refused<Wanted>> {
     const { slot } = session;
     const { wanted, manifest: base } = slot.record;
     if (wanted === null) return nothingExpected();
@@ -256,7 +256,7 @@ class ExecutorOperations implements WorkspaceFiles {
     writeManifest(slot.paths, wanted.manifest, received.value.bytes);
     const index = session.hold(wanted.manifest, received.value.manifest, received.value.encoded);
     if (turn.isOver()) await turn.pass();
-    return wantedOf(session, wanted.manifest, index, this.#around);
+    return wantedOf(session, wanted.manifest, index, this.#around, pack);
   }
 
   async #collect(session: SlotSession, request: CollectRequest): Promise<ChangePack> {

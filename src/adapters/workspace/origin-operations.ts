@@ -7,6 +7,7 @@ import type { Result } from '../../base/result.ts';
 import type {
   Applied,
   ApplyRequest,
+  EncodedChange,
   Project,
   ProjectFiles,
   Scan,
@@ -16,13 +17,15 @@ import type {
 import { encodeManifest } from '../../wire/manifest-codec.ts';
 import { compareManifests, encodeDifference } from '../../wire/manifest-difference.ts';
 import type { Manifest, ManifestHash } from '../../wire/manifest.ts';
+import { BLOCK_HEAD_BYTES, OBJECT_HEAD_BYTES } from '../../wire/object-pack.ts';
+import { CHANGED_PACK_BYTES_MAX } from '../../wire/workspace.ts';
 import { applyChanges } from './apply.ts';
 import { KnownNames } from './known-names.ts';
 import { SentManifests } from './manifest-store.ts';
 import { compressManifest } from './manifest-transport.ts';
 import { OneLargeTree } from './one-large-tree.ts';
 import type { ThreadSettings } from './operations.ts';
-import { PackSource } from './pack-source.ts';
+import { PackSource, type Places, type WantedObject } from './pack-source.ts';
 import { findProject, homeFolders } from './project-root.ts';
 import { ProjectScanner, type Select } from './project-scanner.ts';
 import { selectFiles } from './select-files.ts';
@@ -86,6 +89,17 @@ export class OriginOperations implements ProjectFiles {
     return compressManifest(encoded);
   }
 
+  async encodeChanged(project: Project, hash: ManifestHash, base: ManifestHash): Promise<EncodedChange> {
+    const transfer = this.#costs.transfer(hash, base);
+    // A base that isn't known here any more: the executor gets all of it once it has said that it has that.
+    if (transfer === null || !this.#manifests.touch(base)) {
+      return { manifest: await this.encodeManifest(hash, base), pack: null };
+    }
+    const { difference, lacking } = transfer;
+    const manifest = compressManifest(encodeDifference(base, difference));
+    return { manifest, pack: this.#packOf(project, hash, lacking) };
+  }
+
   async openPacks(
     project: Project,
     hash: ManifestHash,
@@ -95,11 +109,7 @@ export class OriginOperations implements ProjectFiles {
     if (this.#sources.size >= SOURCES_MAX) {
       throw new MeshError('limit', `${SOURCES_MAX} transfers are under way here; this one was not begun.`);
     }
-    const places = {
-      elsewhere: this.#places.elsewhere(hash),
-      virtual: (object: Parameters<ContentPlaces['virtual']>[0]) => this.#places.virtual(object),
-    };
-    const source = PackSource.of(bytesOfText(project.root), places, this.#manifestOf(hash), want, end);
+    const source = PackSource.of(bytesOfText(project.root), this.#placesOf(hash), this.#manifestOf(hash), want, end);
     if (source === null) return null;
     this.#lastSource += 1;
     this.#sources.set(this.#lastSource, source);
@@ -138,6 +148,23 @@ export class OriginOperations implements ProjectFiles {
   async apply(request: ApplyRequest): Promise<Result<Applied, ScanRefusal>> {
     const { size } = statSync(request.pack);
     return this.#largeChanges.run(size > LARGE_CHANGES_BYTES, () => this.#parts.apply(request, this.#manifests));
+  }
+
+  /** One pack of them; null where it would be too large, or they are not what was scanned any more. */
+  #packOf(project: Project, hash: ManifestHash, objects: readonly WantedObject[]): Uint8Array | null {
+    const bytes = objects.reduce((sum, { size }) => sum + size + OBJECT_HEAD_BYTES, 2 * BLOCK_HEAD_BYTES);
+    if (objects.length === 0 || bytes > CHANGED_PACK_BYTES_MAX) return null;
+    const source = new PackSource(bytesOfText(project.root), this.#placesOf(hash), objects, 'away');
+    const pack = source.next();
+    source.close();
+    return pack.ok ? pack.value : null;
+  }
+
+  #placesOf(hash: ManifestHash): Places {
+    return {
+      elsewhere: this.#places.elsewhere(hash),
+      virtual: (object) => this.#places.virtual(object),
+    };
   }
 
   #manifestOf(hash: ManifestHash): Manifest {

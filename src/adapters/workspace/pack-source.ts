@@ -37,7 +37,8 @@ export interface Places {
   virtual(hash: ObjectHash): Uint8Array | null;
 }
 
-interface Wanted {
+/** Where an object lies in a file of the manifest. */
+export interface WantedObject {
   readonly entry: FileEntry;
   readonly hash: ObjectHash;
   readonly offset: number;
@@ -51,10 +52,10 @@ interface Wanted {
 export class PackSource {
   readonly #root: string;
   readonly #places: Places;
-  readonly #wanted: readonly Wanted[];
+  readonly #wanted: readonly WantedObject[];
   readonly #readyMsMin: number;
   readonly #builder = new PackBuilder();
-  readonly #buffer = Buffer.allocUnsafeSlow(OBJECT_BYTES_MAX + 1);
+  readonly #buffer: Buffer;
   #at = 0;
   #open: { readonly entry: FileEntry; readonly fd: number } | null = null;
   #ahead: Result<Uint8Array | null, ScanRefusal> | null = null;
@@ -65,11 +66,14 @@ export class PackSource {
   #plainPacks = PLAIN_PACKS;
   #isClosed = false;
 
-  private constructor(root: string, places: Places, wanted: readonly Wanted[], readyMsMin: number) {
+  /** @param root absolute, one character per byte */
+  constructor(root: string, places: Places, wanted: readonly WantedObject[], end: 'here' | 'away') {
     this.#root = root;
     this.#places = places;
     this.#wanted = wanted;
-    this.#readyMsMin = readyMsMin;
+    this.#readyMsMin = READY_MS_MIN[end];
+    const largest = wanted.reduce((most, { size }) => Math.max(most, size), 0);
+    this.#buffer = Buffer.allocUnsafeSlow(Math.min(largest, OBJECT_BYTES_MAX) + 1);
   }
 
   /** @param root absolute, one character per byte. Null where `want` is no list of that manifest's objects. */
@@ -81,7 +85,7 @@ export class PackSource {
     end: 'here' | 'away',
   ): PackSource | null {
     const seen = new Set<ObjectHash>();
-    const wanted: Wanted[] = [];
+    const wanted: WantedObject[] = [];
     for (const entry of manifest.entries) {
       if (entry.kind !== 'file') continue;
       let offset = 0;
@@ -93,7 +97,7 @@ export class PackSource {
         offset += size;
       }
     }
-    return wantFits(want, seen.size) ? new PackSource(root, places, wanted, READY_MS_MIN[end]) : null;
+    return wantFits(want, seen.size) ? new PackSource(root, places, wanted, end) : null;
   }
 
   /**
@@ -170,7 +174,7 @@ export class PackSource {
   }
 
   /** Holds until the next call. Null where it isn't there any more as it was. */
-  #read(wanted: Wanted): Uint8Array | null {
+  #read(wanted: WantedObject): Uint8Array | null {
     const virtual = this.#places.elsewhere.has(wanted.entry.path) ? null : this.#virtual(wanted);
     if (virtual !== null) return virtual;
     const fd = this.#fileOf(wanted.entry);
@@ -204,7 +208,7 @@ export class PackSource {
   }
 
   /** Config and index of git are not sent as they are on the disk. */
-  #virtual({ entry, offset, size }: Wanted): Uint8Array | null {
+  #virtual({ entry, offset, size }: WantedObject): Uint8Array | null {
     if (!VIRTUAL_NAME.test(entry.path)) return null;
     const content = this.#places.virtual(entry.hash);
     return content === null ? null : content.subarray(offset, offset + size);
@@ -234,7 +238,7 @@ export class PackSource {
 
 const VIRTUAL_NAME = /(?:^|\/)\.git(?:\/|$)/;
 
-function changed({ entry }: Wanted): ScanRefusal {
+function changed({ entry }: WantedObject): ScanRefusal {
   return {
     code: 'unstable',
     message: `${shownPath(entry.path)} changed while the project was being sent; nothing has run. Try again.`,

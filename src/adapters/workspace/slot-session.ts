@@ -24,8 +24,6 @@ const INDEXES_MAX = 2;
 const RESTING_ENTRIES_MAX = 200_000;
 
 export interface ManifestNeeds {
-  /** Distinct ones. */
-  readonly objects: number;
   /** Of its files together. */
   readonly treeBytes: number;
 }

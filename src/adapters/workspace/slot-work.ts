@@ -17,7 +17,7 @@ import type { Slot, SlotFolders } from './slot-folders.ts';
 import { copyNotes, dropNotes } from './slot-notes.ts';
 import type { SlotRecord } from './slot-record.ts';
 import { forgetManifests, type ManifestNeeds, readManifest, type SlotSession, writeManifest } from './slot-session.ts';
-import type { ManifestEntry, ManifestHash, ObjectHash } from '../../wire/manifest.ts';
+import type { Chunk, ManifestEntry, ManifestHash, ObjectHash } from '../../wire/manifest.ts';
 import type { ObjectStore } from './object-store.ts';
 import { Remover, type TreeOwner } from './tree-folders.ts';
 import { isGitIndex, TreeIndex } from './tree-index.ts';
@@ -39,22 +39,27 @@ export interface SlotSurroundings {
 /** Of a tree whose files are made while packs come: what that needs in memory is held as long as they take. */
 const EARLY_ENTRIES_MAX = 100_000;
 
-/** Which objects are lacking, and whether there is room for them. */
+/**
+ * Which objects are lacking, and whether there is room for them.
+ *
+ * @param pack of objects that came with the manifest
+ */
 export async function wantedOf(
   session: SlotSession,
   hash: ManifestHash,
   index: TreeIndex,
   around: SlotSurroundings,
+  pack?: Uint8Array,
 ): Promise<Refused<Wanted>> {
   const { slot } = session;
   const { kept, folders } = around;
   const store = kept.store(slot.origin);
   const known = session.completeNeeds(hash, store.losses);
-  const { want, lacking, bytes, needs } =
-    known === null
-      ? lackedOf(index, store, completeBase(session, store))
-      : { want: encodeWant(known.objects, () => false), lacking: [], bytes: 0, needs: known };
-  if (lacking.length <= LACKING_NOTED_MAX) session.noteNeeds(hash, needs, store.losses, lacking);
+  const lacking = known === null ? lackedOf(index, store, completeBase(session, store)) : [];
+  const bytes = bytesOf(lacking);
+  const needs = known ?? needsOf(index);
+  const hashes = lacking.map((object) => object.hash);
+  if (lacking.length <= LACKING_NOTED_MAX) session.noteNeeds(hash, needs, store.losses, hashes);
   const { treeBytes } = needs;
   session.slot = folders.update(slot, { bytes: Math.max(treeBytes, slot.record.bytes) });
   const quotaBytes = slot.record.wanted?.quotaBytes ?? Number.POSITIVE_INFINITY;
@@ -80,7 +85,11 @@ export async function wantedOf(
   const isFirst = slot.record.manifest === null;
   if (isFirst && lacking.length > 0 && index.manifest.entries.length <= EARLY_ENTRIES_MAX)
     session.early = { kind: 'waiting', judged: gitConfigsOf(index) };
-  return ok({ want, objects: lacking.length, bytes });
+  if (pack === undefined) return ok(wantOf(index, lacking));
+  const taken = await takePack(session, pack, around);
+  if (!taken.ok) return taken;
+  const rest = lacking.filter((object) => !store.has(object.hash));
+  return ok(wantOf(index, rest));
 }
 
 /** What is placed, where the store is known to have all of it. */
@@ -91,35 +100,30 @@ function completeBase(session: SlotSession, store: ObjectStore): TreeIndex | nul
 }
 
 /** @param base of which the store has all objects */
-function lackedOf(
-  index: TreeIndex,
-  store: ObjectStore,
-  base: TreeIndex | null,
-): {
-  readonly want: Uint8Array;
-  readonly lacking: readonly ObjectHash[];
-  readonly bytes: number;
-  readonly needs: ManifestNeeds;
-} {
-  const { entries } = index.manifest;
-  const objects = objectsOf(entries);
-  const changed =
-    base === null ? null : new Set(objectsOf(entries.filter((entry, at) => !isAt(base, at, entry))).map(hashOf));
-  const lacking: ObjectHash[] = [];
-  let bytes = 0;
-  const want = encodeWant(objects.length, (at) => {
-    const object = objects[at];
-    if (object === undefined || changed?.has(object.hash) === false || store.has(object.hash)) return false;
-    lacking.push(object.hash);
-    bytes += object.size;
-    return true;
-  });
-  let treeBytes = 0;
-  for (const entry of entries) if (entry.kind === 'file') treeBytes += entry.size;
-  return { want, lacking, bytes, needs: { objects: objects.length, treeBytes } };
+function lackedOf({ manifest: { entries } }: TreeIndex, store: ObjectStore, base: TreeIndex | null): readonly Chunk[] {
+  const changed = base === null ? entries : entries.filter((entry, at) => !isAt(base, at, entry));
+  return objectsOf(changed).filter(({ hash }) => !store.has(hash));
 }
 
-const hashOf = ({ hash }: { readonly hash: ObjectHash }): ObjectHash => hash;
+function needsOf({ manifest: { entries } }: TreeIndex): ManifestNeeds {
+  let treeBytes = 0;
+  for (const entry of entries) if (entry.kind === 'file') treeBytes += entry.size;
+  return { treeBytes };
+}
+
+/** The list of them, for which all objects are gone through where there are any. */
+function wantOf({ manifest: { entries } }: TreeIndex, lacking: readonly Chunk[]): Wanted {
+  if (lacking.length === 0) return { want: new Uint8Array(0), objects: 0, bytes: 0 };
+  const hashes = new Set(lacking.map(({ hash }) => hash));
+  const objects = objectsOf(entries);
+  const want = encodeWant(objects.length, (at) => {
+    const object = objects[at];
+    return object !== undefined && hashes.has(object.hash);
+  });
+  return { want, objects: lacking.length, bytes: bytesOf(lacking) };
+}
+
+const bytesOf = (objects: readonly Chunk[]): number => objects.reduce((sum, { size }) => sum + size, 0);
 
 /** Is that very entry in the manifest, too? Mostly in the same place. */
 const isAt = (base: TreeIndex, at: number, entry: ManifestEntry): boolean =>

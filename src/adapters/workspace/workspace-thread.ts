@@ -79,6 +79,12 @@ export class WorkspaceThread implements ProjectFiles, WorkspaceFiles {
   encodeManifest = async (manifest: ManifestHash, base: ManifestHash | null): Promise<Uint8Array> =>
     this.#call('encodeManifest', [manifest, base]);
 
+  encodeChanged = async (
+    project: Project,
+    manifest: ManifestHash,
+    base: ManifestHash,
+  ): Promise<Value<'encodeChanged'>> => this.#call('encodeChanged', [project, manifest, base]);
+
   openPacks = async (...args: Args<'openPacks'>): Promise<number | null> => {
     const source = await this.#call('openPacks', args);
     if (source !== null) this.#sources.add(source);
@@ -108,8 +114,8 @@ export class WorkspaceThread implements ProjectFiles, WorkspaceFiles {
 
   open = async (request: OpenRequest): Promise<Value<'open'>> => this.#call('open', [request]);
 
-  takeManifest = async (id: string, encoded: Uint8Array | null): Promise<Value<'takeManifest'>> =>
-    this.#call('takeManifest', [id, encoded]);
+  takeManifest = async (...args: Args<'takeManifest'>): Promise<Value<'takeManifest'>> =>
+    this.#call('takeManifest', args);
 
   takePack = async (id: string, pack: Uint8Array): Promise<Value<'takePack'>> => {
     const packBytes = pack.byteLength;

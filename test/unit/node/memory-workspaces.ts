@@ -1,5 +1,6 @@
 import { err, ok } from '../../../src/base/result.ts';
 import type {
+  EncodedChange,
   OpenedWorkspace,
   ProjectFiles,
   Scan,
@@ -34,6 +35,7 @@ export class MemoryProject {
   readonly calls: string[] = [];
   /** What is told instead of a pack. */
   unstable: ScanRefusal | null = null;
+  change: EncodedChange = { manifest: new Uint8Array(100).fill(8), pack: new Uint8Array(300).fill(7) };
   #next = 0;
 
   get files(): ProjectFiles {
@@ -45,6 +47,10 @@ export class MemoryProject {
       encodeManifest: async (_manifest, base) => {
         this.calls.push(`manifest from ${base === null ? 'nothing' : 'a base'}`);
         return new Uint8Array(3_000_000).fill(9);
+      },
+      encodeChanged: async () => {
+        this.calls.push('change ahead');
+        return this.change;
       },
       openPacks: async () => {
         this.calls.push('open packs');
@@ -85,9 +91,9 @@ export class MemoryWorkspaces {
     };
     return {
       open: () => step('open', this.refusal === null ? ok({ ...this.opened, base: this.base }) : err(this.refusal)),
-      takeManifest: (_id, encoded) =>
+      takeManifest: (_id, encoded, pack) =>
         step(
-          encoded === null ? 'same manifest' : `manifest of ${encoded.byteLength}`,
+          `${encoded === null ? 'same manifest' : `manifest of ${encoded.byteLength}`}${pack === undefined ? '' : ` with ${pack.byteLength}`}`,
           ok({ want: new Uint8Array([7]), objects: this.objects, bytes: this.objects * 1000 }),
         ),
       takePack: (_id, pack) =>

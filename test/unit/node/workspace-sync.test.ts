@@ -21,6 +21,7 @@ import {
 } from '../../../src/node/workspace-sync.ts';
 import type { ScanRefusal } from '../../../src/ports/workspace.ts';
 import { workspaceMessageSchema, type WorkspaceMessage } from '../../../src/wire/workspace.ts';
+import type { ManifestHash } from '../../../src/wire/manifest.ts';
 import { SHIPPED } from '../../fixtures/plain-spec.ts';
 import { temporaryFolders } from '../../fixtures/temporary-folder.ts';
 import { JoinedMuxes } from '../wire/joined-muxes.ts';
@@ -45,6 +46,7 @@ class Rig {
   readonly leases: LeaseInput[] = [];
   readonly notices: string[] = [];
   readonly shipped = new ShippedJobs(join(this.home, 'changes'), silentLogger);
+  readonly book = new ProjectBook(join(this.home, 'projects.json'), silentLogger);
   readonly sessions: WorkspaceSessions;
   readonly sync: WorkspaceSync;
   holds = true;
@@ -82,7 +84,7 @@ class Rig {
         fresh: async () => this.fresh,
         outdated: () => this.project.calls.push('outdated'),
       } as unknown as ProjectService,
-      book: new ProjectBook(join(this.home, 'projects.json'), silentLogger),
+      book: this.book,
       shipped: this.shipped,
       log: silentLogger,
       executor: () =>
@@ -175,6 +177,56 @@ test('where it is there already nothing is sent but the question', async () => {
   await rig.end();
   expect(rig.workspaces.calls).toEqual(['open', 'expect', 'same manifest', 'place']);
   expect(rig.project.calls).toEqual(['pin']);
+});
+
+const BASE = 'b'.repeat(64) as ManifestHash;
+
+test('what changed since the last job there goes along with what differs: nothing is asked for', async () => {
+  const rig = new Rig();
+  rig.book.sentTo(PROJECT, EXECUTOR, BASE);
+  rig.workspaces.base = BASE;
+  rig.workspaces.objects = 0;
+  rig.begin();
+  await rig.end();
+  expect(rig.last).toMatchObject({ kind: 'synced' });
+  expect(rig.link.violations).toEqual([]);
+  expect(rig.workspaces.calls).toEqual(['open', 'manifest of 100 with 300', 'expect', 'place']);
+  expect(rig.project.calls).toEqual(['change ahead', 'pin']);
+});
+
+test('what did not go along is asked for; what is much is not sent unasked', async () => {
+  const lacking = new Rig();
+  lacking.book.sentTo(PROJECT, EXECUTOR, BASE);
+  lacking.workspaces.base = BASE;
+  lacking.begin();
+  await lacking.end();
+  expect(lacking.last).toMatchObject({ kind: 'synced' });
+  expect(lacking.workspaces.calls).toEqual([
+    'open',
+    'manifest of 100 with 300',
+    'expect',
+    'pack of 1500000',
+    'pack of 900000',
+    'place',
+  ]);
+  const much = new Rig();
+  much.book.sentTo(PROJECT, EXECUTOR, BASE);
+  much.project.change = { ...much.project.change, pack: null };
+  much.workspaces.base = BASE;
+  much.begin();
+  await much.end();
+  expect(much.workspaces.calls.slice(0, 4)).toEqual(['open', 'manifest of 100', 'expect', 'pack of 1500000']);
+});
+
+test('an executor that has another manifest than it was taken to have gets what differs from that', async () => {
+  const rig = new Rig();
+  rig.book.sentTo(PROJECT, EXECUTOR, BASE);
+  rig.workspaces.base = 'c'.repeat(64) as ManifestHash;
+  rig.begin();
+  await rig.end();
+  expect(rig.last).toMatchObject({ kind: 'synced' });
+  expect(rig.workspaces.calls.slice(0, 2)).toEqual(['open', 'manifest of 3000000']);
+  expect(rig.project.calls.slice(0, 3)).toEqual(['change ahead', 'pin', 'manifest from a base']);
 });
 
 test('without a lease nothing is opened; with one, a second session of the attempt is not', async () => {

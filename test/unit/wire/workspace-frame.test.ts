@@ -1,10 +1,18 @@
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { encodeFrameHeader, type WorkspaceFrame, WorkspaceFrameDecoder } from '../../../src/wire/workspace-frame.ts';
-import { MANIFEST_BYTES_MAX, PACK_BYTES_MAX } from '../../../src/wire/workspace.ts';
+import {
+  encodeChangedHeader,
+  encodeFrameHeader,
+  type WorkspaceFrame,
+  WorkspaceFrameDecoder,
+} from '../../../src/wire/workspace-frame.ts';
+import { CHANGED_PACK_BYTES_MAX, MANIFEST_BYTES_MAX, PACK_BYTES_MAX } from '../../../src/wire/workspace.ts';
 
 const frame = (kind: WorkspaceFrame['kind'], payload: Uint8Array = new Uint8Array()): Uint8Array =>
   Buffer.concat([encodeFrameHeader(kind, payload.length), payload]);
+
+const changed = (manifest: Uint8Array, pack: Uint8Array): Uint8Array =>
+  Buffer.concat([encodeChangedHeader(manifest.length, pack.length), manifest, pack]);
 
 describe('frames of the up stream', () => {
   it('come out whole, however the stream cuts them', () => {
@@ -39,6 +47,17 @@ describe('frames of the up stream', () => {
 
   it.each([
     ['a kind that is unknown', Buffer.from([9, 0, 0, 0, 0])],
+    [
+      'a second manifest that brings a pack',
+      Buffer.concat([frame('manifest'), changed(Buffer.from('m'), Buffer.from('p'))]),
+    ],
+    [
+      'a manifest after one that brought a pack',
+      Buffer.concat([changed(Buffer.from('m'), Buffer.from('p')), frame('manifest')]),
+    ],
+    ['a manifest that is longer than its frame', Buffer.concat([frame('changed', Buffer.from([0, 0, 0, 2, 1]))])],
+    ['a frame without the length of its manifest', frame('changed', Buffer.from([0, 0, 0]))],
+    ['a larger pack than comes unasked', changed(Buffer.from('m'), new Uint8Array(CHANGED_PACK_BYTES_MAX + 1))],
     ['a second manifest', Buffer.concat([frame('manifest'), frame('manifest')])],
     ['a manifest after a pack', Buffer.concat([frame('pack'), frame('manifest')])],
     ['bytes after the end', Buffer.concat([frame('end'), Buffer.from([1])])],
@@ -68,6 +87,23 @@ describe('frames of the up stream', () => {
     expect(taken(400_000).buffer).toBe(first.buffer);
     decoder.reuse(second.buffer);
     expect(taken(1_000_000).buffer).not.toBe(second.buffer);
+  });
+
+  it('bring a manifest with what changed in one, and packs after it', () => {
+    const [manifest, pack] = [new Uint8Array(70_000).fill(1), new Uint8Array(CHANGED_PACK_BYTES_MAX).fill(2)];
+    const bytes = Buffer.concat([changed(manifest, pack), frame('pack', Buffer.from('more')), frame('end')]);
+    const decoder = new WorkspaceFrameDecoder();
+    const frames: WorkspaceFrame[] = [];
+    for (let at = 0; at < bytes.length; at += 9999) {
+      const pushed = decoder.push(bytes.subarray(at, at + 9999));
+      if (!pushed.ok) throw new Error(pushed.error);
+      frames.push(...pushed.value);
+    }
+    expect(frames.map(({ kind }) => kind)).toEqual(['changed', 'pack', 'end']);
+    const [first] = frames;
+    if (first?.kind !== 'changed') throw new Error('no manifest with a pack');
+    expect(Buffer.compare(first.payload, manifest)).toBe(0);
+    expect(Buffer.compare(first.pack, pack)).toBe(0);
   });
 
   it('are copied from what came; a pack has its memory for itself', () => {

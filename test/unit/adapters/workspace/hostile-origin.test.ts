@@ -160,6 +160,49 @@ describe('an origin that means harm', () => {
     });
   });
 
+  it('is refused a pack with its manifest that is not what that manifest lacks', async () => {
+    const before = await executor.sync({ a: 'content', b: 'stays' });
+    await executor.files.close(before.id);
+    const sent = sentOf({ a: 'changed', b: 'stays' });
+    const manifest = compressManifest(encodeManifest(sent.manifest));
+    const packOf = (...texts: string[]): Uint8Array => {
+      const packs = new PackBuilder();
+      for (const text of texts) packs.add(sha256(text), Buffer.from(text), false);
+      return packs.take(false);
+    };
+    const lying = new PackBuilder();
+    lying.add(sha256('changed'), Buffer.from('chAnged'), false);
+    for (const pack of [lying.take(false), packOf('changed', 'another'), Buffer.from('rubbish')]) {
+      const opened = await executor.open(sent);
+      const refused = { ok: false, error: { code: 'refused' } };
+      expect(await executor.files.takeManifest(opened.id, manifest, pack)).toMatchObject(refused);
+      await executor.files.close(opened.id);
+    }
+    const opened = await executor.open(sent, { project: 'd'.repeat(32) });
+    // One that has nothing of it yet, and one that gets what it has already.
+    const first = await executor.files.takeManifest(opened.id, manifest, packOf('changed'));
+    expect(first).toMatchObject({ ok: true, value: { objects: 0 } });
+    expect(await executor.files.place(opened.id, () => undefined)).toMatchObject({ ok: true });
+    const again = await executor.open(sent);
+    const second = await executor.files.takeManifest(again.id, manifest, packOf('changed', 'stays'));
+    expect(second).toMatchObject({ ok: true, value: { objects: 0 } });
+    expect(await executor.files.place(again.id, () => undefined)).toMatchObject({ ok: true, value: { written: 1 } });
+    expect(readFileSync(join(again.tree, 'a'), 'utf8')).toBe('changed');
+  });
+
+  it('is asked for what a pack with its manifest did not bring', async () => {
+    const sent = sentOf({ a: 'content', b: 'more', c: 'most' });
+    const opened = await executor.open(sent);
+    const packs = new PackBuilder();
+    packs.add(sha256('more'), Buffer.from('more'), false);
+    const manifest = compressManifest(encodeManifest(sent.manifest));
+    const wanted = await executor.files.takeManifest(opened.id, manifest, packs.take(false));
+    expect(wanted).toEqual({ ok: true, value: { want: new Uint8Array([0b101]), objects: 2, bytes: 11 } });
+    for (const text of ['content', 'most']) packs.add(sha256(text), Buffer.from(text), false);
+    expect(await executor.files.takePack(opened.id, packs.take(false))).toMatchObject({ ok: true });
+    expect(await executor.files.place(opened.id, () => undefined)).toMatchObject({ ok: true, value: { written: 3 } });
+  });
+
   it('is refused settings of git that run programs', async () => {
     const sent = sentOf({
       '.git/config': '[core]\n\tfsmonitor = "/bin/sh -c evil"\n',

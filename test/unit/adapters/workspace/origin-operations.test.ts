@@ -13,6 +13,7 @@ import type { Project, Scan, ScanRequest } from '../../../../src/ports/workspace
 import { decodeManifest, objectsOf } from '../../../../src/wire/manifest-codec.ts';
 import { applyDifference } from '../../../../src/wire/manifest-difference.ts';
 import type { Manifest, ManifestHash, TreePath } from '../../../../src/wire/manifest.ts';
+import { CHANGED_PACK_BYTES_MAX } from '../../../../src/wire/workspace.ts';
 import { encodeWant } from '../../../../src/wire/want-list.ts';
 import { selectionOf } from '../../../fixtures/selection.ts';
 import { filesBelow, temporaryFolders, writeTree } from '../../../fixtures/temporary-folder.ts';
@@ -150,6 +151,35 @@ describe('the origin of a sync', () => {
     expect(difference.length).toBeLessThan(whole.length / 10);
     const applied = applyDifference(await from.manifest(base), base, brotliDecompressSync(difference));
     expect(applied).toEqual({ ok: true, value: await from.manifest(next) });
+  });
+
+  it('sends what a node lacks along with the difference, unless that is much, or not what it was', async () => {
+    const from = rig();
+    writeTree(from.root, { a: 'A', b: 'B', moved: 'M' });
+    const { manifest: base } = await from.scan();
+    writeTree(from.root, { b: 'changed', new: 'B', more: 'M', 'sub/c': 'changed' });
+    rmSync(join(from.root, 'moved'));
+    const { manifest: next } = await from.scan();
+    const change = await from.origin.encodeChanged(from.project, next, base);
+    expect(applyDifference(await from.manifest(base), base, brotliDecompressSync(change.manifest))).toEqual({
+      ok: true,
+      value: await from.manifest(next),
+    });
+    const store = ObjectStore.open(temporaryFolder());
+    expect(store.add(change.pack ?? new Uint8Array())).toEqual({ ok: true, value: { objects: 1, bytes: 7 } });
+    store.close();
+    const unknown = await from.origin.encodeChanged(from.project, next, 'f'.repeat(64) as ManifestHash);
+    expect(unknown.pack).toBeNull();
+    expect(decodeManifest(brotliDecompressSync(unknown.manifest))).toEqual({
+      ok: true,
+      value: await from.manifest(next),
+    });
+    writeFileSync(join(from.root, 'b'), 'chAnged');
+    writeFileSync(join(from.root, 'sub/c'), 'chAnged');
+    expect((await from.origin.encodeChanged(from.project, next, base)).pack).toBeNull();
+    writeFileSync(join(from.root, 'b'), noise(CHANGED_PACK_BYTES_MAX, 3));
+    const { manifest: large } = await from.scan();
+    expect((await from.origin.encodeChanged(from.project, large, base)).pack).toBeNull();
   });
 
   it('goes on after a restart of the thread: manifests, contents and what is known of files are on the disk', async () => {
