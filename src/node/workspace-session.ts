@@ -248,6 +248,8 @@ export class WorkspaceSession {
     const frame = await this.#next('manifest', 'changed');
     if (!frame.ok) return frame;
     const { kind, payload } = frame.value;
+    // What is sent unasked is little, and mostly all.
+    if (kind === 'changed') this.#expect();
     const ahead = kind === 'changed' ? [frame.value.pack] : [];
     const wanted = await this.#options.files.takeManifest(id, payload, ...ahead);
     this.#inbox.manifestDone();

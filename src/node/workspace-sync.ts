@@ -308,7 +308,6 @@ export class WorkspaceSync {
       });
     }
     this.#options.log.info('project sent', { job, node, ms: Math.round(nowMs() - sync.startedAtMs) });
-    this.#options.book.sentTo(project, node, scan.manifest);
     const more = scan.withheld.length - withheld.length;
     const told =
       withheld.length === 0
@@ -316,6 +315,8 @@ export class WorkspaceSync {
         : [`not sent: ${withheld.join(', ')}${more > 0 ? ` and ${more} more` : ''} (untracked secrets)`];
     this.#options.notify(job, [...told, ...scan.notices, ...notices]);
     this.#options.post({ kind: 'synced', job, attempt, lease, cwd });
+    // Only a guess about the next job, and on its way to the disk the command would wait for it.
+    this.#options.book.sentTo(project, node, scan.manifest);
   }
 
   /** What this side can't do; the executor waits for it. */

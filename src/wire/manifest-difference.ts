@@ -111,6 +111,13 @@ function merged(
   removed: readonly TreePath[],
   put: readonly ManifestEntry[],
 ): ManifestEntry[] {
+  const rows = removed.length === 0 ? put.map(({ path }) => rowOf(base, path)) : [];
+  // As after an edit: nothing but entries instead of others.
+  if (removed.length === 0 && put.every(({ path }, index) => base[rows[index] ?? 0]?.path === path)) {
+    const replaced = base.slice();
+    for (const [index, entry] of put.entries()) replaced[rows[index] ?? 0] = entry;
+    return replaced;
+  }
   const entries: ManifestEntry[] = [];
   let removedAt = 0;
   let putAt = 0;

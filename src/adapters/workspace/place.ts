@@ -67,6 +67,8 @@ class Placer {
   readonly #unchanged: UnchangedFolders;
   /** Folders with names that are not the manifest's. */
   readonly #withExtras = new Set<string>();
+  /** Folders in which names may have been made or removed, and those above them. */
+  readonly #touched = new Set<string>();
   readonly #scratch: string;
   readonly #nowMs: number;
   readonly #turn = new Turn();
@@ -104,6 +106,7 @@ class Placer {
       }
       const prefix = this.#folders.enter(folder);
       if (prefix === null) continue;
+      this.#touch(folder);
       for (const [looked, entry] of namesIn(prefix).entries()) {
         if (looked % ENTRIES_PER_LOOK === 0 && this.#turn.isOver()) await this.#passTurn();
         const name = entry.name.toString('latin1');
@@ -143,6 +146,7 @@ class Placer {
       const parent = entry.kind === 'folder' ? entry.path : folderOf(entry.path);
       try {
         if (parent !== folder) {
+          this.#touch(parent);
           prefix = this.#folders.make(parent, (above, name) => this.#discard(above, name));
           folder = parent;
         }
@@ -159,11 +163,15 @@ class Placer {
   #noteFolders(): void {
     const isUntouched = this.#written + this.#removed === 0;
     for (const [number, folder] of this.#placing.index.folders.entries()) {
-      if (isUntouched && this.#unchanged.carryOverFolder(number, this.#state)) continue;
+      if ((isUntouched || !this.#touched.has(folder)) && this.#unchanged.carryOverFolder(number, this.#state)) continue;
       const stat = this.#folders.look(folder);
       if (stat?.isDirectory() === true)
         this.#state.folders.note(number, stat, this.#unchanged.hasExtras(folder) || this.#withExtras.has(folder));
     }
+  }
+
+  #touch(folder: string): void {
+    for (let at = folder; !this.#touched.has(at); at = folderOf(at)) this.#touched.add(at);
   }
 
   async #passTurn(): Promise<void> {

@@ -4,7 +4,7 @@ import type { ManifestEntry, ObjectHash } from '../../wire/manifest.ts';
 import { shownPath } from '../../wire/tree-path.ts';
 import { isPlainGitConfig } from './git-content.ts';
 import type { ObjectSource } from './placing.ts';
-import { isGitConfig, type TreeIndex } from './tree-index.ts';
+import { isGitignore, type TreeIndex } from './tree-index.ts';
 
 /**
  * A repository's config may name programs that git runs. Only one that is as origins make them is placed: then it names
@@ -13,8 +13,8 @@ import { isGitConfig, type TreeIndex } from './tree-index.ts';
  * @returns what is wrong with the config of a manifest, null where nothing is
  */
 export function wrongGitConfig(index: TreeIndex, objects: ObjectSource): string | null {
-  for (const entry of index.manifest.entries) {
-    if (entry.kind !== 'file' || !isGitConfig(entry.path) || entry.size === 0) continue;
+  for (const entry of index.filesNamed('gitConfigs')) {
+    if (entry.size === 0) continue;
     const content = entry.size > GIT_CONFIG_BYTES_MAX ? null : objects.read(entry.hash);
     if (content === null || !isPlainGitConfig(content)) {
       return `${shownPath(entry.path)} has settings that do not travel`;
@@ -25,11 +25,9 @@ export function wrongGitConfig(index: TreeIndex, objects: ObjectSource): string 
 
 /** The objects that {@link wrongGitConfig} reads. */
 export function gitConfigsOf(index: TreeIndex): ObjectHash[] {
-  return index.manifest.entries.flatMap((entry) =>
-    entry.kind === 'file' && isGitConfig(entry.path) && entry.size > 0
-      ? (entry.chunks ?? [entry]).map(({ hash }) => hash)
-      : [],
-  );
+  return index
+    .filesNamed('gitConfigs')
+    .flatMap((entry) => (entry.size > 0 ? (entry.chunks ?? [entry]).map(({ hash }) => hash) : []));
 }
 
 /** Each is read into memory, and its rules are asked about each file. */
@@ -45,5 +43,3 @@ export function wrongIgnoreFiles(entries: readonly ManifestEntry[]): string | nu
     ? null
     : `its .gitignore files have ${formatSize(bytes)}, at most ${formatSize(IGNORE_FILES_BYTES_MAX)} are placed`;
 }
-
-export const isGitignore = (path: string): boolean => path === '.gitignore' || path.endsWith('/.gitignore');

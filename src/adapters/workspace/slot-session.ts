@@ -10,7 +10,6 @@ import type { EarlyFiles } from './early-files.ts';
 import type { HeldIndexes } from './held-indexes.ts';
 import { createIgnoreMatcher, type IgnoreMatcher } from './ignore-matcher.ts';
 import type { EarlyPlaced, ObjectSource } from './placing.ts';
-import { isGitignore } from './sent-git-config.ts';
 import { replaceFile, type SlotPaths } from './slot-record.ts';
 import type { Slot } from './slot-folders.ts';
 import { TreeIndex } from './tree-index.ts';
@@ -162,8 +161,8 @@ export class SlotSession {
   /** With the .gitignore files as they were sent: those that lie there may be a job's. */
   matcherFor(index: TreeIndex): IgnoreMatcher {
     const gitignores = new Map<string, string>();
-    for (const entry of index.manifest.entries) {
-      if (entry.kind !== 'file' || entry.chunks !== null || !isGitignore(entry.path)) continue;
+    for (const entry of index.filesNamed('gitignores')) {
+      if (entry.chunks !== null) continue;
       const content = this.#objects.read(entry.hash);
       if (content !== null) gitignores.set(folderOf(entry.path), Buffer.from(content).toString('latin1'));
     }

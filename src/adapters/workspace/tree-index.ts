@@ -1,5 +1,5 @@
 import type { EncodedManifest } from '../../wire/encoded-manifest.ts';
-import type { Manifest, ManifestEntry } from '../../wire/manifest.ts';
+import type { FileEntry, Manifest, ManifestEntry } from '../../wire/manifest.ts';
 import { folderOf } from '../../wire/tree-path.ts';
 import type { IgnoreMatcher } from './ignore-matcher.ts';
 
@@ -17,6 +17,8 @@ class TreeNames {
   readonly nextFile: Int32Array;
   readonly firstFolder: Int32Array;
   readonly nextFolder: Int32Array;
+  /** Places of entries of those names, found when they are asked for. */
+  #named: { readonly gitConfigs: readonly number[]; readonly gitignores: readonly number[] } | null = null;
 
   constructor(entries: readonly ManifestEntry[]) {
     const folders = [''];
@@ -42,6 +44,17 @@ class TreeNames {
       this.nextFolder[folder] = this.firstFolder[parent] ?? NONE;
       this.firstFolder[parent] = folder;
     }
+  }
+
+  get named(): { readonly gitConfigs: readonly number[]; readonly gitignores: readonly number[] } {
+    if (this.#named !== null) return this.#named;
+    const [gitConfigs, gitignores]: [number[], number[]] = [[], []];
+    for (const [path, index] of this.indices) {
+      if (isGitConfig(path)) gitConfigs.push(index);
+      else if (isGitignore(path)) gitignores.push(index);
+    }
+    this.#named = { gitConfigs, gitignores };
+    return this.#named;
   }
 
   #number(path: string, folders: string[]): number {
@@ -89,6 +102,14 @@ export class TreeIndex {
     return index === undefined ? undefined : this.manifest.entries[index];
   }
 
+  /** Files of that name, in the order of the manifest. */
+  filesNamed(name: 'gitConfigs' | 'gitignores'): FileEntry[] {
+    return this.#names.named[name].flatMap((index) => {
+      const entry = this.manifest.entries[index];
+      return entry?.kind === 'file' ? [entry] : [];
+    });
+  }
+
   isFolder(path: string): boolean {
     return this.#names.numbers.has(path);
   }
@@ -117,11 +138,12 @@ export class TreeIndex {
 
 function haveSameNames(one: Manifest, other: Manifest): boolean {
   if (one.entries.length !== other.entries.length) return false;
-  return one.entries.every((entry, index) => {
-    const now = other.entries[index];
-    if (entry === now) return true;
-    return now?.path === entry.path && (now.kind === 'folder') === (entry.kind === 'folder');
-  });
+  for (let index = 0; index < one.entries.length; index++) {
+    const [was, now] = [one.entries[index], other.entries[index]];
+    if (was === now) continue;
+    if (was?.path !== now?.path || (was?.kind === 'folder') !== (now?.kind === 'folder')) return false;
+  }
+  return true;
 }
 
 /** Below a `.git` folder nothing is ignored, whatever patterns say: git itself never asks them there. */
@@ -139,3 +161,4 @@ export function gitPartAt(path: string): number {
 
 export const isGitIndex = (path: string): boolean => gitPartAt(path) === path.length - 5 && path.endsWith('/index');
 export const isGitConfig = (path: string): boolean => gitPartAt(path) === path.length - 6 && path.endsWith('/config');
+export const isGitignore = (path: string): boolean => path === '.gitignore' || path.endsWith('/.gitignore');

@@ -70,7 +70,7 @@ export class UnchangedFolders {
     return true;
   }
 
-  /** @returns true where the folder was looked at, is as it was, and is noted so: for a placing that changed nothing */
+  /** @returns true where the folder was looked at, is as it was, and is noted so: for one in which no name was made or removed since */
   carryOverFolder(number: number, state: TreeState): boolean {
     if (this.#before === null || !this.#hasSameNames || this.#known[number] !== UNCHANGED) return false;
     state.folders.copy(number, this.#before.state.folders, number);
