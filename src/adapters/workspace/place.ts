@@ -171,7 +171,7 @@ class Placer {
   }
 
   #touch(folder: string): void {
-    for (let at = folder; !this.#touched.has(at); at = folderOf(at)) this.#touched.add(at);
+    for (let name = folder; !this.#touched.has(name); name = folderOf(name)) this.#touched.add(name);
   }
 
   async #passTurn(): Promise<void> {
