@@ -29,6 +29,8 @@ const NO_MANIFEST: Manifest = { entries: [] };
 export interface ApplyContext {
   /** What was sent; null where it isn't kept any more. */
   readonly manifests: { load(hash: ManifestHash): Manifest | null };
+  /** Told what a pack holds that was applied: its sender has it. */
+  readonly onApplied?: (changed: readonly ManifestEntry[]) => void;
 }
 
 /**
@@ -46,7 +48,9 @@ export async function applyChanges(
   const opened = await ChangePackFile.open(request.pack, request.packSha256);
   if (!opened.ok) return err({ code: 'bad_pack', message: `what came back is refused: ${opened.error}` });
   try {
-    return ok(await applied(request, context, opened.value));
+    const result = await applied(request, context, opened.value);
+    context.onApplied?.(opened.value.list.changed);
+    return ok(result);
   } finally {
     opened.value.close();
   }

@@ -16,7 +16,7 @@ import type {
 } from '../../ports/workspace.ts';
 import { encodeManifest } from '../../wire/manifest-codec.ts';
 import { compareManifests, encodeDifference } from '../../wire/manifest-difference.ts';
-import type { Manifest, ManifestHash } from '../../wire/manifest.ts';
+import type { Manifest, ManifestEntry, ManifestHash, ObjectHash } from '../../wire/manifest.ts';
 import { BLOCK_HEAD_BYTES, OBJECT_HEAD_BYTES } from '../../wire/object-pack.ts';
 import { CHANGED_PACK_BYTES_MAX } from '../../wire/workspace.ts';
 import { applyChanges } from './apply.ts';
@@ -40,10 +40,16 @@ const LARGE_CHANGES_BYTES = 2 * 1024 * 1024;
 const SOURCES_MAX = 256;
 /** Numbers of one life of the thread: those of another that was lost are never the number of somebody else's files. */
 const SOURCES_OF_A_LIFE = 2 ** 32;
+/** Files that came back lately. */
+const RETURNED_MAX = 4096;
 
 export interface OriginParts {
   readonly select: Select;
-  readonly apply: (request: ApplyRequest, manifests: SentManifests) => Promise<Result<Applied, ScanRefusal>>;
+  readonly apply: (
+    request: ApplyRequest,
+    manifests: SentManifests,
+    onApplied: (changed: readonly ManifestEntry[]) => void,
+  ) => Promise<Result<Applied, ScanRefusal>>;
 }
 
 /** The origin's side of the thread. */
@@ -57,6 +63,9 @@ export class OriginOperations implements ProjectFiles {
   readonly #sources = new Map<number, PackSource>();
   readonly #largeChanges = new OneLargeTree();
   #lastSource = threadId * SOURCES_OF_A_LIFE;
+  /** What jobs made that came back, the latest at the end: the node that sent it has it, and asks where it does not. */
+  readonly #returned = new Set<ObjectHash>();
+  #lastSource = 0;
 
   constructor(settings: ThreadSettings, parts: OriginParts) {
     this.#settings = settings;
@@ -147,7 +156,10 @@ export class OriginOperations implements ProjectFiles {
 
   async apply(request: ApplyRequest): Promise<Result<Applied, ScanRefusal>> {
     const { size } = statSync(request.pack);
-    return this.#largeChanges.run(size > LARGE_CHANGES_BYTES, () => this.#parts.apply(request, this.#manifests));
+    return this.#largeChanges.run(size > LARGE_CHANGES_BYTES, () => {
+      const onApplied = (changed: readonly ManifestEntry[]): void => this.#noteReturned(changed);
+      return this.#parts.apply(request, this.#manifests, onApplied);
+    });
   }
 
   /** One pack of them; null where it would be too large, or they are not what was scanned any more. */
@@ -155,9 +167,21 @@ export class OriginOperations implements ProjectFiles {
     const bytes = objects.reduce((sum, { size }) => sum + size + OBJECT_HEAD_BYTES, 2 * BLOCK_HEAD_BYTES);
     if (objects.length === 0 || bytes > CHANGED_PACK_BYTES_MAX) return null;
     const source = new PackSource(bytesOfText(project.root), this.#placesOf(hash), objects, 'away');
+    const unsent = objects.filter(({ hash: object }) => !this.#returned.has(object));
+    const bytes = unsent.reduce((sum, { size }) => sum + size + OBJECT_HEAD_BYTES, 2 * BLOCK_HEAD_BYTES);
+    if (unsent.length === 0 || bytes > CHANGED_PACK_BYTES_MAX) return null;
+    const source = new PackSource(bytesOfText(project.root), this.#placesOf(hash), unsent, 'away');
     const pack = source.next();
     source.close();
     return pack.ok ? pack.value : null;
+  }
+
+  #noteReturned(changed: readonly ManifestEntry[]): void {
+    for (const entry of changed.slice(0, RETURNED_MAX)) if (entry.kind === 'file') this.#returned.add(entry.hash);
+    for (const oldest of this.#returned) {
+      if (this.#returned.size <= RETURNED_MAX) return;
+      this.#returned.delete(oldest);
+    }
   }
 
   #placesOf(hash: ManifestHash): Places {
@@ -184,6 +208,6 @@ export function createOriginOperations(settings: ThreadSettings): ProjectFiles {
       const secrets = { ...sentDecisions(settings.folder, request.project.root), ...request.secrets };
       return selectFiles({ ...request, secrets }, settings.env, replaced, latest.known);
     },
-    apply: async (request, manifests) => applyChanges(request, { manifests }),
+    apply: async (request, manifests, onApplied) => applyChanges(request, { manifests, onApplied }),
   });
 }

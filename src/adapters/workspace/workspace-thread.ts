@@ -79,11 +79,8 @@ export class WorkspaceThread implements ProjectFiles, WorkspaceFiles {
   encodeManifest = async (manifest: ManifestHash, base: ManifestHash | null): Promise<Uint8Array> =>
     this.#call('encodeManifest', [manifest, base]);
 
-  encodeChanged = async (
-    project: Project,
-    manifest: ManifestHash,
-    base: ManifestHash,
-  ): Promise<Value<'encodeChanged'>> => this.#call('encodeChanged', [project, manifest, base]);
+  encodeChanged = async (...args: Args<'encodeChanged'>): Promise<Value<'encodeChanged'>> =>
+    this.#call('encodeChanged', args);
 
   openPacks = async (...args: Args<'openPacks'>): Promise<number | null> => {
     const source = await this.#call('openPacks', args);

@@ -199,5 +199,9 @@ describe('any commands, one after the other, with edits in between', () => {
     const trip = await trips.run(here, sum);
     expect(trip.stdout).toBe(sh(here, sum).stdout);
     expect(trip.sentBytes).toBeLessThan(10_000);
+    // The other way of sending: what changed goes along unasked, where it did not come from there.
+    await trips.run(here, 'true');
+    await trips.run(here, 'head -c 100000 /dev/urandom > small');
+    expect((await trips.run(here, 'true')).sentBytes).toBeLessThan(10_000);
   });
 });
