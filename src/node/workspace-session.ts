@@ -81,6 +81,7 @@ export class WorkspaceSession {
     line: '',
   };
   #toldAtMs = 0;
+  #isExpected = false;
   /** The origin let it down. */
   #isWasted = false;
 
@@ -191,7 +192,8 @@ export class WorkspaceSession {
   }
 
   #expect(): void {
-    if (this.open.prepare.length === 0) this.#options.expect();
+    if (this.open.prepare.length === 0 && !this.#isExpected) this.#options.expect();
+    this.#isExpected = true;
   }
 
   async #receive({ id, base }: OpenedWorkspace): Promise<Result<null, WorkspaceRefusal>> {

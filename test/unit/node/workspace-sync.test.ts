@@ -190,7 +190,7 @@ test('what changed since the last job there goes along with what differs: nothin
   await rig.end();
   expect(rig.last).toMatchObject({ kind: 'synced' });
   expect(rig.link.violations).toEqual([]);
-  expect(rig.workspaces.calls).toEqual(['open', 'manifest of 100 with 300', 'expect', 'place']);
+  expect(rig.workspaces.calls).toEqual(['open', 'expect', 'manifest of 100 with 300', 'place']);
   expect(rig.project.calls).toEqual(['change ahead', 'pin']);
 });
 
@@ -203,8 +203,8 @@ test('what did not go along is asked for; what is much is not sent unasked', asy
   expect(lacking.last).toMatchObject({ kind: 'synced' });
   expect(lacking.workspaces.calls).toEqual([
     'open',
-    'manifest of 100 with 300',
     'expect',
+    'manifest of 100 with 300',
     'pack of 1500000',
     'pack of 900000',
     'place',
