@@ -62,10 +62,9 @@ export class OriginOperations implements ProjectFiles {
   readonly #costs: TransferCosts;
   readonly #sources = new Map<number, PackSource>();
   readonly #largeChanges = new OneLargeTree();
-  #lastSource = threadId * SOURCES_OF_A_LIFE;
   /** What jobs made that came back, the latest at the end: the node that sent it has it, and asks where it does not. */
   readonly #returned = new Set<ObjectHash>();
-  #lastSource = 0;
+  #lastSource = threadId * SOURCES_OF_A_LIFE;
 
   constructor(settings: ThreadSettings, parts: OriginParts) {
     this.#settings = settings;
@@ -164,9 +163,6 @@ export class OriginOperations implements ProjectFiles {
 
   /** One pack of them; null where it would be too large, or they are not what was scanned any more. */
   #packOf(project: Project, hash: ManifestHash, objects: readonly WantedObject[]): Uint8Array | null {
-    const bytes = objects.reduce((sum, { size }) => sum + size + OBJECT_HEAD_BYTES, 2 * BLOCK_HEAD_BYTES);
-    if (objects.length === 0 || bytes > CHANGED_PACK_BYTES_MAX) return null;
-    const source = new PackSource(bytesOfText(project.root), this.#placesOf(hash), objects, 'away');
     const unsent = objects.filter(({ hash: object }) => !this.#returned.has(object));
     const bytes = unsent.reduce((sum, { size }) => sum + size + OBJECT_HEAD_BYTES, 2 * BLOCK_HEAD_BYTES);
     if (unsent.length === 0 || bytes > CHANGED_PACK_BYTES_MAX) return null;
