@@ -28,6 +28,8 @@ import { RACY_MS, TreeState } from './tree-state.ts';
 
 /** Larger files are hashed after all others, in turns. */
 const LARGE_FILE_BYTES = 8 * 1024 * 1024;
+/** How many files between two looks at the clock. */
+const FILES_PER_STEP = 32;
 
 export interface Collecting {
   /** Absolute. */
@@ -118,8 +120,11 @@ class Collector {
   async scan(): Promise<void> {
     const waiting = [''];
     for (let folder = waiting.pop(); folder !== undefined; folder = waiting.pop()) {
-      if (this.#turn.isOver()) await this.#turn.pass();
-      this.#guarded(folder, () => this.#scanFolder(folder ?? '', waiting));
+      try {
+        await this.#turn.through(this.#scanFolder(folder, waiting));
+      } catch (error) {
+        this.#unreadable(folder, error);
+      }
     }
     await this.#takeLarge();
   }
@@ -201,15 +206,16 @@ class Collector {
     }
   }
 
-  #scanFolder(folder: string, waiting: string[]): void {
+  /** One step for some of its files each: a job may have made any number of them. */
+  *#scanFolder(folder: string, waiting: string[]): Generator<void, void> {
     const number = this.#collecting.index.numberOf(folder);
     const before = number === undefined ? undefined : this.#folders.look(folder);
     if (number !== undefined && before !== undefined && this.#isUnchanged(number, before)) {
-      this.#scanKnown(number, folder, waiting);
+      yield* this.#scanKnown(number, folder, waiting);
       this.state.folders.note(number, before);
       return;
     }
-    const hasExtras = this.#scanNames(folder, waiting);
+    const hasExtras = yield* this.#scanNames(folder, waiting);
     if (number !== undefined && before !== undefined) this.state.folders.note(number, before, hasExtras);
   }
 
@@ -219,12 +225,15 @@ class Collector {
   }
 
   /** A folder that has the names of the manifest: its files alone are looked at. */
-  #scanKnown(number: number, folder: string, waiting: string[]): void {
+  *#scanKnown(number: number, folder: string, waiting: string[]): Generator<void, void> {
     const { index } = this.#collecting;
     for (const below of index.foldersIn(number)) waiting.push(index.folders[below] ?? '');
     const own = index.indexOf(folder);
     if (own !== undefined) this.#seen[own] = 1;
+    yield;
+    let looked = 0;
     for (const file of index.filesIn(number)) {
+      if (++looked % FILES_PER_STEP === 0) yield;
       const path = index.manifest.entries[file]?.path ?? '';
       const stat = this.#folders.look(path);
       if (stat !== undefined && this.#collecting.state.isUntouched(file, stat)) {
@@ -240,13 +249,15 @@ class Collector {
   }
 
   /** @returns whether there are names that are not the manifest's */
-  #scanNames(folder: string, waiting: string[]): boolean {
+  *#scanNames(folder: string, waiting: string[]): Generator<void, boolean> {
     const { index: known } = this.#collecting;
     const prefix = this.#folders.enter(folder);
     if (prefix === null) return true;
     let entries = 0;
     let hasExtras = false;
-    for (const found of namesIn(prefix)) {
+    yield;
+    for (const [looked, found] of namesIn(prefix).entries()) {
+      if (looked % FILES_PER_STEP === FILES_PER_STEP - 1) yield;
       const name = found.name.toString('latin1');
       const path = folder === '' ? name : `${folder}/${name}`;
       hasExtras ||= known.indexOf(path) === undefined && !known.isFolder(path);

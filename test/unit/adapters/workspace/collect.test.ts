@@ -11,7 +11,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { collectTree } from '../../../../src/adapters/workspace/collect.ts';
 import { createIgnoreMatcher } from '../../../../src/adapters/workspace/ignore-matcher.ts';
 import { TreeIndex } from '../../../../src/adapters/workspace/tree-index.ts';
@@ -426,6 +426,29 @@ function writtenEmpty(path: string): string {
   writeFileSync(path, '');
   return path;
 }
+
+it.each(['new', 'known'])(
+  'looks at very many %s files of one folder while others of the thread get on',
+  async (kind) => {
+    const names = Array.from({ length: 3000 }, (_, index) => `many/${index}`);
+    const { id, tree } = await executor.sync({
+      a: '1',
+      ...(kind === 'known' ? Object.fromEntries(names.map((name) => [name, ''])) : {}),
+    });
+    if (kind === 'new') mkdirSync(join(tree, 'many'));
+    if (kind === 'new') for (const name of names) writeFileSync(join(tree, name), '');
+    // Each turn is over when it is asked for: how fast this machine is does not matter.
+    let nowMs = 0;
+    const clock = vi.spyOn(performance, 'now').mockImplementation(() => (nowMs += 1000));
+    const state = { isOver: false };
+    const collecting = executor.collect(id, { returns: false }).finally(() => (state.isOver = true));
+    let turns = 0;
+    for (; !state.isOver; turns++) await new Promise((resolve) => setImmediate(resolve));
+    clock.mockRestore();
+    expect(await collecting).toMatchObject({ problem: null });
+    expect(turns).toBeGreaterThan(60);
+  },
+);
 
 describe('files that something changes while they are collected', () => {
   it('stay there, and are named; all others come back', async () => {
