@@ -22,7 +22,7 @@ export default defineConfig({
       suite('simulation', { timeoutMs: 120_000, parallel: true }),
       suite('architecture', { timeoutMs: 60_000, parallel: true }),
       suite('contract', { timeoutMs: 240_000, parallel: true, setup: BUILT }),
-      suite('mesh', { timeoutMs: 240_000, parallel: false, setup: BUILT }),
+      suite('mesh', { timeoutMs: 240_000, parallel: true, setup: BUILT }),
       suite('netns', { timeoutMs: 300_000, parallel: true, setup: BUILT }),
       suite('e2e', { timeoutMs: 240_000, parallel: true, setup: BUILT }),
     ],
