@@ -273,6 +273,7 @@ export class LocalNode {
       loop: this.#loop,
       nodes: () => this.#views(),
       unheard: () => unheardMembers(this.#mesh, this.id),
+      settledAtMs: () => this.#mesh.settledAtMs,
       isMember: (node) => node === this.id || this.#mesh.trust.members.has(node),
       self: () => ({ id: this.id, name: this.#options.name }),
       executor: this.#ends.executor,

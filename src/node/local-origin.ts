@@ -18,12 +18,13 @@ export interface LocalOriginOptions extends Omit<OriginServiceOptions, 'origin' 
   readonly history: HistoryStore;
   readonly nodes: OriginOptions['nodes'];
   readonly unheard: NonNullable<OriginOptions['unheard']>;
+  readonly settledAtMs: NonNullable<OriginOptions['settledAtMs']>;
   readonly isMember: NonNullable<OriginOptions['isMember']>;
 }
 
 /** This node as an origin: its scheduler, its book on the disk, and what joins them to the rest of the node. */
 export function localOrigin(options: LocalOriginOptions): { readonly origin: Origin; readonly service: OriginService } {
-  const { config, log, home, nodes, unheard, isMember, random, history } = options;
+  const { config, log, home, nodes, unheard, settledAtMs, isMember, random, history } = options;
   const book = JobBook.open(home.originJournal, {
     log,
     keepMax: config.jobs.keep_max,
@@ -33,7 +34,7 @@ export function localOrigin(options: LocalOriginOptions): { readonly origin: Ori
   const rerunObstacle: OriginOptions['rerunObstacle'] = (job) => service.rerunObstacle(job);
   const endsWithClient: OriginOptions['endsWithClient'] = (job) => service.endsWithClient(job);
   const judge = { rules: TOOL_RULES, rerunObstacle, endsWithClient, historyOf: history.of };
-  const origin = new Origin({ nodes, unheard, random, isMember, ...judge });
+  const origin = new Origin({ nodes, unheard, settledAtMs, random, isMember, ...judge });
   const service: OriginService = new OriginService({
     ...options,
     origin,

@@ -30,6 +30,8 @@ import { Nearby } from './nearby.ts';
 import { loadAddresses, nextIncarnation, saveIncarnation } from './node-state.ts';
 
 const REFUSALS_SHOWN_MAX = 8;
+/** Both ends dial at once where a node starts: first links mostly stand within a second. */
+const FIRST_LINKS_MS = 5000;
 /** How long a goodbye may take to reach the peers. */
 const LEAVE_MS_MAX = 2000;
 
@@ -67,6 +69,8 @@ export class Mesh {
   readonly id: MeshId;
   readonly links: LinkTable;
   readonly nearby = new Nearby();
+  /** Who was there when this node started, or joined, is linked by then. */
+  readonly settledAtMs = nowMs() + FIRST_LINKS_MS;
   readonly #options: MeshOptions;
   readonly #transport: WebSocketTransport;
   readonly #trust: TrustService;

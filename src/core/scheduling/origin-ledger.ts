@@ -15,6 +15,11 @@ export interface OriginOptions {
   readonly nodes: () => readonly NodeView[];
   /** A pure getter: members that are none of `nodes`. None where this is not given. */
   readonly unheard?: () => readonly UnheardMember[];
+  /**
+   * A pure getter: when this node has had time for its first links, on the clock of `step`. Until then a job waits for
+   * members that may take it once they are linked. None waits for that where this is not given.
+   */
+  readonly settledAtMs?: () => number;
   readonly rules: ToolRules;
   readonly random: Random;
   /** False where a node left the mesh or was put out of it. Every node belongs to it where this is not given. */

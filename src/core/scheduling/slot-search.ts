@@ -82,10 +82,9 @@ export class SlotSearch {
       return this.#ledger.refuse(job, 'queue_full', message, [], nowMs);
     }
     const placement = this.#place(job, this.#ledger.candidates(), nowMs);
-    if (placement.kind === 'impossible') {
-      return this.#ledger.refuse(job, placement.code, placement.message, placement.rejected, nowMs);
-    }
-    table.put({ ...job, wasPlaceable: true });
+    if (placement.kind === 'candidates') return table.put({ ...job, wasPlaceable: true });
+    if (this.#mayChangeWithLinks(placement, nowMs)) return this.#ledger.noteWhy(job, whyWaiting(placement));
+    this.#ledger.refuse(job, placement.code, placement.message, placement.rejected, nowMs);
   }
 
   onReserved(from: NodeId, message: JobMessageOf<'job.reserved'>, nowMs: number): void {
@@ -241,6 +240,14 @@ export class SlotSearch {
     return place(submission.placement, { nodes, unheard, rules, random, refusals, backlog, ...history });
   }
 
+  /** This node has just started: who could take it may be linked in a moment, and be known by a name that no grant has. */
+  #mayChangeWithLinks({ code, rejected }: Extract<Placement, { kind: 'impossible' }>, nowMs: number): boolean {
+    const { settledAtMs } = this.#ledger.options;
+    if (settledAtMs === undefined || nowMs >= settledAtMs()) return false;
+    const isNameless = code === 'unknown_node' && this.#ledger.unheard().length > 0;
+    return isNameless || rejected.some(({ passing }) => passing);
+  }
+
   /** Ends a queued job that no node can take any more. Null where it is ended, else the job as it is now. */
   #check(job: OriginJob, placement: Placement, nowMs: number): OriginJob | null {
     const { table } = this.#ledger;
@@ -254,7 +261,7 @@ export class SlotSearch {
     }
     const mayPass = job.wasPlaceable && placement.rejected.some(({ passing }) => passing);
     const isAnswered = job.submission.placement.target.kind === 'node' && job.refusals.size > 0;
-    const isPatient = nowMs < job.patientUntilMs && !isAnswered;
+    const isPatient = (nowMs < job.patientUntilMs && !isAnswered) || this.#mayChangeWithLinks(placement, nowMs);
     if (isPatient || (mayPass && (sinceMs === null || nowMs - sinceMs < IMPOSSIBLE_GRACE_MS))) {
       const waiting = { ...job, impossibleSinceMs: sinceMs ?? nowMs };
       table.put(waiting);
