@@ -90,8 +90,8 @@ export function withOutput(result: RunObject, stdout: JsonOutput, stderr: JsonOu
   return { ...result, stdout: stdout.text(), stderr: stderr.text(), truncated: result.truncated || dropped };
 }
 
-/** The width of the terminal that stdout is; null where it is none, so that programs get all of every line. */
-export const terminalColumns = (): number | null => (process.stdout.isTTY ? process.stdout.columns : null);
+/** The width of the terminal that stdout is; null where it is none, so that programs get all of every line, or says 0: unknown. */
+export const terminalColumns = (): number | null => (process.stdout.isTTY && process.stdout.columns) || null;
 
 export const colourWanted = (): boolean => process.stdout.isTTY && (process.env['NO_COLOR'] ?? '') === '';
 export const stderrColourWanted = (): boolean => process.stderr.isTTY && (process.env['NO_COLOR'] ?? '') === '';

@@ -1,3 +1,5 @@
+import { cutToWidth, displayWidth } from './display-width.ts';
+
 const RESET = '\u001B[0m';
 const COLOURS = {
   dim: '\u001B[2m',
@@ -34,7 +36,8 @@ export function textTable(rows: readonly Row[], paint: Paint): string {
       row
         .map((cell, column) => {
           const width = widths[column] ?? 0;
-          const padded = cell.right === true ? cell.text.padStart(width) : cell.text.padEnd(width);
+          const padding = ' '.repeat(width - displayWidth(cell.text));
+          const padded = cell.right === true ? padding + cell.text : cell.text + padding;
           return cell.colour === undefined ? padded : paint(cell.colour, padded);
         })
         .join(' '.repeat(GAP))
@@ -57,10 +60,13 @@ export function fitted(
   if (columns === null) return rows;
   const before = widthsOf(rows).slice(0, -1);
   const room = Math.max(charsMin, columns - before.reduce((sum, width) => sum + width + GAP, 0));
-  const cut = (text: string): string => (kept === 'start' ? `${text.slice(0, room - 1)}…` : `…${text.slice(1 - room)}`);
+  const cut = (text: string): string => {
+    const left = cutToWidth(text, room - 1, kept);
+    return kept === 'start' ? `${left}…` : `…${left}`;
+  };
   return rows.map((row) =>
     row.map((cell, column) =>
-      column === before.length && cell.text.length > room ? { ...cell, text: cut(cell.text) } : cell,
+      column === before.length && displayWidth(cell.text) > room ? { ...cell, text: cut(cell.text) } : cell,
     ),
   );
 }
@@ -87,5 +93,7 @@ function widthOf(rows: readonly Row[]): number {
 
 function widthsOf(rows: readonly Row[]): number[] {
   const columns = Math.max(0, ...rows.map((row) => row.length));
-  return Array.from({ length: columns }, (_, column) => Math.max(...rows.map((row) => row[column]?.text.length ?? 0)));
+  return Array.from({ length: columns }, (_, column) =>
+    Math.max(...rows.map((row) => displayWidth(row[column]?.text ?? ''))),
+  );
 }
