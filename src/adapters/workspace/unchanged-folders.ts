@@ -11,14 +11,16 @@ const UNCHANGED = 1;
 const CHANGED = 2;
 
 /**
- * Which folders are as they were collected, so that nobody need look at what lies in them. A tree that was collected
+ * Which folders are as they were noted, so that nobody need open them and read their names. A tree that was collected
  * seconds ago and in which nothing ran since is taken to be so where its folders are alike. What would have to write to a file
  * in place meanwhile is a process that outlived its job, and that may write during the next job, too: no look before it helps.
- * Such a write is seen at the next collecting, as a change. Later every file is looked at.
+ * Such a write is seen at the next collecting, as a change. Later every file of a folder that is alike is looked at, too.
  */
 export class UnchangedFolders {
   readonly #before: { readonly index: TreeIndex; readonly state: TreeState } | null;
   readonly #folders: TreeFolders;
+  /** Collected just now: folders tell enough. */
+  readonly #isFresh: boolean;
   /** By the number that a folder had before. */
   readonly #known: Uint8Array;
   readonly #hasSameNames: boolean;
@@ -32,8 +34,8 @@ export class UnchangedFolders {
     const { before, clean, index } = placing;
     const state = before?.state ?? null;
     this.#folders = folders;
-    this.#before =
-      before === null || state === null || clean || !state.holds(Date.now()) ? null : { index: before.index, state };
+    this.#before = before === null || state === null || clean ? null : { index: before.index, state };
+    this.#isFresh = state?.holds(Date.now()) === true;
     this.#known = new Uint8Array(this.#before?.index.folders.length ?? 0);
     this.#hasSameNames = this.#before !== null && index.sharesNamesWith(this.#before.index);
     if (this.#before === null || this.#hasSameNames) return;
@@ -66,7 +68,11 @@ export class UnchangedFolders {
     if (was === undefined || sent === undefined || !isSameEntry(sent, entry)) return false;
     const isKnown = entry.kind === 'folder' || before.state.files.isKnown(was);
     if (!isKnown || !this.#isUnchanged(before.index.folderAt(was))) return false;
-    if (entry.kind !== 'folder') state.files.copy(index, before.state.files, was);
+    if (entry.kind === 'folder') return true;
+    // By its name: its folder is the one that was noted, so no link is on the way there.
+    const stat = this.#isFresh ? null : this.#folders.look(entry.path);
+    if (stat !== null && (stat === undefined || !before.state.isUntouched(was, stat))) return false;
+    state.files.copy(index, before.state.files, was);
     return true;
   }
 
