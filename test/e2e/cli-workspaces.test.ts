@@ -142,7 +142,7 @@ describe('apply', () => {
     expect(existsSync(at('.mcp.json'))).toBe(false);
     expect(text('src/b.txt')).toBe('x\n');
     const ran = await cli(['apply', run.job_id.slice(0, 20), '--json']);
-    expect(JSON.parse(ran.stdout.toString())).toMatchObject({ job: run.job_id, changes: { held_back: [] } });
+    expect(JSON.parse(ran.stdout.toString())).toMatchObject({ job_id: run.job_id, changes: { held_back: [] } });
     expect(text('.mcp.json')).toBe('{}\n');
     const again = await cli(['apply', run.job_id]);
     expect(again.code).toBe(125);

@@ -25,7 +25,8 @@ export async function applyCommand(connect: Connect, job: string, json: boolean)
   const api = await connect();
   try {
     const report = await api.call('apply', { job });
-    if (json) printJson(report);
+    const { job: id, ...facts } = report;
+    if (json) printJson({ job_id: id, ...facts });
     else printLine(applyView(report));
     return report.changes.conflicts.length > 0 ? EXIT_CONFLICTS : 0;
   } finally {
