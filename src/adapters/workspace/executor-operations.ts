@@ -89,6 +89,7 @@ class ExecutorOperations implements WorkspaceFiles {
     return session.inTurn(async () => {
       if (this.#sessions.get(taken.slot.id) !== session) return null;
       session.isClosed = false;
+      session.collected = null;
       session.slot = taken.slot;
       try {
         const result = await this.#opened(session, request, taken.isNew);
@@ -271,12 +272,7 @@ class ExecutorOperations implements WorkspaceFiles {
     const made = new ChangedContents(this.#kept.store(slot.origin), this.#kept.freeBytes());
     const onObject = made.keep.bind(made);
     const collected = await collectTree({ ...request, tree: treeOf(slot), index, state, matcher, onObject });
-    try {
-      collected.state.write(slot.paths.state, Date.now(), 'collected');
-    } catch (error) {
-      // What was noted at the placing holds: the next one looks at what differs. The changes are whole.
-      if (!isDiskFull(error)) throw error;
-    }
+    session.collected = { state: collected.state, atMs: Date.now() };
     return collected.changes;
   }
 
@@ -347,6 +343,7 @@ class ExecutorOperations implements WorkspaceFiles {
     session.endEarly();
     this.#sessions.delete(session.slot.id);
     session.slot = this.#folders.update(session.slot, { lease: null, wanted: null, usedMs: Date.now() });
+    session.noteCollected();
     if (!session.rest()) return;
     this.#resting?.forgetAll();
     this.#resting = session;

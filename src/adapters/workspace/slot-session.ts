@@ -10,9 +10,10 @@ import type { EarlyFiles } from './early-files.ts';
 import type { HeldIndexes } from './held-indexes.ts';
 import { createIgnoreMatcher, type IgnoreMatcher } from './ignore-matcher.ts';
 import type { EarlyPlaced, ObjectSource } from './placing.ts';
-import { replaceFile, type SlotPaths } from './slot-record.ts';
+import { isDiskFull, replaceFile, type SlotPaths } from './slot-record.ts';
 import type { Slot } from './slot-folders.ts';
 import { TreeIndex } from './tree-index.ts';
+import type { TreeState } from './tree-state.ts';
 
 const MANIFEST_FILE = /^manifest-([0-9a-f]{64})$/;
 
@@ -44,6 +45,11 @@ export class SlotSession {
   /** Bytes of objects that were asked for and have not come. */
   awaitedBytes = 0;
   early: Early = { kind: 'none' };
+  /**
+   * What lay in the tree when its job's changes were collected. On the disk when the slot is released, not before: whoever
+   * collects them once more, after a crash, is to tell what the job made from what it found.
+   */
+  collected: { readonly state: TreeState; readonly atMs: number } | null = null;
   readonly #objects: ObjectSource;
   readonly #held: HeldIndexes;
   /** Of the manifest that is placed and the one that comes: the latest at the end. */
@@ -114,6 +120,17 @@ export class SlotSession {
     const { early } = this;
     this.early = { kind: 'none' };
     return early.kind === 'placing' ? early.files.end() : null;
+  }
+
+  /** When the slot is free. Without it what was noted at the placing holds: the next one looks at what differs. */
+  noteCollected(): void {
+    const { collected } = this;
+    this.collected = null;
+    try {
+      collected?.state.write(this.slot.paths.state, collected.atMs, 'collected');
+    } catch (error) {
+      if (!isDiskFull(error)) throw error;
+    }
   }
 
   /** Between two jobs that one alone is needed. @returns whether it is small enough to be kept */

@@ -296,6 +296,22 @@ describe('collecting what a job changed', () => {
     executor.restart();
     expect((await opened(await executor.collect(id))).texts).toEqual({ a: '2' });
   });
+
+  it('finds the same once more where the daemon died before it wrote down the end', async () => {
+    const { id, tree } = await executor.sync({ '.gitignore': 'out/\n', a: '1' });
+    writeFileSync(join(tree, 'a'), '2');
+    mkdirSync(join(tree, 'out/more'), { recursive: true });
+    writeFileSync(join(tree, 'out/p'), 'p');
+    writeFileSync(join(tree, 'out/more/q'), 'q');
+    await diskClockMovedOn(executor.home);
+    const changes = await executor.collect(id, { outputs: ['out/p'] });
+    const first = await opened(changes);
+    expect(first.list).toMatchObject({ earlier: [], deleted: [] });
+    executor.restart();
+    const again = await executor.collect(id, { outputs: ['out/p'] });
+    expect(again).toEqual(changes);
+    expect(await opened(again)).toEqual(first);
+  });
 });
 
 describe('what a job does in .git', () => {
