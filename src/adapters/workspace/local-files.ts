@@ -183,11 +183,13 @@ export class LocalFiles {
     unlinkSync(at(prefix, name));
   }
 
-  /** @returns false where it isn't empty, or isn't to be removed */
+  /** @returns false where it isn't empty, isn't to be removed, or is gone, be it with one above it */
   deleteFolder(path: string): boolean {
+    const place = this.#placeOf(path);
+    const prefix = place.folders.enter(folderOf(place.path));
+    if (prefix === null) return false;
     try {
-      const { prefix, name } = this.#existing(path);
-      rmdirSync(at(prefix, name));
+      rmdirSync(at(prefix, nameOf(place.path)));
       return true;
     } catch (error) {
       // What other entries are called by, and what can't be removed for another reason: it stays, and that hurts nobody.

@@ -309,6 +309,20 @@ describe('what a job changed, applied', () => {
     expect(text('b')).toBe('mine');
   });
 
+  it('is whole folders that are gone, with files at each level of them', async () => {
+    const deleted = ['d/e/f/g', 'd/e/h', 'q/a', 'q/r/u', 'q/r/s/t', 'q/r/s-t/v', 'x/y/2', 'x/y/z/w/3'];
+    const stays = Array.from({ length: 10 }, (_, index) => `stays/${index}`);
+    const sent = [...deleted, ...stays].map((path) => file(path, path));
+    for (const { path } of sent) put(path, path);
+    put('q/own', 'own');
+    const result = await applied({ sent, deleted });
+    expect(result).toMatchObject({ conflicts: [], held_back: [], notices: [] });
+    expect(result.deleted.toSorted()).toEqual(deleted.toSorted());
+    expect(tree()).toEqual(['q/own', ...stays]);
+    expect(readdirSync(root).toSorted()).toEqual(['q', 'stays']);
+    expect(readdirSync(join(root, 'q'))).toEqual(['own']);
+  });
+
   it('leaves a folder that has something of its own here', async () => {
     const sent = [file('d/x', '1'), file('p', ''), file('q', '')];
     put('d/x', '1');
