@@ -16,6 +16,7 @@ import { PackSender } from './pack-sender.ts';
 import type { ProjectBook } from './project-book.ts';
 import type { JobProject, ProjectService } from './project-service.ts';
 import type { ShippedJob, ShippedJobs } from './shipped-jobs.ts';
+import { StandingNotices } from './standing-notices.ts';
 import { syncProgress, type Wanted } from './sync-progress.ts';
 
 const WITHHELD_MAX = 64;
@@ -68,6 +69,7 @@ export class WorkspaceSync {
   readonly #syncs = new Map<JobId, Sync>();
   /** Jobs that are not finished, and whose manifest is kept for them. */
   readonly #pinned = new Set<JobId>();
+  readonly #standing = new StandingNotices();
 
   constructor(options: WorkspaceSyncOptions) {
     this.#options = options;
@@ -313,7 +315,8 @@ export class WorkspaceSync {
       withheld.length === 0
         ? []
         : [`not sent: ${withheld.join(', ')}${more > 0 ? ` and ${more} more` : ''} (untracked secrets)`];
-    this.#options.notify(job, [...told, ...scan.notices, ...notices]);
+    const standing = this.#standing.dueFor(job, spec.command, project.key, scan.standing, nowMs());
+    this.#options.notify(job, [...told, ...scan.notices, ...standing, ...notices]);
     this.#options.post({ kind: 'synced', job, attempt, lease, cwd });
     // Only a guess about the next job, and on its way to the disk the command would wait for it.
     this.#options.book.sentTo(project, node, scan.manifest);

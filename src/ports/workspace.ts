@@ -62,6 +62,8 @@ export interface Scan {
   /** Sent files that say how dependencies are made: lockfiles and the like, by path relative to the root, as text. */
   readonly lockfiles: readonly string[];
   readonly notices: readonly string[];
+  /** Notices of what git there lacks or sees otherwise, with each job alike. */
+  readonly standing: readonly string[];
 }
 
 export interface ScanRefusal {

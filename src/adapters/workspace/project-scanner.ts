@@ -91,7 +91,7 @@ export class ProjectScanner {
     }
     const manifest = this.#keep(project, known, scanned.value);
     this.#places.note(manifest, selection.value);
-    const { withheld, undecided, trackedDecided: tracked, rules, dependencies, lockfiles } = selection.value;
+    const { withheld, undecided, trackedDecided: tracked, rules, dependencies, lockfiles, standing } = selection.value;
     const { files, bytes, notices, outward } = scanned.value;
     return ok({
       manifest,
@@ -105,6 +105,7 @@ export class ProjectScanner {
       dependencies,
       lockfiles,
       notices,
+      standing,
     });
   }
 

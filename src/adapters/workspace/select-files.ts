@@ -72,8 +72,9 @@ function addListing(draft: SelectionDraft, listing: RepositoryListing, filter: S
   const { prefix } = listing;
   if (prefix !== '' && filter.leavesOut(prefix, true)) return;
   for (const notice of listing.notices) draft.notice(notice);
-  if (withGit && listing.gitFolder !== null && listing.filters.length > 0) draft.notice(filterNotice(listing.filters));
-  if (withGit && listing.partOf !== null) draft.notice(withoutRepository(listing.partOf));
+  if (withGit && listing.gitFolder !== null && listing.filters.length > 0)
+    draft.standing(filterNotice(listing.filters));
+  if (withGit && listing.partOf !== null) draft.standing(withoutRepository(listing.partOf));
   for (const path of listing.tracked) draft.addTracked(path);
   for (const path of listing.untracked) draft.addUntracked(path);
   const own = ownFolders(listing);

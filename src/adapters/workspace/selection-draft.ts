@@ -34,6 +34,7 @@ export class SelectionDraft {
   readonly #dependencies: FoundDependency[] = [];
   readonly #lockfiles: string[] = [];
   readonly #notices: string[] = [];
+  readonly #standing: string[] = [];
   /** Tracked files that .meshworkignore or an option leaves out. */
   #leftOut = 0;
   /** Folders by whether they are real ones: what lies behind a link is no part of the tree. */
@@ -54,6 +55,11 @@ export class SelectionDraft {
 
   notice(text: string): void {
     if (this.#notices.length < NOTICES_MAX && !this.#notices.includes(text)) this.#notices.push(text);
+  }
+
+  /** See `Scan.standing`. */
+  standing(text: string): void {
+    if (this.#standing.length < NOTICES_MAX && !this.#standing.includes(text)) this.#standing.push(text);
   }
 
   /** In a git index: never withheld. It may be gone, which is left to whoever reads it. */
@@ -144,7 +150,7 @@ export class SelectionDraft {
     const { rules, notices } = this.#filter.rules(repositories);
     if (this.#leftOut > 0) {
       const files = this.#leftOut === 1 ? '1 tracked file' : `${this.#leftOut} tracked files`;
-      this.notice(`git there misses ${files} that .meshworkignore or --exclude leaves out`);
+      this.standing(`git there misses ${files} that .meshworkignore or --exclude leaves out`);
     }
     return {
       kind,
@@ -162,6 +168,7 @@ export class SelectionDraft {
       lockfiles: this.#lockfiles,
       rules,
       notices: [...this.#notices, ...notices],
+      standing: this.#standing,
     };
   }
 

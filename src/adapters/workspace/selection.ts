@@ -47,4 +47,6 @@ export interface Selection {
   readonly lockfiles: readonly string[];
   readonly rules: IgnoreRules;
   readonly notices: readonly string[];
+  /** See `Scan.standing`. */
+  readonly standing: readonly string[];
 }

@@ -25,6 +25,7 @@ export const SCAN: Scan = {
   dependencies: [],
   lockfiles: [],
   notices: [],
+  standing: [],
 };
 
 /** An origin's project in memory: a manifest of some bytes and packs of some bytes. */

@@ -347,12 +347,12 @@ test('files that git changes by a filter here are told of: there they may count 
   made.git(made.root, 'config', 'filter.swap.clean', 'tr a b');
   made.git(made.root, 'config', 'filter.other.clean', 'cat');
   const told = expect.stringContaining('by a filter (swap) count as modified');
-  expect((await made.select()).notices).toEqual([told]);
+  expect((await made.select()).standing).toEqual([told]);
   const ship = { include: [], exclude: [], ignored: [], git: false };
-  expect((await made.select(made.root, { ship })).notices).toEqual([]);
+  expect((await made.select(made.root, { ship })).standing).toEqual([]);
   // Where git here knows no such filter, it is the same on both sides.
   made.git(made.root, 'config', '--unset', 'filter.swap.clean');
-  expect((await made.select()).notices).toEqual([]);
+  expect((await made.select()).standing).toEqual([]);
 });
 
 test.each(['.gitignore', 'src/deep/.gitignore'])('a FIFO as %s is named, and git is not waited for', async (name) => {
@@ -375,12 +375,12 @@ test('a folder of a work tree that is a project of its own', async () => {
   const selection = await made.select(join(made.root, 'pkg'));
   expect(selection.files.toSorted()).toEqual(['.gitignore', '.meshwork.toml', 'a.c', 'new.c']);
   expect(selection.rules).toEqual([{ folder: '', text: '*.o\n/made/', source: 'exclude' }]);
-  expect(selection.notices).toEqual([
+  expect(selection.standing).toEqual([
     expect.stringContaining(`is a folder of the repository ${made.root}, so its .git stays here`),
   ]);
   // Whoever says that nothing there needs git is not told.
   const ship = { include: [], exclude: [], ignored: [], git: false };
-  expect((await made.select(join(made.root, 'pkg'), { ship })).notices).toEqual([]);
+  expect((await made.select(join(made.root, 'pkg'), { ship })).standing).toEqual([]);
 });
 
 test('a folder of a work tree without tracked files, and one that the repository around it ignores', async () => {
@@ -390,7 +390,7 @@ test('a folder of a work tree without tracked files, and one that the repository
   const fresh = await made.select(join(made.root, 'new'));
   expect(fresh.files.toSorted()).toEqual(['.gitignore', '.meshwork.toml', 'src/a.c']);
   expect(fresh.folders).toEqual(['empty']);
-  expect(fresh.notices).toEqual([expect.stringContaining('is a folder of the repository')]);
+  expect(fresh.standing).toEqual([expect.stringContaining('is a folder of the repository')]);
   writeTree(made.root, {
     'out/.meshwork.toml': '',
     'out/deep/a.c': 'a',
