@@ -32,7 +32,7 @@ const unreachable = (message: string): JobAnswer => ({ kind: 'error', code: 'job
 export class JobQuestions {
   readonly #options: JobQuestionsOptions;
   readonly #open = new Map<number, Asked>();
-  /** Members whose link was lost a moment ago; as many as there were links. */
+  /** Members whose link was lost, or expected for the first time, a moment ago; as many as there are members. */
   readonly #relinking = new Map<NodeId, NodeJS.Timeout>();
   #lastId = 0;
 
@@ -78,7 +78,7 @@ export class JobQuestions {
     });
   }
 
-  /** Whether a member without a link lost it only a moment ago. */
+  /** Whether a member without a link may have one in a moment. */
   isRelinking(node: NodeId): boolean {
     return this.#relinking.has(node);
   }
@@ -89,15 +89,14 @@ export class JobQuestions {
     if (asked?.node === from) asked.settle(answer);
   }
 
+  /** This node has just started: the first link to that member may stand in a moment, as one that follows another. */
+  linkExpected(node: NodeId): void {
+    this.#awaitLink(node, `${this.#options.nameOf(node)} is not reachable`);
+  }
+
   linkDown(node: NodeId): void {
     const text = `${this.#options.nameOf(node)} is not reachable: the link to it was lost`;
-    this.#stopRelinking(node);
-    const giveUp = (): void => {
-      this.#relinking.delete(node);
-      for (const asked of this.#openAt(node)) asked.settle(unreachable(text));
-    };
-    // Nothing waits for it when the daemon ends.
-    this.#relinking.set(node, setTimeout(giveUp, this.#options.relinkMs ?? RELINK_MS_MAX).unref());
+    this.#awaitLink(node, text);
     for (const asked of this.#openAt(node)) if (!this.#mayWait(asked)) asked.settle(unreachable(text));
   }
 
@@ -107,6 +106,16 @@ export class JobQuestions {
       // Where this link is gone again already, its end is told next.
       if (of === node) this.#options.send(node, { t: 'query.ask', id, question });
     }
+  }
+
+  #awaitLink(node: NodeId, text: string): void {
+    this.#stopRelinking(node);
+    const giveUp = (): void => {
+      this.#relinking.delete(node);
+      for (const asked of this.#openAt(node)) asked.settle(unreachable(text));
+    };
+    // Nothing waits for it when the daemon ends.
+    this.#relinking.set(node, setTimeout(giveUp, this.#options.relinkMs ?? RELINK_MS_MAX).unref());
   }
 
   #mayWait({ node, question }: Asked): boolean {

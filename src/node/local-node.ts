@@ -141,6 +141,7 @@ export class LocalNode {
     this.#factsChanged(detected);
     await this.#executors.restore();
     await this.#control.start();
+    this.#jobs.begin();
     this.#origins.restore();
     this.#sampler.start();
     this.#projects.start();

@@ -39,8 +39,7 @@ export class MeshJobs {
       send: (to, message) => mesh().links.get(to)?.send(message) ?? false,
       nameOf: (node) => this.#nameOf(node),
     });
-    const members = () =>
-      [...mesh().trust.members.keys()].filter((id) => id !== self()).map((id) => ({ id, name: this.#nameOf(id) }));
+    const members = () => this.#others().map((id) => ({ id, name: this.#nameOf(id) }));
     this.#questions = questions;
     this.#answers = new JobAnswers({
       log,
@@ -94,6 +93,12 @@ export class MeshJobs {
     else this.#answers.receive(from, message);
   }
 
+  /** This node has just started. */
+  begin(): void {
+    const { links } = this.#options.mesh();
+    for (const node of this.#others()) if (links.get(node) === null) this.#questions.linkExpected(node);
+  }
+
   linkUp(peer: NodeId): void {
     this.#questions.linkUp(peer);
   }
@@ -101,6 +106,11 @@ export class MeshJobs {
   linkDown(peer: NodeId): void {
     this.#questions.linkDown(peer);
     this.#answers.linkDown(peer);
+  }
+
+  #others(): NodeId[] {
+    const { mesh, self } = this.#options;
+    return [...mesh().trust.members.keys()].filter((id) => id !== self());
   }
 
   #nameOf(node: NodeId): string {

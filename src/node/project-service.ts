@@ -155,7 +155,7 @@ export class ProjectService {
     if (!plan.ok) return plan;
     const outputs = [
       ...settings.outputs,
-      ...sync.outputs.map((glob) => globBelow(project.root, textOfBytes(folder), glob)),
+      ...sync.outputs.map((glob) => globBelow({ ...project, cwd: spec.cwd, folder: textOfBytes(folder) }, glob)),
     ];
     if (outputs.length > OUTPUT_GLOBS_MAX) {
       throw new MeshError('limit', `more than ${OUTPUT_GLOBS_MAX} globs of outputs; nothing was run`);
@@ -227,23 +227,28 @@ async function folderBelow(project: Project, cwd: string): Promise<string> {
   return bytesOfText(below);
 }
 
-/** @throws MeshError `bad_argument` for what lies outside of the project, or is too long there */
-function globBelow(root: string, folder: string, glob: string): string {
+/**
+ * @param at `cwd` as it was given, which may lead through links, and its folder below the root
+ * @throws MeshError `bad_argument` for what lies outside of the project, or is too long there
+ */
+function globBelow(at: { readonly root: string; readonly cwd: string; readonly folder: string }, glob: string): string {
   const isNot = glob.startsWith('!');
   const given = isNot ? glob.slice(1) : glob;
-  const isWhole = given === root || given.startsWith(`${root}/`);
-  const joined = isWhole ? posix.join('.', given.slice(root.length)) : posix.join(literalGlob(folder), given);
+  const below = (top: string): string | null =>
+    given === top || given.startsWith(`${top}/`) ? `.${given.slice(top.length)}` : null;
+  const ofRoot = below(at.root);
+  const joined = ofRoot === null ? posix.join(literalGlob(at.folder), below(at.cwd) ?? given) : posix.join(ofRoot);
   // The root itself is no name that a pattern could fit.
   const path = /^\.\/?$/.test(joined) ? '**' : joined;
   if (path === '..' || path.startsWith('../') || /^\/+$/.test(path)) {
     throw new MeshError('bad_argument', `--out ${glob}: lies outside of the project; nothing was run`);
   }
-  const below = `${isNot ? '!' : ''}${path}`;
-  if (below.length > GLOB_CHARS_MAX) {
-    const size = `has ${below.length} characters from the project's root on, more than ${GLOB_CHARS_MAX}`;
+  const whole = `${isNot ? '!' : ''}${path}`;
+  if (whole.length > GLOB_CHARS_MAX) {
+    const size = `has ${whole.length} characters from the project's root on, more than ${GLOB_CHARS_MAX}`;
     throw new MeshError('bad_argument', `--out ${glob}: ${size}; nothing was run`);
   }
-  return below;
+  return whole;
 }
 
 /** What a command might miss there keeps it here, where no node was named. */

@@ -151,13 +151,20 @@ class Net {
     this.nodes.get(b)?.questions.linkUp(a);
   }
 
+  /** As if they had never been linked. */
+  unlink(a: NodeId, b: NodeId): void {
+    for (const name of [`${a} ${b}`, `${b} ${a}`]) {
+      this.#links.get(name)?.close();
+      this.#links.delete(name);
+    }
+  }
+
   cut(a: NodeId, b: NodeId): void {
+    this.unlink(a, b);
     for (const [from, to] of [
       [a, b],
       [b, a],
     ] as const) {
-      this.#links.get(`${from} ${to}`)?.close();
-      this.#links.delete(`${from} ${to}`);
       this.nodes.get(from)?.questions.linkDown(to);
       this.nodes.get(from)?.answers.linkDown(to);
     }
@@ -638,6 +645,29 @@ describe('a link that is replaced by another', () => {
     net.cut(A, B);
     await expect(read).rejects.toMatchObject({ code: 'job_unreachable' });
     await expect(net.node('a').directory.find(J1, LIVE)).rejects.toMatchObject({ code: 'job_unknown' });
+  });
+});
+
+describe('a member that is not linked yet when this node starts', () => {
+  const [A, B] = [idOf('a'), idOf('b')];
+
+  test('is asked once it is', async () => {
+    const net = new Net('ab');
+    net.unlink(A, B);
+    net.node('b').asOrigin = [jobRecord({ job: J1, ...ofOrigin('b'), ...runsOn('b') })];
+    net.node('a').questions.linkExpected(B);
+    const listed = net.node('a').directory.jobs(false, LIVE);
+    net.link(A, B);
+    expect(await listed).toMatchObject({ jobs: [{ job: J1 }], notices: [] });
+  });
+
+  test('and is out of reach where it is not after a moment', async () => {
+    const net = new Net('ab');
+    net.unlink(A, B);
+    net.node('a').questions.linkExpected(B);
+    const listed = await net.node('a').directory.jobs(false, LIVE);
+    expect(listed.notices).toEqual([expect.stringMatching(/^b is not reachable/)]);
+    expect(net.node('a').questions.isRelinking(B)).toBe(false);
   });
 });
 

@@ -167,6 +167,17 @@ test('a glob of outputs means the directory that it is given in by its very name
   expect(fresh.value.outputs).toEqual([`${below}/dist/**`, `!${below}/dist/x`, 'o', '**', 'abs/*.o', '**']);
 });
 
+test('an absolute glob may begin as the directory was given, though that leads through a link', async () => {
+  const rig = new Rig();
+  mkdirSync(join(rig.root, 'sub'));
+  const cwd = `${rig.root}-link`;
+  symlinkSync(join(rig.root, 'sub'), cwd);
+  await rig.terms({ cwd }, 'heavy', { outputs: [`${cwd}/dist/*.o`, `!${cwd}/dist/x`, cwd] });
+  const fresh = await rig.service.fresh(JOB, specOf());
+  if (fresh?.ok !== true) throw new Error('it is not known');
+  expect(fresh.value.outputs).toEqual(['sub/dist/*.o', '!sub/dist/x', 'sub']);
+});
+
 test('a glob of outputs that is too long below the directory is refused: no node would take it', async () => {
   const rig = new Rig();
   const cwd = join(rig.root, ...Array<string>(5).fill('d'.repeat(200)));
