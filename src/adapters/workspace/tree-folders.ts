@@ -277,17 +277,32 @@ export class Remover {
       let removed = 0;
       for (const entry of this.#entriesOf(folder)) {
         const child = entry.name.toString('latin1');
-        if (entry.isDirectory()) waiting.push(this.#move(`${this.#trash}${folder}/`, child));
-        else {
-          unlinkSync(at(`${this.#trash}${folder}/`, child));
-          removed++;
+        try {
+          if (entry.isDirectory()) waiting.push(this.#move(`${this.#trash}${folder}/`, child));
+          else {
+            unlinkSync(at(`${this.#trash}${folder}/`, child));
+            removed++;
+          }
+        } catch (error) {
+          // What outlived its job, and works on in there, was quicker.
+          if (systemCodeOf(error) !== 'ENOENT') throw error;
         }
         if (removed < STEP_FILES) continue;
         yield removed;
         removed = 0;
       }
+      yield removed + this.#removeEmptied(folder);
+    }
+  }
+
+  /** @returns 0 where something went on writing to it: it is out of the way, and whoever has that trash next removes it */
+  #removeEmptied(folder: string): number {
+    try {
       rmdirSync(at(this.#trash, folder));
-      yield removed + 1;
+      return 1;
+    } catch (error) {
+      if (systemCodeOf(error) !== 'ENOTEMPTY' && systemCodeOf(error) !== 'EEXIST') throw error;
+      return 0;
     }
   }
 

@@ -1,4 +1,4 @@
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import {
   appendFileSync,
   chmodSync,
@@ -16,7 +16,7 @@ import {
 } from 'node:fs';
 import { dirname, join } from 'node:path';
 import * as fc from 'fast-check';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { ChangePackFile } from '../../../../src/adapters/workspace/change-pack-file.ts';
 import { MTIME_MS_MAX } from '../../../../src/wire/manifest.ts';
 import type { ChangeList } from '../../../../src/wire/change-pack.ts';
@@ -55,8 +55,8 @@ async function listOf(changes: ChangePack): Promise<ChangeList> {
 }
 
 /** The same slot again, as it was sent. */
-async function isWholeAgain(tree: string): Promise<void> {
-  const next = await executor.sync(FILES);
+async function isWholeAgain(tree: string, more: Parameters<TestExecutor['sync']>[1] = {}): Promise<void> {
+  const next = await executor.sync(FILES, more);
   expect(next.tree).toBe(tree);
   expect(lstatSync(tree).isDirectory()).toBe(true);
   for (const [path, text] of Object.entries(FILES)) expect(readFileSync(join(tree, path), 'utf8')).toBe(text);
@@ -108,6 +108,25 @@ describe('a job that means harm', () => {
     const changes = await collecting;
     expect(changes).toMatchObject({ changed: 1, problem: null });
     expect((await listOf(changes)).changed).toMatchObject([{ path: 'log' }]);
+  });
+
+  it('may leave something behind that goes on writing to a folder which is removed', async () => {
+    const { tree } = await jobDoes((where) => mkdirSync(join(where, 'junk')));
+    // Two at once: an empty folder is seen between two of them hardly ever.
+    const line = 'n=0; while :; do n=$((n+1)); : > f$n; [ $n -lt 20000 ] || n=0; done';
+    const writers = [0, 1].map(() => spawn('/bin/sh', ['-c', line], { cwd: join(tree, 'junk'), stdio: 'ignore' }));
+    const ended = writers.map((writer) => new Promise((resolve) => writer.once('exit', resolve)));
+    try {
+      await vi.waitUntil(() => readdirSync(join(tree, 'junk')).length > 1000, { timeout: 20_000, interval: 1 });
+      await isWholeAgain(tree);
+      for (let round = 0; round < 2; round++) await isWholeAgain(tree, { clean: true });
+      expect(readdirSync(tree).toSorted()).toEqual(['a.txt', 'sub']);
+    } finally {
+      for (const writer of writers) writer.kill('SIGKILL');
+      await Promise.all(ended);
+    }
+    await isWholeAgain(tree);
+    expect(readdirSync(join(dirname(dirname(tree)), '1.slot/trash'))).toEqual([]);
   });
 
   it('with times that no Date holds, and files of a petabyte, still brings back the rest', async () => {
