@@ -1,7 +1,8 @@
 import { accessSync, closeSync, constants, existsSync, fstatSync, mkdirSync, openSync, statSync } from 'node:fs';
-import { basename, dirname, join, resolve } from 'node:path';
+import { basename, dirname, isAbsolute, join, resolve } from 'node:path';
 import envPaths from 'env-paths';
 import { MeshError, messageOf, systemCodeOf } from '../base/errors.ts';
+import { currentFolder } from './api-current-folder.ts';
 
 /** MESHWORK_HOME: all that a node owns, as absolute paths. */
 export interface Home {
@@ -33,9 +34,9 @@ export interface Home {
   readonly state: string;
 }
 
-/** Where everything is below a MESHWORK_HOME; touches no disk. */
+/** Where everything is below a MESHWORK_HOME; touches no disk. @throws MeshError `cwd_missing` where it is relative to nothing */
 export function homeAt(path: string): Home {
-  const root = resolve(path);
+  const root = isAbsolute(path) ? resolve(path) : resolve(currentFolder(), path);
   const at = (name: string): string => join(root, name);
   return {
     path: root,

@@ -249,18 +249,21 @@ describe('options', () => {
     expectRefusal([...args, '--', MARK, ...(args[0] === 'map' ? [':::', 'x'] : [])], { code: 'bad_argument', message }),
   );
 
-  it.each([['run', '--', 'true'], ['run', '--cwd', 'x', '--', 'true'], ['map', 'true', ':::', 'x'], ['secrets']])(
-    'from a directory that was removed: %s %s',
-    async (...args) => {
-      const gone = join(mesh.folder('gone'), 'here');
-      mkdirSync(gone);
-      const line = 'cd "$1" && rmdir "$1" && shift && exec "$@"';
-      const words = [process.execPath, CLI, '--home', mesh.node('origin').home, ...args];
-      const ran = await startProgram('sh', ['-c', line, 'sh', gone, ...words]).done;
-      expect(ran.code).toBe(125);
-      expect(ran.stderr.toString()).toMatch(/directory does not exist any more; nothing was run.*cwd_missing/);
-    },
-  );
+  it.each([
+    ['run', '--', 'true'],
+    ['run', '--cwd', 'x', '--', 'true'],
+    ['map', 'true', ':::', 'x'],
+    ['secrets'],
+    ['--home', 'x', 'status'],
+  ])('from a directory that was removed: %s %s', async (...args) => {
+    const gone = join(mesh.folder('gone'), 'here');
+    mkdirSync(gone);
+    const line = 'cd "$1" && rmdir "$1" && shift && exec "$@"';
+    const words = [process.execPath, CLI, '--home', mesh.node('origin').home, ...args];
+    const ran = await startProgram('sh', ['-c', line, 'sh', gone, ...words]).done;
+    expect(ran.code).toBe(125);
+    expect(ran.stderr.toString()).toMatch(/directory does not exist any more; nothing was run.*cwd_missing/);
+  });
 
   it.each([
     [['no-such-command'], /no-such-command/],

@@ -4,6 +4,8 @@ import { below, listFolder, lookAt } from './byte-files.ts';
 
 /** Looked through for what git may be waiting for: more folders than that make it slow by themselves. */
 const FOLDERS_MAX = 50_000;
+/** Nothing else of the thread gets on meanwhile. */
+const LOOK_MS_MAX = 1000;
 
 const IGNORE_FILE = '.gitignore';
 
@@ -32,7 +34,8 @@ export class WhyGitWaits {
 
 function reasonIn(top: string): string | null {
   const folders = [''];
-  for (let at = 0; at < folders.length && at < FOLDERS_MAX; at++) {
+  const untilMs = performance.now() + LOOK_MS_MAX;
+  for (let at = 0; at < folders.length && at < FOLDERS_MAX && performance.now() < untilMs; at++) {
     const folder = folders[at] ?? '';
     const absolute = folder === '' ? top : `${top}/${folder}`;
     if (blocksGit(absolute)) {

@@ -5,7 +5,7 @@ import { ARCH_ALIASES, OS_ALIASES } from '../../base/platform-alias.ts';
 import { inheritedVariables, variableNameFault } from '../../base/submitter-env.ts';
 import { parseDuration, parseSize } from '../../base/units.ts';
 import type { Command, JobSpec, Requirements, Target } from '../../node/api-types.ts';
-import { currentFolder } from './current-folder.ts';
+import { currentFolder } from '../../node/api-current-folder.ts';
 import { addSyncOptions, syncSpecOf, type SyncOptions } from './sync-options.ts';
 
 /** What commander collects for `run`, `map` and `explain`. */

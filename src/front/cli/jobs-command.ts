@@ -4,7 +4,7 @@ import type { ApiClient } from '../../node/api-client.ts';
 import { runObjectOf } from '../../node/api-run-object.ts';
 import type { JobRecord, RunObject } from '../../node/api-types.ts';
 import { addChanges, NOTHING_SEEN, printChanges } from './changes-view.ts';
-import { shownFolder } from './current-folder.ts';
+import { shownFolder } from '../../node/api-current-folder.ts';
 import { exitCodeOf } from './exit-code.ts';
 import { jobsView } from './jobs-view.ts';
 import { colourWanted, JsonOutput, printError, printJson, printLine, terminalColumns, withOutput } from './output.ts';

@@ -2,7 +2,7 @@ import { Command, CommanderError, Option } from 'commander';
 import { MeshError } from '../../base/errors.ts';
 import { resolveHome, type Home } from '../../node/api-daemon.ts';
 import { splitAtCommand, type SplitCommand } from './command-words.ts';
-import { shownFolder } from './current-folder.ts';
+import { shownFolder } from '../../node/api-current-folder.ts';
 import { EXIT_MESHWORK } from './exit-code.ts';
 import { explainCommand } from './explain-command.ts';
 import { addJobOptions, laterStage, type JobOptions } from './job-options.ts';

@@ -2,7 +2,7 @@ import { MeshError } from '../../base/errors.ts';
 import { escapeControls } from '../../base/escape.ts';
 import { formatSize } from '../../base/units.ts';
 import type { ApiClient } from '../../node/api-client.ts';
-import { currentFolder } from './current-folder.ts';
+import { currentFolder } from '../../node/api-current-folder.ts';
 import { colourWanted, printJson, printLine, terminalColumns } from './output.ts';
 import { applyView, secretsView, workspacesView } from './workspaces-view.ts';
 

@@ -2,7 +2,7 @@ import { fstatSync } from 'node:fs';
 import { MeshError } from '../../base/errors.ts';
 import type { ApiClient, JobHandle } from '../../node/api-client.ts';
 import type { JobSpec } from '../../node/api-types.ts';
-import { shownFolder } from './current-folder.ts';
+import { shownFolder } from '../../node/api-current-folder.ts';
 import { exitCodeOf, signalExitCode } from './exit-code.ts';
 import { addChanges, NOTHING_SEEN, printChanges } from './changes-view.ts';
 import { jobSpecOf, type JobOptions } from './job-options.ts';

@@ -1,6 +1,7 @@
 import { Console } from 'node:console';
 import { join } from 'node:path';
 import { messageOf } from '../../base/errors.ts';
+import { shownFolder } from '../../node/api-current-folder.ts';
 import { ensureDaemon, type Home } from '../../node/api-daemon.ts';
 import { DaemonConnection } from './daemon-connection.ts';
 import { JobResources } from './job-resources.ts';
@@ -83,7 +84,7 @@ export async function runMcpServer(options: McpServerOptions): Promise<number> {
 
 const projectDirectory = (): string => {
   const given = process.env['CLAUDE_PROJECT_DIR'];
-  return given === undefined || given === '' ? process.cwd() : given;
+  return given === undefined || given === '' ? shownFolder() : given;
 };
 
 /** Settles when the client is gone or wants the end: stdin closed, stdout broken, or a signal. A second signal is obeyed at once. */

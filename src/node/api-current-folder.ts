@@ -1,4 +1,4 @@
-import { MeshError } from '../../base/errors.ts';
+import { MeshError } from '../base/errors.ts';
 
 /** The directory that the command was given in. @throws MeshError `cwd_missing` where it was removed meanwhile */
 export function currentFolder(): string {
