@@ -244,8 +244,9 @@ export class SlotSearch {
   #mayChangeWithLinks({ code, rejected }: Extract<Placement, { kind: 'impossible' }>, nowMs: number): boolean {
     const { settledAtMs } = this.#ledger.options;
     if (settledAtMs === undefined || nowMs >= settledAtMs()) return false;
-    const isNameless = code === 'unknown_node' && this.#ledger.unheard().length > 0;
-    return isNameless || rejected.some(({ passing }) => passing);
+    const unheard = new Set(this.#ledger.unheard().map(({ id }) => id));
+    if (code === 'unknown_node') return unheard.size > 0;
+    return rejected.some(({ id, passing }) => passing || unheard.has(id));
   }
 
   /** Ends a queued job that no node can take any more. Null where it is ended, else the job as it is now. */

@@ -59,6 +59,15 @@ describe('a moment after this node has started', () => {
     expect(young.world.result(job)).toMatchObject({ code: 'no_capable_node', message: expect.stringMatching(/none/) });
   });
 
+  test('later, a member that stays silent holds up no job that all others refuse', () => {
+    const young = new YoungWorld();
+    young.world.nodes = [...young.world.nodes, one('gamma')];
+    young.world.nowMs = SETTLED_AT_MS;
+    const job = young.submit(1, { target: { kind: 'any' } });
+    young.world.refuse('gamma', job, 'cwd_missing');
+    expect(young.world.result(job)).toMatchObject({ kind: 'refused', code: 'no_capable_node' });
+  });
+
   test('a name that no member can have is refused at once', () => {
     const young = new YoungWorld();
     young.hear();
