@@ -236,8 +236,10 @@ function globBelow(at: { readonly root: string; readonly cwd: string; readonly f
   const given = isNot ? glob.slice(1) : glob;
   const below = (top: string): string | null =>
     given === top || given.startsWith(`${top}/`) ? `.${given.slice(top.length)}` : null;
-  const ofRoot = below(at.root);
-  const joined = ofRoot === null ? posix.join(literalGlob(at.folder), below(at.cwd) ?? given) : posix.join(ofRoot);
+  // First: its name may have characters that mean something in globs.
+  const ofCwd = below(at.cwd);
+  const ofRoot = ofCwd === null ? below(at.root) : null;
+  const joined = ofRoot === null ? posix.join(literalGlob(at.folder), ofCwd ?? given) : posix.join(ofRoot);
   // The root itself is no name that a pattern could fit.
   const path = /^\.\/?$/.test(joined) ? '**' : joined;
   if (path === '..' || path.startsWith('../') || /^\/+$/.test(path)) {

@@ -159,12 +159,20 @@ test('a glob of outputs means the directory that it is given in by its very name
   const rig = new Rig();
   const cwd = join(rig.root, '!app/[slug]{a,b}*');
   mkdirSync(cwd, { recursive: true });
-  const outputs = ['dist/**', '!dist/x', '../../o', '../..', `${rig.root}/abs/*.o`, rig.root];
+  const outputs = ['dist/**', '!dist/x', '../../o', '../..', `${rig.root}/abs/*.o`, rig.root, `${cwd}/*.o`];
   await rig.terms({ cwd }, 'heavy', { outputs });
   const fresh = await rig.service.fresh(JOB, specOf());
   if (fresh?.ok !== true) throw new Error('it is not known');
   const below = String.raw`\!app/\[slug]?a,b?\*`;
-  expect(fresh.value.outputs).toEqual([`${below}/dist/**`, `!${below}/dist/x`, 'o', '**', 'abs/*.o', '**']);
+  expect(fresh.value.outputs).toEqual([
+    `${below}/dist/**`,
+    `!${below}/dist/x`,
+    'o',
+    '**',
+    'abs/*.o',
+    '**',
+    `${below}/*.o`,
+  ]);
 });
 
 test('an absolute glob may begin as the directory was given, though that leads through a link', async () => {
