@@ -278,7 +278,9 @@ class Applying {
     const folders = new Set<string>();
     for (const path of deleted) {
       await this.#each(path, async () => {
-        if ((await this.#deleteOne(path, folded.get(foldedPath(path)))) === 'delete') folders.add(folderOf(path));
+        const kind = await this.#deleteOne(path, folded.get(foldedPath(path)));
+        // Also of what is gone: an applying that was cut off may have left the folder.
+        if (kind === 'delete' || kind === 'gone') folders.add(folderOf(path));
       });
     }
     const kept = new Set<string>(changed.flatMap((entry) => (entry.kind === 'folder' ? [entry.path] : [])));

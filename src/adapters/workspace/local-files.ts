@@ -183,19 +183,18 @@ export class LocalFiles {
     unlinkSync(at(prefix, name));
   }
 
-  /** @returns false where it isn't empty, isn't to be removed, or is gone, be it with one above it */
+  /** @returns false where something is there still: it isn't empty, isn't to be removed, or is no folder */
   deleteFolder(path: string): boolean {
     const place = this.#placeOf(path);
     const prefix = place.folders.enter(folderOf(place.path));
-    if (prefix === null) return false;
+    if (prefix === null) return true;
     try {
       rmdirSync(at(prefix, nameOf(place.path)));
       return true;
     } catch (error) {
+      if (systemCodeOf(error) === 'ENOENT') return true;
       // What other entries are called by, and what can't be removed for another reason: it stays, and that hurts nobody.
-      if (['ENOTEMPTY', 'EEXIST', 'EBUSY', 'EACCES', 'EPERM', 'ENOTDIR', 'ENOENT'].includes(systemCodeOf(error))) {
-        return false;
-      }
+      if (['ENOTEMPTY', 'EEXIST', 'EBUSY', 'EACCES', 'EPERM', 'ENOTDIR'].includes(systemCodeOf(error))) return false;
       throw error;
     }
   }

@@ -55,6 +55,8 @@ const OLD: Readonly<Record<string, string>> = {
   f: 'old f',
   g: 'g',
   h: 'h',
+  'q/r/s/t': 'old t',
+  'q/r/u': 'old u',
 };
 const NEW: Readonly<Record<string, string>> = {
   a: 'new a',
@@ -65,7 +67,7 @@ const NEW: Readonly<Record<string, string>> = {
   h: 'h',
   'e/x': 'new x',
 };
-const DELETED = ['d/c', 'e'];
+const DELETED = ['d/c', 'e', 'q/r/s/t', 'q/r/u'];
 
 let folder: string;
 let root: string;
@@ -135,9 +137,10 @@ describe('an apply that is cut off', () => {
       // What neither the job nor anybody deleted is there.
       for (const path of Object.keys(OLD)) if (!DELETED.includes(path)) expect(Object.keys(contents())).toContain(path);
       const again = await apply();
-      expect(again).toMatchObject({ value: { counts: { returned: 5, deleted: 2, conflicts: 0, heldBack: 0 } } });
+      expect(again).toMatchObject({ value: { counts: { returned: 5, deleted: 4, conflicts: 0, heldBack: 0 } } });
       // What the first one left half written is gone, too.
       expect(readTree(root)).toEqual(NEW);
+      expect(fs.readdirSync(root).toSorted()).toEqual(['a', 'd', 'e', 'f', 'g', 'h', 'n']);
       expect(fs.existsSync(join(folder, 'conflicts'))).toBe(false);
       cuts++;
     }
