@@ -79,7 +79,7 @@ export const PROJECTS = [
       rmSync(join(folder, '.cargo_vcs_info.json'), { force: true });
       ignore(folder, 'target/');
     },
-    commands: ['cargo test --offline', 'cargo build --offline --release'],
+    commands: ['cargo test --offline -- --test-threads=1', 'cargo build --offline --release'],
   },
   {
     name: 'pyasn1',
