@@ -9,6 +9,7 @@ import {
   fittingRecords,
   listRecords,
   mergeTold,
+  sortRecords,
   toldBy,
   withinBytes,
   type Told,
@@ -103,7 +104,7 @@ export class JobDirectory {
       first !== null && toldByOrigin(first.told) ? first : await this.#askAll(question, signal, toldByOrigin);
     const [found, ...others] = mergeTold(asking.told);
     if (found === undefined) throw notFound(prefix, asking);
-    if (others.length > 0) throw ambiguous(prefix, [found, ...others]);
+    if (others.length > 0) throw ambiguous(prefix, [found, ...others], asking.more);
     const claims = contested(asking.told, this.#options.self()).get(found.record.job);
     if (claims !== undefined) throw new MeshError('job_ambiguous', this.#contestedText(found.record.job, claims));
     this.#remember(found.record);
@@ -274,13 +275,16 @@ function notFound(prefix: string, { dropped, silent }: Asking): MeshError {
   return new MeshError('job_unknown', `no node of this mesh knows a job ${prefix}${unasked}`);
 }
 
-function ambiguous(prefix: string, told: readonly Told[]): MeshError {
-  const shown = told.slice(0, MATCHES_SHOWN_MAX).map(({ record }) => {
+/** Names them as `jobs` lists them: the job that somebody means is most often one of the newest. */
+function ambiguous(prefix: string, told: readonly Told[], unsent: number): MeshError {
+  const sorted = sortRecords(told.map(({ record }) => record));
+  const shown = sorted.slice(0, MATCHES_SHOWN_MAX).map((record) => {
     const command =
       record.command.length > COMMAND_SHOWN_CHARS ? `${record.command.slice(0, COMMAND_SHOWN_CHARS)}…` : record.command;
     return `${record.job} (${record.state}: ${command})`;
   });
-  const more = told.length > shown.length ? `, and ${told.length - shown.length} more` : '';
+  const left = sorted.length - shown.length + unsent;
+  const more = left > 0 ? `, and ${left} more` : '';
   return new MeshError(
     'job_ambiguous',
     `several jobs begin with ${prefix}: ${shown.join(', ')}${more}; give more of the id`,

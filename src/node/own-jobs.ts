@@ -3,7 +3,7 @@ import type { NodeId } from '../base/ids.ts';
 import type { ReadEnd } from '../ports/runner.ts';
 import type { JobAnswer, JobQuestion } from '../wire/job-query.ts';
 import type { JobRecord } from '../wire/job-record.ts';
-import { endOf, listRecords, mergeTold, toldBy, withinBytes } from './job-lists.ts';
+import { endOf, listRecords, mergeTold, sortRecords, toldBy, withinBytes } from './job-lists.ts';
 import type { ExecutorJobs, OriginJobs, OwnOutput } from './job-sources.ts';
 import type { OutputSink } from './output-sink.ts';
 
@@ -33,7 +33,7 @@ export class OwnJobs {
       case 'list':
         return recordsAnswer(listRecords(this.#merged(origin.records(), ''), question.all));
       case 'find': {
-        const records = this.#merged(origin.find(question.prefix), question.prefix);
+        const records = sortRecords(this.#merged(origin.find(question.prefix), question.prefix));
         const droppedMs = origin.droppedAt(question.prefix) ?? executor.droppedAt(question.prefix);
         return { ...recordsAnswer({ records, more: 0 }), dropped_ms: records.length > 0 ? null : droppedMs };
       }

@@ -298,13 +298,25 @@ describe('one job', () => {
     ['too short', '01A', 'job_unknown', /at least 4 characters/],
     ['no id at all', 'my job!', 'job_unknown', /is no job id/],
     ['nobody knows it', '01ARZ9', 'job_unknown', /no node of this mesh knows/],
-    ['several begin so', '01ARZ3', 'job_ambiguous', new RegExp(`${J1}.*${J2}`)],
+    ['several begin so', '01ARZ3', 'job_ambiguous', new RegExp(`${J2}.*${J1}`)],
   ])('is refused where it is %s', async (_what, name, code, message) => {
     const net = new Net('ab');
     net.node('a').asOrigin = [jobRecord({ job: J1 })];
     net.node('b').asOrigin = [jobRecord({ job: J2, ...ofOrigin('b') })];
     const failure = expect(net.node('a').directory.find(name, LIVE)).rejects;
     await failure.toMatchObject({ code, message: expect.stringMatching(message) as string });
+  });
+
+  test('is one of many that begin so: the newest are named, wherever they are', async () => {
+    const net = new Net('ab');
+    const ids = Array.from({ length: 10 }, (_, index) => jobId(`B${index}`));
+    net.node('a').asOrigin = ids.slice(0, 8).map((job) => jobRecord({ job }));
+    net.node('b').asOrigin = ids.slice(8).map((job) => jobRecord({ job, ...ofOrigin('b') }));
+    const newest = ids.toReversed().slice(0, 8).join('.*');
+    await expect(net.node('a').directory.find('01ARZ3', LIVE)).rejects.toMatchObject({
+      code: 'job_ambiguous',
+      message: expect.stringMatching(new RegExp(`${newest}.*and 2 more`)) as string,
+    });
   });
 
   test('that was dropped is told by whom and when', async () => {
