@@ -239,7 +239,7 @@ function globBelow(at: { readonly root: string; readonly cwd: string; readonly f
   // First: its name may have characters that mean something in globs.
   const ofCwd = below(at.cwd);
   const ofRoot = ofCwd === null ? below(at.root) : null;
-  const joined = ofRoot === null ? posix.join(literalGlob(at.folder), ofCwd ?? given) : posix.join(ofRoot);
+  const joined = ofRoot === null ? posix.join(literalGlob(at.folder), ofCwd ?? given) : posix.normalize(ofRoot);
   // The root itself is no name that a pattern could fit.
   const path = /^\.\/?$/.test(joined) ? '**' : joined;
   if (path === '..' || path.startsWith('../') || /^\/+$/.test(path)) {
