@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs';
+import { existsSync, lstatSync, statSync } from 'node:fs';
 import { relative, resolve } from 'node:path';
 import { bytesOfText, textOfBytes } from '../base/byte-text.ts';
 import { MeshError } from '../base/errors.ts';
@@ -10,7 +10,7 @@ import type { JobRecord } from '../wire/job-record.ts';
 import type { LocalProjects } from './local-projects.ts';
 import type { ProjectHandlers } from './project-handlers.ts';
 import { readProjectSettings } from './project-settings.ts';
-import type { SecretDecision } from './secret-decisions.ts';
+import type { SecretDecision } from '../core/workspace/decided-secrets.ts';
 
 export interface ProjectRequestsOptions {
   readonly files: Pick<ProjectFiles, 'findProject' | 'scan'> & Pick<WorkspaceFiles, 'list' | 'remove'>;
@@ -79,13 +79,20 @@ export class ProjectRequests implements ProjectHandlers {
       if (decision === 'ask') decided.delete(path);
       else decided.set(path, decision);
     }
-    const { undecided, tracked, notices } = await this.#look(project, Object.fromEntries(decided));
+    const { undecided, skipped, tracked, dependencies, notices } = await this.#look(
+      project,
+      Object.fromEntries(decided),
+    );
+    const prepared = paths.find((path) => dependencies.some((folder) => path.startsWith(`${folder}/`)));
+    if (decision === 'send' && prepared?.endsWith('/') === true)
+      throw new MeshError('bad_argument', isPrepared(prepared));
     const isTracked = (path: string): boolean => tracked.includes(escapeControls(textOfBytes(path)));
     const wanted = paths.filter((path) => decision !== 'ask' && isTracked(path)).map((path) => textOfBytes(path));
     if (decision === 'skip' && wanted.length > 0) throw new MeshError('bad_argument', alwaysSent(wanted));
     const deciding = paths.filter((path) => !wanted.includes(textOfBytes(path)));
     if (deciding.length > 0) secrets.decide(project.root, deciding, decision === 'ask' ? null : decision);
     const all = new Map<string, SecretDecision | null>(undecided.map((path) => [path, null]));
+    for (const path of skipped) all.set(path, 'skip');
     for (const [path, one] of decided) if (!isTracked(path)) all.set(textOfBytes(path), one);
     const missing = paths.filter((path) => !isThere(project, path)).map((path) => textOfBytes(path));
     if (missing.length > 0) notices.push(`not there now: ${missing.join(', ')}`);
@@ -104,10 +111,16 @@ export class ProjectRequests implements ProjectHandlers {
     const scanned = await this.#options.files.scan({ ...request, secrets: decided });
     if (!scanned.ok) {
       const notices = [`the project cannot be looked through: ${scanned.error.message}`];
-      return { undecided: [], tracked: [], notices };
+      return { undecided: [], skipped: [], tracked: [], dependencies: [], notices };
     }
-    const { undecided, withheld, tracked } = scanned.value;
-    return { undecided: [...undecided, ...withheld], tracked, notices: [] as string[] };
+    const { undecided, withheld, tracked, dependencies } = scanned.value;
+    return {
+      undecided,
+      skipped: withheld.filter((path) => !undecided.includes(path)),
+      tracked,
+      dependencies: dependencies.map(({ folder }) => bytesOfText(folder)),
+      notices: [] as string[],
+    };
   }
 
   #jobOf(name: string): JobId {
@@ -131,18 +144,37 @@ function alwaysSent(files: readonly string[]): string {
   return `${names}: in git's index, and tracked files always go along; nothing was changed. To keep one here, ${remedy}`;
 }
 
+function isPrepared(path: string): string {
+  const folder = escapeControls(textOfBytes(path)).slice(0, -1);
+  const remedy = `name the files in it, or \`[ship] ignored = [${JSON.stringify(folder)}]\` in .meshwork.toml sends it as it is`;
+  return `${folder}: dependencies, which are prepared there and not sent; nothing was changed. To send some, ${remedy}`;
+}
+
 /**
  * Messages and lists name files from the root on: so may who decides in a folder below it.
  *
+ * @returns bytes; those of a folder end in a slash
  * @throws MeshError `bad_argument`
  */
 function pathBelow({ root }: Project, cwd: string, file: string): string {
   const isFromRoot = !existsSync(resolve(cwd, file)) && existsSync(resolve(root, file));
-  const below = relative(root, resolve(isFromRoot ? root : cwd, file));
-  if (below === '' || below === '..' || below.startsWith('../')) {
+  const absolute = resolve(isFromRoot ? root : cwd, file);
+  const below = relative(root, absolute);
+  if (below === '') {
+    throw new MeshError(
+      'bad_argument',
+      `${file} is the whole project: name files or folders in it; nothing was changed`,
+    );
+  }
+  if (below === '..' || below.startsWith('../')) {
     throw new MeshError('bad_argument', `${file} does not lie in ${root}; nothing was changed`);
   }
-  return bytesOfText(below);
+  const isHere = existsSync(absolute);
+  const isFolder = isHere ? statSync(absolute).isDirectory() : file.endsWith('/');
+  if (isHere && isFolder && lstatSync(absolute).isSymbolicLink()) {
+    throw new MeshError('bad_argument', `${file} is a link to a folder: name that folder; nothing was changed`);
+  }
+  return `${bytesOfText(below)}${isFolder ? '/' : ''}`;
 }
 
 /** @param path below the project's root, a byte string */

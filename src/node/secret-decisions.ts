@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { z } from 'zod';
 import { MeshError, messageOf, systemCodeOf } from '../base/errors.ts';
+import type { SecretDecision } from '../core/workspace/decided-secrets.ts';
 import { TREE_PATH_BYTES_MAX } from '../wire/manifest.ts';
 import { writeWhole } from './project-book.ts';
 
@@ -9,11 +10,10 @@ const FILES_MAX = 1024;
 
 const decisionSchema = z.enum(['send', 'skip']);
 const fileSchema = z.record(z.string(), z.record(z.string().max(TREE_PATH_BYTES_MAX), decisionSchema));
-export type SecretDecision = z.infer<typeof decisionSchema>;
 
 /**
  * Which untracked secrets go along with their projects: `MESHWORK_HOME/secrets.json`, by root and by path relative to it
- * (byte strings). It is read anew each time: it is small, and people may edit it.
+ * (byte strings; those of folders end in a slash, see DecidedSecrets). It is read anew each time: it is small, and people may edit it.
  */
 export class SecretDecisions {
   readonly #path: string;

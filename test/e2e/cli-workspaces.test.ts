@@ -191,6 +191,55 @@ describe('secrets', () => {
   });
 });
 
+describe('a folder of secrets', () => {
+  it('is decided about with what comes into it later, but for files that are decided about by name', async () => {
+    write('conf/.env', 'TOKEN=1\n');
+    write('conf/own/.env', 'TOKEN=2\n');
+    expect((await cli(['secrets', 'send', 'conf'])).stdout.toString()).toMatch(/^\S+:\n {2}sent +conf\/\n$/);
+    const skipped = await cli(['secrets', 'skip', './own/'], at('conf'));
+    expect(skipped.stdout.toString()).toMatch(
+      /^\S+:\n {2}sent +conf\/\n {2}not sent +conf\/own\/\n {2}not sent +conf\/own\/\.env\n$/,
+    );
+    write('conf/later/.env', 'TOKEN=3\n');
+    const ran = await onPeer('cat conf/.env conf/later/.env conf/own/.env');
+    expect(ran.stdout.toString()).toBe('TOKEN=1\nTOKEN=3\n');
+    await cli(['secrets', 'send', 'conf/own/.env']);
+    expect((await onPeer('cat conf/own/.env')).stdout.toString()).toBe('TOKEN=2\n');
+    const listed = JSON.parse((await cli(['secrets', '--json'])).stdout.toString());
+    expect(listed.files).toEqual([
+      { path: 'conf/', decision: 'send' },
+      { path: 'conf/own/', decision: 'skip' },
+      { path: 'conf/own/.env', decision: 'send' },
+    ]);
+    await git('add', '-f', 'conf/later/.env');
+    expect((await cli(['secrets', 'skip', 'conf'])).stdout.toString()).toMatch(
+      /not sent +conf\/\n[^]*! tracked, so sent whatever is decided: conf\/later\/\.env\n$/,
+    );
+  });
+
+  it('that nothing could come of is refused: the whole project, a link, dependencies', async () => {
+    write('build/out/x', 'x');
+    write('.gitignore', 'build/\nnode_modules/\n');
+    write('node_modules/x/a.js', 'x');
+    symlinkSync('build', at('linked'));
+    const refusals = [
+      ['send', '.', /is the whole project: name files or folders in it; nothing was changed/],
+      ['skip', 'linked', /linked is a link to a folder: name that folder; nothing was changed/],
+      [
+        'send',
+        'node_modules/x',
+        /node_modules\/x: dependencies.*nothing was changed.*\[ship\] ignored = \["node_modules\/x"\]/,
+      ],
+    ] as const;
+    for (const [decision, name, message] of refusals) {
+      const refused = await cli(['secrets', decision, name]);
+      expect(refused.code).toBe(125);
+      expect(refused.stderr.toString()).toMatch(message);
+    }
+    expect((await cli(['secrets'])).stdout.toString()).toMatch(/no untracked secrets\n$/);
+  });
+});
+
 describe('a secret that is tracked', () => {
   it('goes along, so that nobody can decide to skip it', async () => {
     write('conf/.env', 'TOKEN=1\n');

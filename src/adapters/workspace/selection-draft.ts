@@ -1,5 +1,6 @@
-import { bytesOfText, isUtf8, textOfBytes } from '../../base/byte-text.ts';
+import { textOfBytes } from '../../base/byte-text.ts';
 import { escapeControls } from '../../base/escape.ts';
+import { DecidedSecrets } from '../../core/workspace/decided-secrets.ts';
 import { isDependencyFile, isDependencyFolder } from '../../core/workspace/dependency-files.ts';
 import { holdsSecret, judgeSecret } from '../../core/workspace/secret-files.ts';
 import type { FoundDependency, ScanRequest } from '../../ports/workspace.ts';
@@ -21,8 +22,7 @@ const NOTICES_MAX = 16;
 export class SelectionDraft {
   readonly virtual: VirtualFile[] = [];
   readonly #root: string;
-  readonly #decisions: ScanRequest['secrets'];
-  readonly #hasDecisions: boolean;
+  readonly #decided: DecidedSecrets;
   readonly #filter: ShipFilter;
   readonly #tracked: TreePath[] = [];
   readonly #others: TreePath[] = [];
@@ -33,6 +33,8 @@ export class SelectionDraft {
   readonly #undecided: string[] = [];
   readonly #dependencies: FoundDependency[] = [];
   readonly #lockfiles: string[] = [];
+  /** What is in them no list names. */
+  readonly #ignoredFolders = new Set<string>();
   readonly #notices: string[] = [];
   readonly #standing: string[] = [];
   /** Tracked files that .meshworkignore or an option leaves out. */
@@ -43,8 +45,7 @@ export class SelectionDraft {
   /** @param root absolute bytes */
   constructor(root: string, request: Pick<ScanRequest, 'secrets'>, filter: ShipFilter) {
     this.#root = root;
-    this.#decisions = request.secrets;
-    this.#hasDecisions = Object.keys(request.secrets).length > 0;
+    this.#decided = new DecidedSecrets(request.secrets);
     this.#filter = filter;
   }
 
@@ -89,7 +90,7 @@ export class SelectionDraft {
     if (parsed === null) return 'judged';
     this.#keep(parsed, this.#others);
     const isPlain = !isDependencyFolder(path) && !isDependencyFile(path) && judgeSecret(path, isIgnored) === 'plain';
-    return isPlain && this.#decisionOn(path) === null ? 'plain' : 'judged';
+    return isPlain && this.#decided.ofName(path) === null ? 'plain' : 'judged';
   }
 
   /** What was found to be `plain` by the same rules. */
@@ -102,14 +103,15 @@ export class SelectionDraft {
     if (isDependencyFolder(path) && this.#isLinkToFolder(path)) this.#addDependency(path);
     else if (this.#filter.leavesOut(path, false)) return;
     else if (this.#filter.includes(path, false)) this.addUntracked(path, true);
-    else if (this.#decisionOn(path) === 'send' || (!isToolsOwn && this.#isSecret(path, true))) {
+    else if (this.#decided.ofName(path) === 'send' || (!isToolsOwn && this.#isSecret(path, true))) {
       const parsed = this.#maySend(path, true) ? this.#parse(path) : null;
       if (parsed !== null) this.#keep(parsed, this.#others);
     }
   }
 
-  /** Nothing of it is sent but what an option names. */
+  /** Nothing of it is sent but what an option or a decision names. */
   addIgnoredFolder(path: string): void {
+    this.#ignoredFolders.add(path);
     const sent = this.#filter.includes(path, true) && !this.#filter.leavesOut(path, true);
     if (!sent && isDependencyFolder(path)) this.#addDependency(path);
     if (sent || this.#filter.mayIncludeBelow(path, isDependencyFolder(path))) this.#addIncludedBelow(path, 0);
@@ -132,11 +134,10 @@ export class SelectionDraft {
     } else this.#elsewhere.push({ path, absolute });
   }
 
-  /** Files that somebody decided to send, also where no list names them: below a folder that is ignored as a whole. */
+  /** What somebody decided to send, also where no list names it: below a folder that is ignored as a whole. */
   addDecided(): void {
-    const decided = Object.keys(this.#decisions).filter((name) => this.#decisions[name] === 'send');
-    for (const path of decided) {
-      const parsed = parseTreePath(isUtf8(path) ? path : bytesOfText(path));
+    for (const path of this.#decided.sentFiles) {
+      const parsed = parseTreePath(path);
       if (!parsed.ok || this.#secrets.has(parsed.value) || this.#filter.excludes(parsed.value)) continue;
       const isListed = this.#tracked.includes(parsed.value) || this.#others.includes(parsed.value);
       if (isListed || !this.#isInRealFolder(parsed.value)) continue;
@@ -144,6 +145,10 @@ export class SelectionDraft {
       this.#secrets.add(parsed.value);
       this.#keep(parsed.value, this.#others);
     }
+    const folders = this.#decided.sentFolders.filter((path) => this.#isIgnoredFolder(path));
+    if (folders.length === 0) return;
+    const listed = new Set<string>(this.#others);
+    for (const folder of folders) if (this.#isRealFolder(folder)) this.#addAllBelow(folder, listed, 0);
   }
 
   finish(kind: Selection['kind'], repositories: IgnoreRules): Selection {
@@ -173,8 +178,12 @@ export class SelectionDraft {
   }
 
   #trackedDecided(): string[] {
-    if (!this.#hasDecisions) return [];
-    const tracked = this.#tracked.filter((path) => this.#decisionOn(path) !== null);
+    const decided = this.#decided;
+    if (decided.isEmpty) return [];
+    // A folder that is sent, or what is no secret in one that is not, is none's surprise.
+    const tracked = this.#tracked.filter(
+      (path) => decided.ofName(path) !== null || (decided.ofFolders(path) === 'skip' && this.#isSecret(path, true)),
+    );
     return tracked.map((path) => escapeControls(textOfBytes(path)));
   }
 
@@ -231,8 +240,9 @@ export class SelectionDraft {
 
   /** Untracked: is it no secret, or did someone decide to send it? */
   #maySend(path: string, isIgnored: boolean): boolean {
-    const decision = this.#decisionOn(path);
-    if (decision === null && (!this.#isSecret(path, isIgnored) || this.#filter.sendsAsIs(path, false))) return true;
+    const own = this.#decided.ofName(path);
+    if (own === null && (!this.#isSecret(path, isIgnored) || this.#filter.sendsAsIs(path, false))) return true;
+    const decision = own ?? this.#decided.ofFolders(path);
     if (decision === 'send' || (decision === null && this.#filter.names(path))) {
       const parsed = this.#parse(path);
       if (parsed !== null) this.#secrets.add(parsed);
@@ -244,12 +254,29 @@ export class SelectionDraft {
     return false;
   }
 
-  #decisionOn(path: string): 'send' | 'skip' | null {
-    if (!this.#hasDecisions) return null;
-    for (const name of [path, textOfBytes(path)]) {
-      if (Object.hasOwn(this.#decisions, name)) return this.#decisions[name] ?? null;
+  /** As a whole, and no dependencies: those are prepared there. */
+  #isIgnoredFolder(path: string): boolean {
+    const folders = [...foldersOf([`${path}/`])];
+    return folders.some((one) => this.#ignoredFolders.has(one)) && !folders.some(isDependencyFolder);
+  }
+
+  /** @param listed what is selected anyway */
+  #addAllBelow(folder: string, listed: Set<string>, depth: number): void {
+    if (depth > DEPTH_MAX) return;
+    // Where a rule leaves out all of it, the decision is about that rule.
+    const isLeftOut = this.#filter.leavesOut(folder, true);
+    for (const { name, kind } of listFolder(`${this.#root}/${folder}`) ?? []) {
+      const path = below(folder, name);
+      if (name === '.git' || kind === 'other' || listed.has(path) || this.#filter.excludes(path)) continue;
+      if (!isLeftOut && this.#filter.leavesOut(path, kind === 'folder')) continue;
+      if (kind === 'folder') {
+        if (!isDependencyFolder(path)) this.#addAllBelow(path, listed, depth + 1);
+      } else if (!isTemporary(path) && this.#maySend(path, true)) {
+        const parsed = this.#parse(path);
+        listed.add(path);
+        if (parsed !== null) this.#keep(parsed, this.#others);
+      }
     }
-    return null;
   }
 
   #addIncludedBelow(folder: string, depth: number): void {

@@ -266,7 +266,7 @@ function addProjectCommands(program: Command, { context, act }: Wiring): void {
     ['skip', 'keep these files here; commands go without them'],
   ] as const) {
     example(
-      secrets.command(decision).argument('<file...>', 'relative to here').description(what),
+      secrets.command(decision).argument('<file...>', 'files, or folders of them, relative to here').description(what),
       `meshwork secrets ${decision} .env`,
     ).action(act((files: string[]) => secretsCommand(open, decision, files, context().json)));
   }

@@ -291,6 +291,75 @@ test('a decision holds for any file that is not tracked, also in a folder that i
   expect(named(without)).not.toContain('conf/deep/app.yml');
 });
 
+test.each([true, false])('a folder decides for the secrets in it, also for those to come (git: %s)', async (isGit) => {
+  const files = {
+    '.gitignore': '*.env\n*.log\n',
+    'conf/app.env': 'a',
+    'conf/app.yml': 'y',
+    'conf/deep/db.env': 'd',
+    'conf/local/own.env': 'o',
+    'conf/local/kept.env': 'k',
+    'conf/tracked.env': 't',
+    'other/x.env': 'x',
+  };
+  const root = projectWith(files, isGit ? ['conf/tracked.env'] : null);
+  const secrets = { 'conf/': 'send', 'conf/local/': 'skip', 'conf/local/own.env': 'send' } as const;
+  const sent = await select(root, { secrets });
+  const own = ['conf/app.env', 'conf/deep/db.env', 'conf/local/own.env'];
+  expect(named(sent).filter((path) => path.startsWith('conf/'))).toEqual(
+    [...own, 'conf/app.yml', 'conf/tracked.env'].toSorted(),
+  );
+  expect([...sent.secrets].toSorted()).toEqual(isGit ? own : [...own, 'conf/tracked.env']);
+  expect(sent.withheld).toEqual(['conf/local/kept.env', 'other/x.env']);
+  expect(sent.undecided).toEqual(['other/x.env']);
+  expect(sent.trackedDecided).toEqual([]);
+  writeTree(root, { 'conf/later.env': 'l', 'conf/app.log': 'no secret' });
+  const later = named(await select(root, { secrets }));
+  expect(later).toContain('conf/later.env');
+  expect(later.includes('conf/app.log')).toBe(!isGit);
+
+  const skipped = await select(root, { secrets: { 'conf/': 'skip' } });
+  expect(skipped.undecided).toEqual(['other/x.env']);
+  expect(named(skipped)).toContain('conf/app.yml');
+  expect(named(skipped)).not.toContain('conf/app.env');
+  // It is sent all the same, which somebody who skips its folder should know.
+  expect(skipped.trackedDecided).toEqual(isGit ? ['conf/tracked.env'] : []);
+});
+
+test('a folder that is ignored as a whole is sent as a whole where somebody decided so, but for dependencies', async () => {
+  const root = projectWith(
+    {
+      '.gitignore': 'certs/\nnode_modules/\nown/\n',
+      '.meshworkignore': '*.bak\n',
+      'certs/server.crt': 'c',
+      'certs/server.key': 'k',
+      'certs/old.bak': 'b',
+      'certs/in/a.txt': 'a',
+      'certs/in/no.txt': 'n',
+      'certs/node_modules/x/a.key': 'k',
+      'own/a.key': 'k',
+      'a.c': 'a',
+    },
+    [],
+  );
+  const secrets = { 'certs/': 'send', 'certs/in/no.txt': 'skip', 'node_modules/': 'send', 'gone/': 'send' } as const;
+  symlinkSync('../own/a.key', join(root, 'certs/link.key'));
+  const selection = await select(root, { secrets, ship: { include: ['certs/server.*'] } });
+  const certs = ['certs/in/a.txt', 'certs/link.key', 'certs/server.crt', 'certs/server.key'];
+  expect(named(selection)).toEqual(['.gitignore', '.meshworkignore', 'a.c', ...certs]);
+  expect([...selection.secrets].toSorted()).toEqual(['certs/link.key', 'certs/server.key']);
+  expect(named(await select(root, { secrets: { 'certs/in/': 'send' } }))).toContain('certs/in/no.txt');
+  const excluded = await select(root, { secrets, ship: { exclude: ['certs/in'] } });
+  expect(named(excluded).filter((path) => path.includes('/in/'))).toEqual([]);
+  // A file in its place, a link in its way: nothing is followed out of the project.
+  symlinkSync('../own', join(root, 'certs/through'));
+  expect(named(await select(root, { secrets: { 'certs/through/': 'send', 'certs/server.key/': 'send' } }))).toEqual([
+    '.gitignore',
+    '.meshworkignore',
+    'a.c',
+  ]);
+});
+
 test.each([true, false])('an ignore file that is a link, or no file at all, says nothing (git: %s)', async (isGit) => {
   const root = projectWith({ 'a.c': 'a', 'sub/b.c': 'b', rules: '*.c\n' }, isGit ? [] : null);
   symlinkSync('rules', join(root, '.meshworkignore'));
