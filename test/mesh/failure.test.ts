@@ -15,7 +15,8 @@ let lastMark = 0;
 /** A command whose tree has a child in its group and one that left it, all with a mark of their own; it says `up`. */
 function tree(): { readonly mark: string; readonly command: string } {
   lastMark += 1;
-  const mark = `9870${process.pid}${lastMark}`;
+  // Padded, so that no other's begins like it.
+  const mark = `9870${String(process.pid).padStart(7, '0')}${String(lastMark).padStart(3, '0')}`;
   return { mark, command: `setsid sleep ${mark} & sleep ${mark} & echo up; wait` };
 }
 /** Waits for `up`, and for both sleeps, so that what is gone later was there. */
@@ -83,13 +84,14 @@ describe('a node that froze', () => {
     const [a, c] = [node(0), node(2)];
     const frozen = performance.now();
     c.signal('SIGSTOP');
+    let linesBefore = 0;
     try {
       await until('a suspects c', WAIT_MS_MAX, async () => /suspect|dead/.test((await a.row(c))?.state ?? ''));
       await until('the freeze has lasted', FREEZE_MS, () => performance.now() - frozen >= FREEZE_MS);
+      linesBefore = c.log.split('\n').length;
     } finally {
       c.signal('SIGCONT');
     }
-    const linesBefore = c.log.split('\n').length;
     await fullMesh(nodes);
     const accused = c.log
       .split('\n')

@@ -126,7 +126,8 @@ describe("the executor's daemon and runner are killed", () => {
     await command.started();
     node(2).setFacts({ ...IDLE, labels: { role: 'away' } });
     await killWithRunner(b);
-    await command.started(2);
+    // That b is dead, and that nobody listens there, takes its time.
+    await command.started(2, END_MS_MAX);
     command.open();
     expect(await finished(a, job, END_MS_MAX)).toMatchObject({
       reason: 'exited',

@@ -13,8 +13,11 @@ import { watchChild, type WatchedProcess, watchFound, within } from './watched-p
 const SOCKET_PATH_BYTES_MAX = 103;
 /** Longer than an earlier runner takes to end its trees, which it may have to before this one may start. */
 const START_DEADLINE_MS = 10_000;
-/** A runner that lives and does not answer is asked to end after this; one whose disk is slow may take a while. */
-const ANSWER_DEADLINE_MS = 3000;
+/**
+ * A runner that lives and does not answer is asked to end after this, and what it runs with it: so not one whose disk is slow,
+ * or whose machine stands still for some seconds. Together with `END_DEADLINE_MS` well below what `meshwork up` waits.
+ */
+const ANSWER_DEADLINE_MS = 8000;
 const CONNECT_RETRY_MS = 5;
 /** An earlier runner ends its trees: TERM, 5 s, KILL. */
 const END_DEADLINE_MS = 8000;
