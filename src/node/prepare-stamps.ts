@@ -99,11 +99,13 @@ export interface StampContext {
   /** The PATH that the step is run with. */
   readonly path: string;
   readonly files: Pick<WorkspaceFiles, 'digest'>;
-  readonly probe: Pick<NodeProbe, 'facts'>;
+  readonly probe: Pick<NodeProbe, 'facts' | 'whenLooked'>;
 }
 
 /** A hash over everything that decides what a step makes: if it is another one, the step has to be run. */
 export async function stampOf(step: PrepareStep, context: StampContext): Promise<string> {
+  // Versions that come only after the node has started would make another stamp of the same tools.
+  await context.probe.whenLooked();
   const { os, arch, tools } = context.probe.facts();
   const runtime = runtimeOf(step.tool);
   const inputs = await context.files.digest(context.workspaceId, step.inputs);

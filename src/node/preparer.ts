@@ -47,7 +47,7 @@ export interface PrepareRequest extends Pick<RunRequest, 'env' | 'umask' | 'user
 export interface PrepareContext {
   readonly runner: Runner;
   readonly files: Pick<WorkspaceFiles, 'digest' | 'readNote' | 'writeNote'>;
-  readonly probe: Pick<NodeProbe, 'facts' | 'hasTool'>;
+  readonly probe: Pick<NodeProbe, 'facts' | 'whenLooked' | 'hasTool'>;
   /** The executor's policy: a step is a command of another node. */
   readonly judge: (command: Command) => Result<null, Reason>;
   readonly audit: AuditLog;

@@ -16,7 +16,7 @@ export interface WorkspacePreparerOptions {
   /** Null while the runner is being started again. */
   readonly runner: () => Runner | null;
   readonly files: Pick<WorkspaceFiles, 'digest' | 'readNote' | 'writeNote'>;
-  readonly probe: Pick<NodeProbe, 'facts' | 'hasTool'>;
+  readonly probe: Pick<NodeProbe, 'facts' | 'whenLooked' | 'hasTool'>;
   readonly exec: Config['exec'];
   readonly environment: EnvironmentRules;
   readonly login: LoginEnvironment;

@@ -2,7 +2,7 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { McpSession } from '../fixtures/mcp-client.ts';
-import { TestMesh, type TestNode } from '../fixtures/nodes.ts';
+import { TestMesh, until, type TestNode } from '../fixtures/nodes.ts';
 
 /** What a node learns of how long commands take, and what it does with that, on two real nodes. */
 let mesh: TestMesh;
@@ -37,9 +37,15 @@ describe('a heavy command', () => {
   it('goes to the best node until it is known to be short, and then stays, which explain and route say', async () => {
     const first = await session.call('cluster_bash', { command: 'make quick' });
     expect(first.document).toMatchObject({ executed_on: 'peer', return_code: 0 });
-    const explained = await explain('make quick');
-    expect(explained).toMatchObject({ would_run_on: 'origin', class: 'heavy', expected: { source: 'history' } });
-    expect(explained.expected.seconds_here).toBeLessThan(1);
+    // On a machine that stands still for a moment the first run was not short: the median of some is.
+    const explained = await until('it is known to be short', async () => {
+      const known = await explain('make quick');
+      expect(known.expected.source).toBe('history');
+      if (known.expected.seconds_here < 1) return known;
+      await session.call('offload_to', { command: 'make quick', node_id: 'peer' });
+      return null;
+    });
+    expect(explained).toMatchObject({ would_run_on: 'origin', class: 'heavy' });
     const second = await session.call('cluster_bash', { command: "make  'quick'" });
     expect(second.document['executed_on']).toBe('origin');
     expect(second.document['route']).toMatch(/^here: `make` is heavy, but took \d+ ms here before, so it stays here/);

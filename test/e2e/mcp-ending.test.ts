@@ -25,14 +25,19 @@ const up = (words: string): Promise<unknown> => until(`${words} runs`, () => liv
 const gone = (words: string): Promise<unknown> =>
   until(`${words} is gone`, () => living(words) === 0, TREE_GONE_MS_MAX);
 
-const onPeer = (line: string) => ({ name: 'offload_to', arguments: { command: line, node_id: 'peer' } });
+/** None of the calls that are ended is over by itself. */
+const CALL_S = 110;
+const onPeer = (line: string) => ({
+  name: 'offload_to',
+  arguments: { command: line, node_id: 'peer', wait_s: CALL_S },
+});
 
 describe('the end of a call', () => {
   it('by its cancellation ends the remote tree, and the server goes on', async () => {
     const session = await McpSession.start(mesh.node('origin').home, folder);
     const { line, words } = tree();
     const controller = new AbortController();
-    const call = session.call('offload_to', { command: line, node_id: 'peer' }, { signal: controller.signal });
+    const call = session.call('offload_to', onPeer(line).arguments, { signal: controller.signal });
     const refused = expect(call).rejects.toThrow();
     await up(words);
     controller.abort();
@@ -47,7 +52,7 @@ describe('the end of a call', () => {
     const { words } = tree();
     const controller = new AbortController();
     const commands = Array.from({ length: 100 }, () => words);
-    const call = session.call('parallel_execute', { commands }, { signal: controller.signal });
+    const call = session.call('parallel_execute', { commands, wait_s: CALL_S }, { signal: controller.signal });
     const refused = expect(call).rejects.toThrow();
     await until('some run', () => living(words) > 1);
     controller.abort();
@@ -92,7 +97,7 @@ describe('the end of the daemon', () => {
     const { words } = tree();
     const go = join(cwd, 'go');
     const command = `echo half; ${words} & until [ -e ${go} ]; do sleep 0.1; done; echo whole; exit 3`;
-    const call = session.call('cluster_bash', { command });
+    const call = session.call('cluster_bash', { command, wait_s: CALL_S });
     await until('it runs', () => living(words) === 1);
     await alone.crash();
     writeFileSync(go, '');
@@ -116,7 +121,7 @@ describe('the end of the daemon', () => {
       MESHWORK_FACTS_FILE: alone.factsPath,
     });
     const { words } = tree();
-    const call = session.call('cluster_bash', { command: words });
+    const call = session.call('cluster_bash', { command: words, wait_s: CALL_S });
     await until('it runs', () => living(words) === 1);
     await alone.down();
     expect(await call).toMatchObject({ isError: true, document: { success: false } });

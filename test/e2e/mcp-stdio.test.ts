@@ -66,6 +66,8 @@ describe('stdio', () => {
   it('answers what was asked before stdin ended', async () => {
     const raw = new RawMcp(home, project);
     await raw.initialize();
+    // A daemon that is just starting may take longer than a server that is to end waits.
+    await raw.answer(raw.send('tools/call', { name: 'cluster_status', arguments: {} }));
     const list = raw.send('tools/list');
     const status = raw.send('tools/call', { name: 'cluster_status', arguments: {} });
     raw.running.child.stdin?.end();
@@ -98,19 +100,26 @@ describe('a server that finds no daemon', () => {
   });
 });
 
-describe('the project', () => {
+describe('the project, and the settings', () => {
   it('is CLAUDE_PROJECT_DIR where that is set, and more by the roots of the settings', async () => {
     const other = join(root, 'other');
     const rooted = join(root, 'rooted');
     for (const folder of [other, rooted]) mkdirSync(folder);
-    const settings = `mdns = false\nlisten = "127.0.0.1:0"\n[mcp]\nroots = ["${rooted}"]\ntimeout_s = 1\n`;
+    const settings = `mdns = false\nlisten = "127.0.0.1:0"\n[mcp]\nroots = ["${rooted}"]\n`;
     writeFileSync(join(home, 'config.toml'), settings);
     const session = await McpSession.start(home, project, { CLAUDE_PROJECT_DIR: other });
     const pwd = async (cwd?: string) => (await session.call('cluster_bash', { command: 'pwd', cwd })).document;
     expect(await pwd()).toMatchObject({ stdout: `${other}\n`, cwd: other });
     expect(await pwd(rooted)).toMatchObject({ stdout: `${rooted}\n` });
     expect(await pwd(project)).toMatchObject({ error: { code: 'cwd_not_allowed' } });
-    expect((await session.call('cluster_bash', { command: 'sleep 30' })).document).toMatchObject({ reason: 'timeout' });
+    await session.close();
+  });
+
+  it('has the time limit of the settings', async () => {
+    writeFileSync(join(home, 'config.toml'), 'mdns = false\nlisten = "127.0.0.1:0"\n[mcp]\ntimeout_s = 1\n');
+    const session = await McpSession.start(home, project);
+    const { document } = await session.call('cluster_bash', { command: 'sleep 1000' });
+    expect(document).toMatchObject({ reason: 'timeout', return_code: 124 });
     await session.close();
   });
 

@@ -161,8 +161,8 @@ describe('while it is prepared', () => {
   const isGone = (pid: string): boolean => !existsSync(`/proc/${pid}`);
 
   it('the time limit of the command does not run', async () => {
-    const { root } = slow('limit', 'sleep 4');
-    const answer = await onPeer(root, 'echo done', '--timeout', '3s');
+    const { root } = slow('limit', 'sleep 10');
+    const answer = await onPeer(root, 'echo done', '--timeout', '9s');
     expect(answer).toMatchObject({ return_code: 0, stdout: 'done\n' });
   });
 
@@ -190,7 +190,8 @@ describe('while it is prepared', () => {
     await mesh.node('peer').crash();
     await mesh.node('peer').up();
     expect(await running.done).toMatchObject({ code: 0, stdout: Buffer.from('done\n') });
-    expect(pids(trace)).toHaveLength(2);
-    expect(isGone(pid)).toBe(true);
+    // A link that takes the place of another just then has it prepared once more.
+    expect(pids(trace).length).toBeGreaterThanOrEqual(2);
+    await until('the first one is gone', () => isGone(pid), TREE_GONE_MS_MAX);
   });
 });

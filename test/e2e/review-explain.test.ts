@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { TestMesh, type TestFacts } from '../fixtures/nodes.ts';
+import { TestMesh, until, type TestFacts } from '../fixtures/nodes.ts';
 
 /** `explain` names all reasons against a node, those too that only the node itself can tell. */
 const NAMES = ['origin', 'other'] as const;
@@ -11,12 +11,19 @@ beforeAll(async () => {
 });
 afterAll(() => mesh.stop());
 
-async function reasonsAgainstOther(...words: string[]): Promise<{ code: string; text: string }[]> {
-  const { stdout } = await mesh.node('origin').run(['explain', '--json', ...words]);
-  const { rejected } = JSON.parse(String(stdout)) as {
-    rejected: { name: string; reasons: { code: string; text: string }[] }[];
-  };
-  return rejected.find(({ name }) => name === 'other')?.reasons ?? [];
+interface Reason {
+  readonly code: string;
+  readonly text: string;
+}
+
+/** Once it has said what it alone can tell, that it has no such tool: one that does not answer within 2 s is not heard. */
+async function reasonsAgainstOther(...words: string[]): Promise<readonly Reason[]> {
+  return until('the other has answered', async () => {
+    const { stdout } = await mesh.node('origin').run(['explain', '--json', ...words]);
+    const { rejected } = JSON.parse(String(stdout)) as { rejected: { name: string; reasons: Reason[] }[] };
+    const reasons = rejected.find(({ name }) => name === 'other')?.reasons ?? [];
+    return reasons.some(({ text }) => text.includes('no-such-tool')) ? reasons : null;
+  });
 }
 
 describe('explain', () => {

@@ -37,6 +37,8 @@ export interface SystemProbeOptions {
 export interface NodeProbe extends SystemProbe {
   /** What is known now, as `onFacts` told it or is about to. */
   facts(): DetectedFacts;
+  /** Settles once the first look is over: from then on each tool's version is known, but of those that do not say. */
+  whenLooked(): Promise<void>;
   /** Whether jobs here find that executable: one of the facts' tools or, for a name that nobody scans for, on PATH now. */
   hasTool(name: string): Promise<boolean>;
 }
@@ -68,6 +70,7 @@ class MachineProbe implements NodeProbe {
   #retries = 0;
   #looking = false;
   #told = '';
+  #firstLook: Promise<void> = Promise.resolve();
   #onFacts: (facts: DetectedFacts) => void = () => undefined;
 
   constructor(options: SystemProbeOptions) {
@@ -88,8 +91,8 @@ class MachineProbe implements NodeProbe {
 
   async start(onFacts: (facts: DetectedFacts) => void): Promise<DetectedFacts> {
     if (process.platform === 'darwin') this.#every(MEMORY_INTERVAL_MS, () => this.#readMemory());
-    const first = this.#look();
-    await Promise.race([first, new Promise((resolve) => setTimeout(resolve, START_WAIT_MS).unref())]);
+    this.#firstLook = this.#look();
+    await Promise.race([this.#firstLook, new Promise((resolve) => setTimeout(resolve, START_WAIT_MS).unref())]);
     this.#onFacts = onFacts;
     const facts = this.#facts();
     this.#told = JSON.stringify(facts);
@@ -111,6 +114,10 @@ class MachineProbe implements NodeProbe {
 
   facts(): DetectedFacts {
     return this.#facts();
+  }
+
+  whenLooked(): Promise<void> {
+    return this.#firstLook;
   }
 
   async hasTool(name: string): Promise<boolean> {

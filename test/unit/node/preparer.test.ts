@@ -46,6 +46,7 @@ let facts: DetectedFacts;
 let note: string | null;
 let audited: AuditEntry[];
 let hasTool: boolean;
+let whenLooked: () => Promise<void>;
 const running = new Set<JobId>();
 
 beforeEach(() => {
@@ -68,6 +69,7 @@ beforeEach(() => {
   note = null;
   audited = [];
   hasTool = true;
+  whenLooked = () => Promise.resolve();
 });
 
 function tool(name: string, text: string): void {
@@ -119,7 +121,7 @@ function run(
         return Promise.resolve();
       },
     },
-    probe: { facts: () => facts, hasTool: () => Promise.resolve(hasTool) },
+    probe: { facts: () => facts, whenLooked: () => whenLooked(), hasTool: () => Promise.resolve(hasTool) },
     judge: () => ok(null),
     audit: { append: (entry) => audited.push(entry), close: () => undefined },
     running,
@@ -177,6 +179,19 @@ describe('a step', () => {
     expect(runs()).toHaveLength(2);
     await run();
     expect(runs()).toHaveLength(2);
+  });
+
+  it('is not run again for a version that became known only after the node had started', async () => {
+    const known = facts;
+    facts = { ...facts, tools: { npm: '', node: '' } };
+    whenLooked = () => {
+      facts = known;
+      return Promise.resolve();
+    };
+    await run();
+    facts = known;
+    await run();
+    expect(runs()).toHaveLength(1);
   });
 
   it('is run again where a tool whose version nobody asks for is another file', async () => {
