@@ -93,6 +93,24 @@ export interface KeptJob {
   uncertain: boolean;
 }
 
+/** A job of which nothing is known but what was asked for. */
+export const freshJob = (
+  given: Pick<KeptJob, 'job' | 'spec' | 'nested' | 'submittedMs' | 'stdinBytes' | 'onEvent' | 'resolve'>,
+): KeptJob => ({
+  ...given,
+  streams: null,
+  submitted: false,
+  cancelled: false,
+  lostBecause: null,
+  sent: null,
+  toldDetached: false,
+  notices: [],
+  syncNotices: [],
+  staysHere: null,
+  ending: null,
+  uncertain: false,
+});
+
 export const JOURNAL_DAMAGED =
   "this node's journal of jobs was damaged, so that it cannot know whether the command was started: it is not started again";
 

@@ -6,6 +6,7 @@ import type { OpenEntry } from '../wire/origin-entry.ts';
 import { nowMs } from './core-loop.ts';
 import { liveRecordOf } from './job-facts.ts';
 import {
+  freshJob,
   JOURNAL_DAMAGED,
   looseOf,
   NOT_PLACED,
@@ -181,26 +182,10 @@ export class OriginRestore {
   /** One that no client waits for. */
   #keep(entry: OpenEntry): KeptJob {
     const { spec, nested, submittedMs, stdinBytes } = waitingOf(entry);
-    const kept: KeptJob = {
-      job: entry.job,
-      spec,
-      nested,
-      submittedMs,
-      stdinBytes,
-      streams: null,
-      notices: entry.notices,
-      syncNotices: [],
-      staysHere: null,
-      onEvent: () => undefined,
-      resolve: () => undefined,
-      submitted: false,
-      cancelled: false,
-      lostBecause: null,
-      sent: null,
-      toldDetached: spec.durable,
-      uncertain: false,
-      ending: null,
-    };
+    const nobody = { onEvent: () => undefined, resolve: () => undefined };
+    const kept = freshJob({ job: entry.job, spec, nested, submittedMs, stdinBytes, ...nobody });
+    kept.notices = entry.notices;
+    kept.toldDetached = spec.durable;
     this.#options.jobs.set(entry.job, kept);
     return kept;
   }

@@ -17,6 +17,7 @@ import {
   NOT_PLACED,
   openEntryOf,
   DAEMON_DOWN,
+  freshJob,
   noticesOf,
   termsOfSpec,
   type KeptJob,
@@ -37,6 +38,8 @@ const NESTED_KNOWN_MAX = 4096;
 export class OriginService implements OriginJobs {
   readonly #options: OriginServiceOptions;
   readonly #jobs = new Map<JobId, KeptJob>();
+  /** Those that are being read for placement: bounded by those submitted. */
+  readonly #preparing = new Set<JobId>();
   readonly #waits = new JobWaits();
   /** Nested jobs, finished ones too, and the jobs that they were submitted from. */
   readonly #within = new Map<JobId, JobId>();
@@ -201,6 +204,8 @@ export class OriginService implements OriginJobs {
     if (!kept.cancelled) this.#options.book.note({ e: 'cancel', job });
     kept.cancelled = true;
     if (kept.submitted) this.#post({ kind: 'cancel', job });
+    // Nothing of it is anywhere yet, and looking through a large project takes long.
+    else if (this.#preparing.has(job)) this.#effects.finish(job, { kind: 'cancelled', ...NOT_PLACED });
     if (kept.ending !== null) this.#options.projects?.giveUp(job);
     return true;
   }
@@ -292,20 +297,7 @@ export class OriginService implements OriginJobs {
     const result = new Promise<RunObject>((settle) => {
       resolve = settle;
     });
-    const fresh = { submitted: false, cancelled: false, lostBecause: null, sent: null };
-    const given = { job, spec, nested, submittedMs, onEvent, stdinBytes };
-    const flags = { toldDetached: false, uncertain: false };
-    const kept: KeptJob = {
-      ...given,
-      ...fresh,
-      ...flags,
-      streams: null,
-      notices: [],
-      syncNotices: [],
-      staysHere: null,
-      ending: null,
-      resolve,
-    };
+    const kept = freshJob({ job, spec, nested, submittedMs, onEvent, stdinBytes, resolve });
     this.#jobs.set(job, kept);
     if (nested !== null) this.#noteNested(job, nested);
     return { kept, result };
@@ -337,10 +329,12 @@ export class OriginService implements OriginJobs {
 
   async #prepare(kept: KeptJob): Promise<void> {
     const { job, spec, nested } = kept;
+    // While its submission was written to the disk.
+    if (kept.cancelled) return this.#effects.finish(job, { kind: 'cancelled', ...NOT_PLACED });
+    this.#preparing.add(job);
     try {
       const submission = await this.#options.prepare(job, spec);
       if (this.#jobs.get(job) !== kept) return;
-      if (kept.cancelled) return this.#effects.finish(job, { kind: 'cancelled', ...NOT_PLACED });
       kept.submitted = true;
       kept.staysHere = submission.placement.workspace?.staysHere ?? null;
       this.#post({ kind: 'submit', submission: { ...submission, terms: termsOfSpec(spec, nested) } });
@@ -349,6 +343,10 @@ export class OriginService implements OriginJobs {
       if (!(error instanceof MeshError))
         this.#options.log.error('a job could not be prepared', { job, error: messageOf(error) });
       this.#effects.finish(job, { kind: 'refused', code, message: messageOf(error), rejected: [], ...NOT_PLACED });
+    } finally {
+      this.#preparing.delete(job);
+      // What was noted of its project after it had been cancelled.
+      if (this.#jobs.get(job) !== kept) this.#options.projects?.finished(job, null);
     }
   }
 

@@ -70,7 +70,13 @@ export class OriginRig {
 
   constructor(
     file: MemoryJournalFile,
-    options: { readonly linked?: boolean; readonly clientGraceMs?: number; readonly projects?: ProjectCarrier } = {},
+    options: {
+      readonly linked?: boolean;
+      readonly clientGraceMs?: number;
+      readonly projects?: ProjectCarrier;
+      /** Before a job is placed. */
+      readonly preparing?: () => Promise<void>;
+    } = {},
   ) {
     const loop = new CoreLoop((error) => this.faults.push(error));
     const log = { ...silent, warn: (text: string) => this.warnings.push(text) };
@@ -95,7 +101,10 @@ export class OriginRig {
         return { mux: link.first, send: (message) => this.sent.push(message) > 0 };
       },
       factsOf: () => FACTS,
-      prepare: async (job, spec) => ({ ...submissionOf(1, { target: spec.target }), job, command: spec.command }),
+      prepare: async (job, spec) => {
+        await options.preparing?.();
+        return { ...submissionOf(1, { target: spec.target }), job, command: spec.command };
+      },
       onFinished: (record) => this.finished.push(record.job),
       clientGraceMs: options.clientGraceMs ?? 10_000,
       ...(options.projects === undefined ? {} : { projects: options.projects }),

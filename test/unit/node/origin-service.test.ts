@@ -279,6 +279,29 @@ describe('a durable job', () => {
   });
 });
 
+describe('a job that is cancelled while its project is looked through', () => {
+  test.each([false, true])('has ended at once, and is not placed afterwards (durable: %s)', async (durable) => {
+    let done = (): void => undefined;
+    const preparing = (): Promise<void> =>
+      new Promise((resolve) => {
+        done = resolve;
+      });
+    const rig = new OriginRig(new MemoryJournalFile(), { preparing });
+    const { job, result } = submitTo(rig, specOf({ durable }));
+    await rig.settle();
+    expect(rig.service.record(job)).toMatchObject({ state: 'preparing' });
+    expect(rig.service.cancel(job)).toBe(true);
+    await rig.settle();
+    expect(await peek(result)).toMatchObject({ state: 'finished', reason: 'cancelled', attempts: 0 });
+    done();
+    await rig.settle();
+    expect(rig.sent).toEqual([]);
+    expect(rig.finished).toEqual([job]);
+    expect(rig.service.record(job)).toMatchObject({ state: 'finished', reason: 'cancelled' });
+    expect(rig.faults).toEqual([]);
+  });
+});
+
 describe('a client that detaches', () => {
   test('gets an unfinished answer; the executor is told and nothing is aborted', async () => {
     const file = new MemoryJournalFile();
