@@ -17,7 +17,7 @@ import type { Config } from './config-schema.ts';
 import { nowMs } from './core-loop.ts';
 import { planPreparation } from './preparation-plan.ts';
 import type { ProjectBook } from './project-book.ts';
-import { readProjectSettings, type ProjectSettings } from './project-settings.ts';
+import { leadsUp, readProjectSettings, type ProjectSettings } from './project-settings.ts';
 import { ScanQueue } from './scan-queue.ts';
 import type { SecretDecisions } from './secret-decisions.ts';
 
@@ -145,6 +145,11 @@ export class ProjectService {
     spec: JobSpec,
   ): Promise<Result<JobProject, Refusal>> {
     const { project, folder, sync, settings } = of;
+    const astray = [...sync.include, ...sync.exclude].find(leadsUp);
+    if (astray !== undefined) {
+      const remedy = `globs of --include and --exclude are relative to the project's root, ${project.root}, without ".."`;
+      throw new MeshError('bad_argument', `${astray}: ${remedy}; nothing was run`);
+    }
     const request = this.request(project, settings, sync);
     const first = await this.#scans.scan(request);
     // Files that went while they were read, as of `git gc`: a second look mostly finds them at rest.

@@ -13,6 +13,9 @@ export const PROJECT_SETTINGS_NAME = '.meshwork.toml';
 const RUN_CHARS_MAX = 8000;
 const RUN_LINES_MAX = 32;
 
+/** Nothing that is named from the project's root on can fit such a glob. */
+export const leadsUp = (glob: string): boolean => glob.replace(/^!/, '').split('/').includes('..');
+
 /** Completes "must be …". */
 const accepts = z.registry<{ readonly text: string }>();
 
@@ -29,7 +32,7 @@ const glob = z
   .string()
   .min(1)
   .max(GLOB_CHARS_MAX)
-  .refine((text) => !text.includes('\0'));
+  .refine((text) => !text.includes('\0') && !leadsUp(text));
 
 const paths = z
   .array(inside)
@@ -41,7 +44,7 @@ const globs = (max: number) =>
     .array(glob)
     .max(max)
     .default([])
-    .register(accepts, { text: `a list of at most ${max} globs, relative to this file` });
+    .register(accepts, { text: `a list of at most ${max} globs relative to this file, without ".."` });
 
 const run = z
   .union([

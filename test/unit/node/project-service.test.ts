@@ -131,6 +131,16 @@ test('undecided secrets keep it here and say how to decide; what cannot be sent 
   expect(await rig.terms()).toMatchObject({ refused: { code: 'needs_prepare' } });
 });
 
+test('globs that lead out of the root are refused: what somebody meant from a folder on would be sent', async () => {
+  const rig = new Rig();
+  for (const options of [{ exclude: ['a', '../docs'] }, { include: ['x/../../y'] }, { exclude: ['!..'] }]) {
+    await expect(rig.terms({}, 'heavy', options)).rejects.toMatchObject({ code: 'bad_argument' });
+  }
+  expect(rig.scans).toEqual([]);
+  await rig.terms({}, 'heavy', { exclude: ['..a', 'b..'] });
+  expect(rig.scans).toHaveLength(1);
+});
+
 test('settings, options and decisions reach the scan; outputs are relative to the directory', async () => {
   const rig = new Rig();
   mkdirSync(join(rig.root, 'sub/ü'), { recursive: true });

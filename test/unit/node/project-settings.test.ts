@@ -49,6 +49,13 @@ describe('config/meshwork-project.example.toml', () => {
 });
 
 describe('.meshwork.toml', () => {
+  it.each(['outputs = ["../x"]', '[ship]\nignored = ["a/../../b"]', '[ship]\nexclude = ["!../c"]'])(
+    'refuses a glob that leads out of the project: %s',
+    (toml) => {
+      expect(failure(toml)).toMatch(/(outputs|ship\.\w+) = \[.*\]: must be a list of .*globs.*without "\.\."/);
+    },
+  );
+
   it('may be absent', () => {
     expect(readProjectSettings(folder())).toEqual(DEFAULTS);
   });
