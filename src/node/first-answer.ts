@@ -1,8 +1,12 @@
+import { RESERVE_TIMEOUT_MS } from '../core/scheduling/origin-limits.ts';
 import type { RunObject } from '../wire/api.ts';
 import type { KeptJob } from './kept-job.ts';
 
-/** A node that says nothing for so long keeps nobody who only wants the job's id. */
-const FIRST_ANSWER_MS_MAX = 1000;
+/**
+ * A node that says nothing for so long keeps nobody who only wants the job's id. It may as well be busy: what it says while
+ * the scheduler waits for it counts here, too.
+ */
+const FIRST_ANSWER_MS_MAX = RESERVE_TIMEOUT_MS + 500;
 
 /**
  * Waits while nodes are asked for a slot: whether one takes the job, all are full or each refuses it for good is known

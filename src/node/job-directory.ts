@@ -17,8 +17,13 @@ import {
 import type { JobQuestions } from './job-questions.ts';
 import type { OwnJobs, PlainQuestion } from './own-jobs.ts';
 
-/** How long a member may take to say what it knows. */
+/** How long a member may take to say what it knows, where others may do without it. */
 const ANSWER_MS_MAX = 2000;
+/**
+ * The same where the answer would be that there is no such job, or that it runs on: longer than a machine with much to do
+ * stands still, and than one that is gone has a link.
+ */
+const SURE_ANSWER_MS_MAX = 10_000;
 /** One question of a `wait`; then the next, so that a link that hangs is noticed. */
 const WAIT_SLICE_MS = 20_000;
 /** While neither the origin nor the executor of a job can tell of it, they are asked again so often, and for so long. */
@@ -148,7 +153,7 @@ export class JobDirectory {
     const targets = new Set([by, record.origin_id, record.executed_on_id ?? by]);
     let failure: JobAnswer | null = null;
     for (const node of targets) {
-      const answer = await this.ask(node, { kind: 'cancel', job }, ANSWER_MS_MAX, signal);
+      const answer = await this.ask(node, { kind: 'cancel', job }, SURE_ANSWER_MS_MAX, signal);
       if (answer.kind === 'records') return { cancelled: true, job };
       failure = answer;
       // Only a node that can't be asked has its stand-in asked.
@@ -215,6 +220,7 @@ export class JobDirectory {
   ): Promise<Asking> {
     const members = this.#options.members();
     const self = this.#options.self();
+    const waitMs = question.kind === 'find' ? SURE_ANSWER_MS_MAX : ANSWER_MS_MAX;
     const told: Told[] = [];
     const silent: string[] = [];
     let more = 0;
@@ -229,7 +235,7 @@ export class JobDirectory {
       more += answer.more;
       if (answer.dropped_ms !== null) dropped = { name, atMs: answer.dropped_ms };
     };
-    take(self, 'this node', await this.ask(self, question, ANSWER_MS_MAX, signal));
+    take(self, 'this node', await this.ask(self, question, waitMs, signal));
     if (!enough(told)) {
       const others = new AbortController();
       const stop = (): void => others.abort();
@@ -242,7 +248,7 @@ export class JobDirectory {
           resolve();
         };
         const askMember = async ({ id, name }: DirectoryMember): Promise<void> => {
-          const answer = await this.ask(id, question, ANSWER_MS_MAX, others.signal);
+          const answer = await this.ask(id, question, waitMs, others.signal);
           if (!others.signal.aborted) take(id, name, answer);
           open -= 1;
           if (open === 0) done();

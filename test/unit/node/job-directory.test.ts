@@ -130,6 +130,8 @@ class FakeNode implements OriginJobs, ExecutorJobs, OwnOutput {
 class Net {
   readonly unwelcome = new Set<NodeId>();
   readonly deaf = new Set<NodeId>();
+  /** What came for nodes that stand still. */
+  readonly held = new Map<NodeId, (() => void)[]>();
   readonly nodes = new Map<NodeId, FakeNode>();
   readonly #links = new Map<string, StreamMux>();
 
@@ -189,11 +191,16 @@ class Net {
     if (link === undefined) return false;
     const message = queryMessageSchema.parse(structuredClone(raw));
     const target = this.nodes.get(to);
-    setImmediate(() => {
+    const deliver = (): void => {
       // What was under way over a link that was cut is lost, also where there is another by now.
       if (this.deaf.has(to) || this.#links.get(`${from} ${to}`) !== link) return;
       if (message.t === 'query.answer') target?.questions.receive(from, message.id, message.answer);
       else target?.answers.receive(from, message);
+    };
+    setImmediate(() => {
+      const held = this.held.get(to);
+      if (held === undefined) deliver();
+      else held.push(deliver);
     });
     return true;
   }
@@ -326,6 +333,30 @@ describe('one job', () => {
       code: 'job_expired',
       message: expect.stringMatching(/b dropped it at 2030-01-02/) as string,
     });
+  });
+
+  test('is found at a member that stands still for longer than a list waits', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    try {
+      const net = new Net('abc');
+      net.node('b').asOrigin = [jobRecord({ job: J1, ...ofOrigin('b'), ...runsOn('b') })];
+      const held: (() => void)[] = [];
+      net.held.set(idOf('b'), held);
+      const { directory } = net.node('a');
+      const [list, found, cancelled] = [
+        directory.jobs(false, LIVE),
+        directory.find(J1, LIVE),
+        directory.cancel(J1.slice(0, 20), LIVE),
+      ];
+      await vi.advanceTimersByTimeAsync(5000);
+      expect((await list).notices.join()).toMatch(/b did not answer within 2 s/);
+      net.held.delete(idOf('b'));
+      for (const deliver of held) deliver();
+      expect(await found).toMatchObject({ job: J1, origin: 'b' });
+      expect(await cancelled).toEqual({ cancelled: true, job: J1 });
+    } finally {
+      vi.useRealTimers();
+    }
   });
 
   test('is told by its executor where its origin is away; who could not be asked is named', async () => {
