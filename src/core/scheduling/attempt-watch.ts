@@ -13,6 +13,7 @@ import type {
 } from './origin-job.ts';
 import {
   ATTACH_TIMEOUT_MS,
+  CANCEL_AWAY_MS,
   CANCEL_TIMEOUT_MS,
   LINK_GRACE_MS,
   REFUSED_GRACE_MS,
@@ -185,7 +186,7 @@ export class AttemptWatch {
       case 'detached': {
         if (state.cancelDeadlineMs !== null) return;
         if (state.asked) this.#sendCancel({ job: id, attempt: job.attempt }, at.node);
-        const cancelDeadlineMs = nowMs + CANCEL_TIMEOUT_MS;
+        const cancelDeadlineMs = nowMs + CANCEL_AWAY_MS;
         const deadlineMs = Math.min(state.deadlineMs, cancelDeadlineMs);
         const detail = `is to be ended on ${at.name}, once it is in reach`;
         return this.#ledger.move(job, { ...state, cancelDeadlineMs, deadlineMs }, detail);

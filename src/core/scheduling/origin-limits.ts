@@ -7,8 +7,10 @@ export const TRIES_PER_ROUND_MAX = 4;
 /** Queued jobs looked at for a free slot that the first in the queue cannot use. */
 export const LOOK_AHEAD_JOBS_MAX = 32;
 export const RESERVE_TIMEOUT_MS = 2000;
-/** TERM, 5 s, KILL, and the way back. */
-export const CANCEL_TIMEOUT_MS = 8000;
+/** TERM, 5 s, KILL, and the way back: of a machine that stands still for seconds, too. */
+export const CANCEL_TIMEOUT_MS = 20_000;
+/** The same where there is no link: nobody hears of the end before there is one. */
+export const CANCEL_AWAY_MS = 8000;
 /** Hints may be lost: the queue is tried this often whatever happens, ± a quarter. */
 export const RETRY_MS = 1000;
 /** So long a queued job waits for the only node that could take it, while that is suspect or unreachable. */

@@ -112,6 +112,18 @@ describe('a job whose executor is out of reach', () => {
     expect(world.result(job)).toMatchObject({ kind: 'ended' });
   });
 
+  test('is known to be ended where its executor stood still for some seconds meanwhile', () => {
+    const world = new OriginWorld([slotless, one('beta')]);
+    const job = world.submit(1);
+    world.grant('beta', job);
+    world.step({ kind: 'cancel', job });
+    // TERM, 5 s, KILL, and as much again.
+    world.waitFor(world.nowMs + 15_000);
+    expect(world.result(job)).toBeUndefined();
+    world.end('beta', job, 1, { kind: 'cancelled', code: null, signal: 'SIGKILL' });
+    expect(world.result(job)).toMatchObject({ kind: 'ended' });
+  });
+
   test('a start that is never answered is asked after over the living link', () => {
     const world = new OriginWorld([slotless, one('beta')]);
     const job = world.submit(1);
