@@ -23,14 +23,17 @@ afterAll(() => mesh.stop());
 
 interface Tree {
   readonly words: string;
-  /** Its shell, a child, a grandchild in a session of its own, and a shell in between that may ignore TERM. */
+  /**
+   * Its shell, a child, a grandchild in a session of its own, and a shell in between that may ignore TERM. Whoever sees one
+   * of them knows that `up` was written.
+   */
   readonly line: string;
 }
 
 function tree(ofTerm: 'dies' | 'deaf' = 'dies'): Tree {
   const words = sleepWords();
   const third = `${ofTerm === 'deaf' ? 'trap "" TERM; ' : ''}${words}; true`;
-  return { words, line: `${words} & (setsid ${words} &) ; bash -c '${third}' & echo up; wait` };
+  return { words, line: `echo up; ${words} & (setsid ${words} &) ; bash -c '${third}' & wait` };
 }
 
 const living = ({ words }: Tree): number => processesNamed(words).filter(({ args }) => args === words).length;
@@ -38,7 +41,7 @@ const living = ({ words }: Tree): number => processesNamed(words).filter(({ args
 const gone = (what: Tree, deadlineMs = TREE_GONE_MS_MAX): Promise<unknown> =>
   until(`no process of "${what.words}" is left`, () => processesNamed(what.words).length === 0, deadlineMs);
 /** An executor waits 60 s for an origin that is gone: it may be back and go on with its job. */
-const ORIGIN_AWAY_MS_MAX = 80_000;
+const ORIGIN_AWAY_MS_MAX = 120_000;
 
 function startJob(line: string, flags: readonly string[] = [], options: RunOptions = {}): Running {
   return mesh.node('origin').start(['run', '--on', 'peer', ...flags, '--', line], { cwd: folder, ...options });
@@ -61,7 +64,10 @@ describe('a time limit', () => {
 
   it('ends a tree that fled and ignores TERM', async () => {
     const what = tree('deaf');
-    const ran = await startJob(what.line, ['--timeout', '3s']).done;
+    // Long enough for the whole tree to be there, however busy the machine is.
+    const running = startJob(what.line, ['--timeout', '10s']);
+    await until('the whole tree runs', () => living(what) === 3);
+    const ran = await running.done;
     expect(ran.code).toBe(124);
     expect(ran.stdout.toString()).toBe('up\n');
     await gone(what);
@@ -179,8 +185,10 @@ describe('a node that goes', () => {
   it('SIGKILL of the runner ends its trees, and the node goes on', async () => {
     const what = tree();
     const running = await startTree(what);
-    const runner = processesAt(mesh.node('peer').home).find(({ args }) => args.includes('runner.js'));
-    process.kill(runner?.pid ?? 0, 'SIGKILL');
+    const runner = await until('the runner is seen', () =>
+      processesAt(mesh.node('peer').home).find(({ args }) => args.includes('runner.js')),
+    );
+    process.kill(runner.pid, 'SIGKILL');
     const ran = await running.done;
     expect(ran.code).toBe(125);
     expect(ran.stderr.toString()).toMatch(/unknown_outcome/);

@@ -50,14 +50,17 @@ describe('a background job', () => {
     const odd = (): Promise<Ran> => cli('origin', ['logs', '--stream', 'stderr', id]);
     await until('all of it is there', async () => (await odd()).stdout.toString() === 'odd\n');
     for (const node of NODES) {
-      const report = JSON.parse(await must(node, ['jobs', '--json'])) as { jobs: { job_id: string; state: string }[] };
-      expect(report.jobs.find(({ job_id }) => job_id === id)).toMatchObject({
-        state: 'running',
-        background: true,
-        origin: 'origin',
-        executed_on: 'peer',
+      // A node that is too busy to answer in time is left out of one list, and is in the next.
+      const listed = await until(`it is listed at ${node}`, async () => {
+        const report = JSON.parse(await must(node, ['jobs', '--json'])) as {
+          jobs: { job_id: string; state: string }[];
+        };
+        return report.jobs.find(({ job_id }) => job_id === id);
       });
-      expect(await must(node, ['jobs'])).toMatch(/running +peer .* origin +echo begun/);
+      expect(listed).toMatchObject({ state: 'running', background: true, origin: 'origin', executed_on: 'peer' });
+      const isShown = async (): Promise<boolean> =>
+        /running +peer .* origin +echo begun/.test(await must(node, ['jobs']));
+      await until(`it is shown at ${node}`, isShown);
       expect(await must(node, ['logs', '--stream', 'stderr', id])).toBe('odd\n');
     }
     const followed = NODES.map((node) => cli(node, ['logs', '-f', '--stream', 'stdout', id.slice(0, 20)]));
@@ -80,10 +83,12 @@ describe('a background job', () => {
   });
 
   it('with --json is the unfinished run object, and says what to call', async () => {
-    const text = await must('origin', ['run', '--background', '--json', '--', 'echo out; echo err >&2; exit 4']);
+    const line = `echo out; echo err >&2; ${waitFile('was-told')}; exit 4`;
+    const text = await must('origin', ['run', '--background', '--json', '--', line]);
     const begun = JSON.parse(text) as { job_id: string };
     expect(begun).toMatchObject({ return_code: null, success: null, reason: null });
     expect(begun).toMatchObject({ next: expect.stringContaining(begun.job_id) });
+    await allow('was-told');
     const waited = await cli('third', ['wait', '--json', begun.job_id]);
     expect(waited.code).toBe(4);
     expect(JSON.parse(waited.stdout.toString())).toMatchObject({
@@ -255,14 +260,16 @@ describe("map's log", () => {
 
   it('--halt now,fail=1 stops the rest; --resume-failed runs exactly the failures and what never ran', async () => {
     const args = Array.from({ length: 30 }, (_, index) => String(index + 1));
-    const line = 'echo ran {}; [ {} != 3 ] || [ -e fixed ]';
+    // Those behind the failure wait: however late it is told, no more of them can have ended than were beside it.
+    const line =
+      'echo ran {}; [ {} -lt 3 ] || until [ {} = 3 ] || [ -e fixed ]; do sleep 0.05; done; [ {} != 3 ] || [ -e fixed ]';
     const map = (...flags: string[]): Promise<Ran> =>
       cli('origin', ['map', '-j', '2', '--joblog', log(), ...flags, '--', line, ':::', ...args]);
     const first = await map('--halt', 'now,fail=1');
     expect(first.code).toBe(1);
     expect(first.stderr.toString()).toMatch(/--halt: 1 of \d+ jobs failed/);
     const ran = seqs();
-    expect(ran.length).toBeLessThan(10);
+    expect(ran.length).toBeLessThanOrEqual(4);
     await startProgram('touch', [join(folder, 'fixed')]).done;
     const succeeded = new Set(
       readFileSync(log(), 'utf8')

@@ -150,7 +150,7 @@ describe('apply', () => {
   });
 
   it('brings what a command changed before its time was over', async () => {
-    const ran = await onPeer('echo late > src/b.txt; sleep 30', '--timeout', '2s', '--json');
+    const ran = await onPeer('echo late > src/b.txt; sleep 97532', '--timeout', '10s', '--json');
     expect(ran.code).toBe(124);
     const run = JSON.parse(ran.stdout.toString()) as RunObject;
     expect(text('src/b.txt')).toBe('b\n');
