@@ -31,6 +31,11 @@ function withSecret(token: string, fill: number): string {
   return encodeToken({ ...parts, secret: new Uint8Array(parts.secret.length).fill(fill) });
 }
 
+const isLinkedTo =
+  (peer: string) =>
+  ({ nodes }: StatusJson): boolean =>
+    nodes.some(({ name, reachable, state }) => name === peer && reachable && state === 'alive');
+
 const trustOf = (name: string): string => readFileSync(join(node(name).home, 'trust.json'), 'utf8');
 
 async function expectRefused(name: string, token: string, code: string, message: RegExp): Promise<void> {
@@ -100,9 +105,7 @@ describe('join', () => {
     expect(ran.code).toBe(0);
     expect(ran.stdout.toString()).toMatch(/joined the mesh of admin/);
     expect(ran.stdout.toString()).toContain(`as user ${userInfo().username}`);
-    const here = await node('second').sees('the admin', ({ nodes }) =>
-      nodes.some(({ name, reachable, state }) => name === 'admin' && reachable && state === 'alive'),
-    );
+    const here = await node('second').sees('the admin', isLinkedTo('admin'));
     expect(here.mesh_id).toBe((await node('admin').status()).mesh_id);
     expect((await node('second').run(['run', '--on', 'admin', '--', 'exit 7'], { cwd: folder })).code).toBe(7);
     await expectRefused('third', token, 'token_used', /used|invite/);
@@ -127,6 +130,7 @@ describe('join', () => {
     const ran = await node('third').run(['join', '--submit-only', await node('admin').token()]);
     expect(ran.code).toBe(0);
     expect(ran.stdout.toString()).toMatch(/nobody may run commands here/);
+    await node('admin').sees('the third', isLinkedTo('third'));
     const refused = await node('admin').run(['run', '--on', 'third', '--', 'touch ran'], { cwd: folder });
     expect(refused.code).toBe(125);
     expect(refused.stderr.toString()).toMatch(/third: takes no jobs/);
@@ -176,15 +180,16 @@ describe('join', () => {
 
 describe('a mesh', () => {
   it('is kept over a restart of every daemon', async () => {
-    const before = await node('admin').status();
+    const alive = ({ nodes }: StatusJson) => nodes.filter(({ state, reachable }) => state === 'alive' && reachable);
+    const allFour = () => node('admin').sees('all four', (status) => alive(status).length === 4);
+    const before = await allFour();
     await Promise.all(mesh.nodes.map((each) => each.down()));
     await Promise.all(mesh.nodes.map((each) => each.up()));
     await mesh.linked();
-    const after = await node('admin').status();
+    const after = await allFour();
     expect(after.mesh_id).toBe(before.mesh_id);
-    const rows = ({ nodes }: typeof after): string[] =>
-      nodes
-        .filter(({ state }) => state === 'alive')
+    const rows = (status: StatusJson): string[] =>
+      alive(status)
         .map(({ id, name, roles }) => `${id} ${name} ${String(roles)}`)
         .toSorted();
     expect(rows(after)).toEqual(rows(before));
@@ -220,6 +225,9 @@ describe('leave', () => {
 
   it('the last admin is told what that means', async () => {
     await node('fourth').must(['leave']);
+    await node('admin').sees('that the fourth is no admin any more', ({ nodes, local_node: self }) =>
+      nodes.every(({ id, roles }) => id === self || (Array.isArray(roles) && !roles.includes('admin'))),
+    );
     const ran = await node('admin').run(['leave']);
     expect(ran.code).toBe(0);
     expect(ran.stdout.toString()).toMatch(/only admin/);
