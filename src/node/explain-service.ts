@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import type { NodeId } from '../base/ids.ts';
 import type { Random } from '../base/random.ts';
 import type { Origin } from '../core/scheduling/origin.ts';
@@ -7,10 +8,13 @@ import type { JobHistory, ToolRules } from '../core/scheduling/placement-request
 import { reserveMessage } from '../core/scheduling/reserve-message.ts';
 import type { ExplainReport } from '../wire/api.ts';
 import type { JobMessage, Reason } from '../wire/jobs.ts';
+import { nowMs } from './core-loop.ts';
 
 /** How long a node may take to say whether it would run a job. */
 const ANSWER_MS_MAX = 2000;
 const ASKED_MAX = 1024;
+/** While nodes that could take it may still be linked. */
+const LOOK_AGAIN_MS = 100;
 
 /** What a placement is decided on beside the nodes. */
 export interface ExplainBasis {
@@ -45,7 +49,17 @@ export class ExplainService {
     return true;
   }
 
+  /** Right after this node's start it waits for nodes that are not linked yet, as the job would. */
   async explain(submission: Submission): Promise<ExplainReport> {
+    for (;;) {
+      const placement = await this.#place(submission);
+      if (placement !== null) return reportOf(submission, placement);
+      await delay(LOOK_AGAIN_MS);
+    }
+  }
+
+  /** Null where it may be another one in a moment. */
+  async #place(submission: Submission): Promise<Placement | null> {
     const request = submission.placement;
     const { rules, random, historyOf } = this.#basis;
     const history = historyOf(submission);
@@ -58,7 +72,10 @@ export class ExplainService {
         refusals,
         history,
       });
+    const isFinal = (placement: Placement): boolean =>
+      placement.kind === 'candidates' || !this.#origin.mayChangeWithLinks(placement, nowMs());
     const first = decide(new Map());
+    if (!isFinal(first)) return null;
     const refusals = new Map<NodeId, readonly Reason[]>();
     const keep = (id: NodeId, reasons: readonly Reason[]): void => {
       if (reasons.length > 0) refusals.set(id, reasons);
@@ -76,8 +93,9 @@ export class ExplainService {
         );
       }),
     ]);
-    const placement = refusals.size > 0 ? decide(refusals) : first;
-    return reportOf(submission, placement);
+    if (refusals.size === 0) return first;
+    const last = decide(refusals);
+    return isFinal(last) ? last : null;
   }
 
   /** None where the user chose the node: then the others are out for that alone. */

@@ -5,7 +5,7 @@ import { AttemptWatch } from './attempt-watch.ts';
 import type { Candidate, UnheardMember } from './candidate.ts';
 import type { JobView, OriginEffect, OriginInput } from './origin-job.ts';
 import { OriginLedger, type OriginOptions } from './origin-ledger.ts';
-import { SlotSearch } from './slot-search.ts';
+import { SlotSearch, type Impossible } from './slot-search.ts';
 import { SyncWatch } from './sync-watch.ts';
 
 /**
@@ -52,6 +52,11 @@ export class Origin {
   /** Members that are none of the candidates: what `explain` gives to `place`. */
   unheard(): readonly UnheardMember[] {
     return this.#ledger.unheard();
+  }
+
+  /** A job that no node can take waits for one, since this node has just started: `explain` waits as long. */
+  mayChangeWithLinks(placement: Impossible, nowMs: number): boolean {
+    return this.#search.mayChangeWithLinks(placement, nowMs);
   }
 
   /** A job that is under way as it is now; null where there is none. */

@@ -17,6 +17,7 @@ import {
 import { place, type Placement, type RankedCandidate } from './placement.ts';
 import { isShippedTo, reserveMessage } from './reserve-message.ts';
 
+export type Impossible = Extract<Placement, { kind: 'impossible' }>;
 type ReservingState = Extract<OriginJobState, { kind: 'reserving' }>;
 
 /**
@@ -83,7 +84,7 @@ export class SlotSearch {
     }
     const placement = this.#place(job, this.#ledger.candidates(), nowMs);
     if (placement.kind === 'candidates') return table.put({ ...job, wasPlaceable: true });
-    if (this.#mayChangeWithLinks(placement, nowMs)) return this.#ledger.noteWhy(job, whyWaiting(placement));
+    if (this.mayChangeWithLinks(placement, nowMs)) return this.#ledger.noteWhy(job, whyWaiting(placement));
     this.#ledger.refuse(job, placement.code, placement.message, placement.rejected, nowMs);
   }
 
@@ -241,7 +242,7 @@ export class SlotSearch {
   }
 
   /** This node has just started: who could take it may be linked in a moment, and be known by a name that no grant has. */
-  #mayChangeWithLinks({ code, rejected }: Extract<Placement, { kind: 'impossible' }>, nowMs: number): boolean {
+  mayChangeWithLinks({ code, rejected }: Impossible, nowMs: number): boolean {
     const { settledAtMs } = this.#ledger.options;
     if (settledAtMs === undefined || nowMs >= settledAtMs()) return false;
     const unheard = new Set(this.#ledger.unheard().map(({ id }) => id));
@@ -262,7 +263,7 @@ export class SlotSearch {
     }
     const mayPass = job.wasPlaceable && placement.rejected.some(({ passing }) => passing);
     const isAnswered = job.submission.placement.target.kind === 'node' && job.refusals.size > 0;
-    const isPatient = (nowMs < job.patientUntilMs && !isAnswered) || this.#mayChangeWithLinks(placement, nowMs);
+    const isPatient = (nowMs < job.patientUntilMs && !isAnswered) || this.mayChangeWithLinks(placement, nowMs);
     if (isPatient || (mayPass && (sinceMs === null || nowMs - sinceMs < IMPOSSIBLE_GRACE_MS))) {
       const waiting = { ...job, impossibleSinceMs: sinceMs ?? nowMs };
       table.put(waiting);
