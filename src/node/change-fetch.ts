@@ -8,7 +8,7 @@ import { pause } from './job-directory.ts';
 import type { WorkspaceLink } from './change-packs.ts';
 
 const LOOK_AGAIN_MS = 200;
-/** Reads that brought nothing new, one after the other. */
+/** Reads that the executor ended, one after the other, without a byte that was new. */
 const VAIN_READS_MAX = 8;
 
 export interface FetchRequest {
@@ -27,6 +27,11 @@ export interface FetchRefusal {
   readonly kind: 'gone' | 'away' | 'bad';
   readonly message: string;
 }
+
+/** How a read over one link came to its end. */
+type ReadEnd =
+  | { readonly kind: 'all' | 'ended' | 'link_lost' }
+  | { readonly kind: 'refused'; readonly failed: WorkspaceMessageOf<'ws.failed'> };
 
 interface Reading {
   readonly node: NodeId;
@@ -67,13 +72,15 @@ export class ChangeFetch {
       }
       if (signal.aborted) return err({ kind: 'away', message: 'it was given up' });
       const link = this.#link(node);
-      const failed = link === null ? null : await this.#read(request, link, part, signal);
-      if (failed !== null && failed.code !== 'busy') {
-        const isGone = failed.code === 'expired';
-        return err({ kind: isGone ? 'gone' : 'bad', message: failed.message });
+      const end: ReadEnd = link === null ? { kind: 'link_lost' } : await this.#read(request, link, part, signal);
+      if (end.kind === 'refused' && end.failed.code !== 'busy') {
+        const isGone = end.failed.code === 'expired';
+        return err({ kind: isGone ? 'gone' : 'bad', message: end.failed.message });
       }
       const isFurther = sizeOf(part) > before;
-      vain = isFurther || link === null ? 0 : vain + 1;
+      // Links that are lost one after the other say nothing of what is there: they have the time to come back.
+      if (isFurther) vain = 0;
+      else if (end.kind === 'ended') vain += 1;
       if (isFurther) heardAtMs = performance.now();
       else if (performance.now() - heardAtMs > patienceMs)
         return err({ kind: 'away', message: 'it cannot be reached' });
@@ -82,13 +89,8 @@ export class ChangeFetch {
     }
   }
 
-  /** Over one link, as far as that goes. @returns why the executor refuses it */
-  #read(
-    request: FetchRequest,
-    link: WorkspaceLink,
-    part: string,
-    signal: AbortSignal,
-  ): Promise<WorkspaceMessageOf<'ws.failed'> | null> {
+  /** Over one link, as far as that goes. */
+  #read(request: FetchRequest, link: WorkspaceLink, part: string, signal: AbortSignal): Promise<ReadEnd> {
     const { job, attempt, bytes, node } = request;
     if (this.#readings.has(nameOf(request))) {
       return Promise.reject(new MeshError('internal', `the changes of ${job} are being fetched already`));
@@ -104,14 +106,18 @@ export class ChangeFetch {
         this.#readings.delete(nameOf(request));
         signal.removeEventListener('abort', giveUp);
         closeSync(file);
+        clearTimeout(silence);
         incoming.abort();
         settle();
       };
-      const giveUp = (): void => finish(() => resolve(null));
+      const giveUp = (): void => finish(() => resolve({ kind: 'link_lost' }));
+      // An executor that is there and sends nothing holds no job for ever.
+      const silence = setTimeout(giveUp, request.patienceMs);
       const id = link.mux.nextId();
       const incoming = link.mux.openIncoming(id, STREAM_WINDOW_BYTES, {
         onData: (data) => {
           if (isOver) return;
+          silence.refresh();
           try {
             // More than there is would be refused as a whole later: it need not fill this disk.
             for (let at = 0; at < data.byteLength && have < bytes;) {
@@ -119,16 +125,22 @@ export class ChangeFetch {
               at += size;
               have += size;
             }
-            if (have === bytes) return finish(() => resolve(null));
+            if (have === bytes) return finish(() => resolve({ kind: 'all' }));
             incoming.consumed(data.byteLength);
           } catch (error) {
             finish(() => reject(error));
           }
         },
-        onEnd: () => finish(() => resolve(null)),
-        onAbort: () => setImmediate(() => finish(() => resolve(null))),
+        onEnd: () => finish(() => resolve({ kind: 'ended' })),
+        onAbort: () =>
+          setImmediate(() =>
+            this.#link(node)?.mux === link.mux ? finish(() => resolve({ kind: 'ended' })) : giveUp(),
+          ),
       });
-      this.#readings.set(nameOf(request), { node, fail: (failed) => finish(() => resolve(failed)) });
+      this.#readings.set(nameOf(request), {
+        node,
+        fail: (failed) => finish(() => resolve({ kind: 'refused', failed })),
+      });
       signal.addEventListener('abort', giveUp);
       const sent = link.send({
         t: 'ws.fetch',

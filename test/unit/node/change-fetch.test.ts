@@ -1,11 +1,11 @@
 import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { base32, makeJobId, type NodeId } from '../../../src/base/ids.ts';
 import { silentLogger } from '../../../src/base/log.ts';
 import { ChangeFetch } from '../../../src/node/change-fetch.ts';
 import { ChangePacks, type WorkspaceLink } from '../../../src/node/change-packs.ts';
-import type { WorkspaceMessage } from '../../../src/wire/workspace.ts';
+import type { WorkspaceMessage, WorkspaceMessageOf } from '../../../src/wire/workspace.ts';
 import { temporaryFolders } from '../../fixtures/temporary-folder.ts';
 import { JoinedMuxes, numbered } from '../wire/joined-muxes.ts';
 
@@ -27,6 +27,10 @@ class Rig {
   /** Who the executor takes the origin for. */
   origin = ORIGIN;
 
+  /** How the executor answers. */
+  answers = (fetch: WorkspaceMessageOf<'ws.fetch'>, executor: WorkspaceLink): void =>
+    this.packs.serve(this.origin, fetch, executor);
+
   constructor() {
     this.fetch = new ChangeFetch(() => this.#ends()?.origin ?? null);
   }
@@ -47,7 +51,7 @@ class Rig {
       isHere: false,
       send: (message) => {
         this.sent.push(message);
-        if (message.t === 'ws.fetch') this.packs.serve(this.origin, message, executor);
+        if (message.t === 'ws.fetch') this.answers(message, executor);
         return true;
       },
     };
@@ -109,6 +113,31 @@ test('what a lost link cut off goes on over the next one', async () => {
   const fetches = rig.sent.flatMap((message) => (message.t === 'ws.fetch' ? [message.offset] : []));
   expect(fetches).toEqual([0, had]);
   expect(readFileSync(rig.path).equals(content)).toBe(true);
+});
+
+test('links that are lost before anything came, one after the other, say nothing of the pack', async () => {
+  const rig = new Rig();
+  writeFileSync(rig.packs.pathFor(ORIGIN, key), content);
+  const fetching = rig.begin(BYTES, DELIVER_MS_MAX);
+  for (let lost = 1; lost <= 12; lost += 1) {
+    await vi.waitFor(() => expect(rig.sent).toHaveLength(lost), { timeout: DELIVER_MS_MAX, interval: 5 });
+    rig.cut();
+    rig.link = new JoinedMuxes();
+  }
+  expect(await settled(fetching, rig)).toMatchObject({ ok: true });
+  expect(readFileSync(rig.path).equals(content)).toBe(true);
+});
+
+test('a node that is there and sends nothing is given up for now; one that cannot read what it keeps is not asked for ever', async () => {
+  const silent = new Rig();
+  silent.answers = () => {};
+  expect(await silent.begin(BYTES, 50)).toMatchObject({ ok: false, error: { kind: 'away' } });
+  const unreadable = new Rig();
+  unreadable.answers = ({ stream }, { mux }) => mux.openOutgoing(stream, 0, {}).abort();
+  expect(await settled(unreadable.begin(BYTES, DELIVER_MS_MAX), unreadable)).toMatchObject({
+    ok: false,
+    error: { kind: 'bad' },
+  });
 });
 
 test('what is not kept there any more is told as such, and nobody fetches what is of another', async () => {
