@@ -125,12 +125,15 @@ async function reach(options: RunnerOptions, runner: WatchedProcess, withinMs: n
   // Made before the socket was, so it is there.
   const key = readFileSync(path.join(home, 'runner.key'), 'utf8');
   return new Promise((resolve, reject) => {
+    let isLate = true;
     const late = setTimeout(
-      () => client.refuse(`${withinMs / 1000} s passed without an answer`),
+      // Where it was this process that was held up, the answer is there and not read yet.
+      () => setImmediate(() => isLate && client.refuse(`${withinMs / 1000} s passed without an answer`)),
       Math.max(0, deadlineMs - performance.now()),
     );
     const client = new RunnerClient(socket, runner, clientOptions, (trouble) => {
       clearTimeout(late);
+      isLate = false;
       if (trouble === null) resolve(client);
       else reject(new Error(trouble));
     });

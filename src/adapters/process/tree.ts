@@ -130,15 +130,20 @@ export class TreeHunt {
     for (const pgid of groups) this.#kill(-pgid, signal);
   }
 
-  /** Waits until nobody is left, for at most `withinMs`; newcomers get `signals` as well. @returns who is left */
+  /**
+   * Waits until nobody is left, for at most `withinMs`; newcomers get `signals` as well. Time that passes while this
+   * process is held up does not count: the others may have been, too.
+   *
+   * @returns who is left
+   */
   async waitUntilGone(
     first: readonly ProcessRow[],
     withinMs: number,
     signals: readonly ('SIGTERM' | 'SIGCONT')[],
   ): Promise<ProcessRow[]> {
-    const deadlineMs = performance.now() + withinMs;
     let members = [...first];
     let pollMs = POLL_MS_MIN;
+    let waitedMs = 0;
     for (;;) {
       const startMs = performance.now();
       // Cheap first: only once all whom we know are gone does it take a look at everybody.
@@ -148,9 +153,11 @@ export class TreeHunt {
         if (members.length === 0) return [];
         for (const signal of signals) this.signal(members, signal);
       } else members = left;
-      const nowMs = performance.now();
-      if (nowMs >= deadlineMs) return this.look();
-      await sleep(Math.min(Math.max(pollMs, (nowMs - startMs) * POLL_COST_FACTOR), deadlineMs - nowMs));
+      if (waitedMs >= withinMs) return this.look();
+      const costMs = performance.now() - startMs;
+      const pauseMs = Math.min(Math.max(pollMs, costMs * POLL_COST_FACTOR), withinMs - waitedMs);
+      await sleep(pauseMs);
+      waitedMs += costMs + pauseMs;
       pollMs = Math.min(pollMs * 2, POLL_MS_MAX);
     }
   }

@@ -1,8 +1,12 @@
-import { describe, expect, it } from 'vitest';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
+import { silentLogger } from '../../../src/base/log.ts';
 import type { ProcessRow } from '../../../src/adapters/process/process-table.ts';
 import { readProcess, readProcessTable } from '../../../src/adapters/process/process-table.ts';
-import { membersOf } from '../../../src/adapters/process/tree.ts';
+import { membersOf, TreeHunt } from '../../../src/adapters/process/tree.ts';
 import { startFailure } from '../../../src/adapters/process/spawn.ts';
+import { newJob } from './rig.ts';
 
 const row = (pid: number, ppid: number, pgid = pid, sid = pgid, startTag = `t${pid}`): ProcessRow => ({
   pid,
@@ -48,6 +52,23 @@ describe('who belongs to a tree', () => {
     expect(members).not.toContain(1);
     expect(members).not.toContain(process.pid);
   });
+});
+
+it('who may still end by itself has the time for it, also where this process was held up meanwhile', async () => {
+  vi.useFakeTimers({ toFake: ['setTimeout', 'performance'] });
+  onTestFinished(() => void vi.useRealTimers());
+  const child = spawn('sleep', ['98765'], { stdio: 'ignore', detached: true });
+  const pid = child.pid ?? 0;
+  const hunt = new TreeHunt({ job: newJob(), attempt: 1, leaderPid: pid }, null, silentLogger);
+  const waiting = hunt.waitUntilGone(hunt.look(), 200, []);
+  // The clock goes on, and nobody gets to run.
+  const heldUp = vi.spyOn(performance, 'now').mockReturnValue(performance.now() + 60_000);
+  await vi.advanceTimersByTimeAsync(5);
+  heldUp.mockRestore();
+  child.kill('SIGKILL');
+  await once(child, 'exit');
+  await vi.advanceTimersByTimeAsync(200);
+  expect(await waiting).toEqual([]);
 });
 
 describe('the table', () => {

@@ -382,7 +382,7 @@ describe('a link is closed, and memory stays flat, on', () => {
       onClose: (text) => reasons.push(text),
     });
     link.bulk.setNoDelay(true);
-    link.bulk.write(frame(0x82, Buffer.alloc(0), 100_000));
+    link.bulk.write(frame(0x82, Buffer.alloc(0), 1_000_000));
     const trickle = setInterval(() => {
       for (let i = 0; i < 100; i++) link.bulk.write('x');
     }, 1);
@@ -509,7 +509,6 @@ describe('who never finishes', () => {
     await until(
       'all cut',
       () => all.every((socket) => socket.destroyed) && noHello.closed.length > 0 && noBulk.closed.length > 0,
-      7000,
     );
     expect(dialled.ok && dialled.value.sendControl('{}')).toBe(true);
     expect(peer.logged.length).toBeLessThan(8);
