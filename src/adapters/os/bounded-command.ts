@@ -56,7 +56,9 @@ function follow(child: ChildProcess, command: BoundedCommand): Promise<CommandEn
     let exitCode: number | null = null;
     let drain: NodeJS.Timeout | null = null;
     let stopping: CommandEnd | null = null;
+    let isOver = false;
     const finish = (end: CommandEnd): void => {
+      isOver = true;
       clearTimeout(limit);
       if (drain !== null) clearTimeout(drain);
       signalGroup(child.pid, 'SIGKILL');
@@ -76,7 +78,11 @@ function follow(child: ChildProcess, command: BoundedCommand): Promise<CommandEn
       finish(
         stopping ?? { kind: 'exited', code: exitCode, stdout: Buffer.concat(stdout), stderr: Buffer.concat(stderr) },
       );
-    const limit = setTimeout(() => stop({ kind: 'timeout' }), command.timeoutMs);
+    const late = (): void => {
+      if (!isOver && drain === null) stop({ kind: 'timeout' });
+    };
+    // Where it was this process that was held up, the exit is there and not seen yet.
+    const limit = setTimeout(() => setImmediate(late), command.timeoutMs);
     for (const [stream, chunks] of [
       [child.stdout, stdout],
       [child.stderr, stderr],

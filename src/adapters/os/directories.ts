@@ -15,6 +15,8 @@ export interface DirectoriesOptions {
   readonly user?: { readonly uid: number; readonly gid: number } | null;
   /** Only tests give another than this machine's own. */
   readonly bootId?: string | null;
+  /** For each look of git, 2 s if not given; only tests are more patient. */
+  readonly timeoutMs?: number;
 }
 
 /** {@link Directories} of this machine, with a cheaper way where the git state of a directory is of no use. */

@@ -18,6 +18,8 @@ export interface HardwareOptions {
   /** `nvidia-smi` on the job's PATH, or null. */
   readonly nvidiaSmi: string | null;
   readonly env: Readonly<Record<string, string>>;
+  /** For each program that is asked, 3 s if not given; only tests are more patient. */
+  readonly timeoutMs?: number;
 }
 
 /**
@@ -64,7 +66,7 @@ async function nvidiaGpus(options: HardwareOptions): Promise<readonly string[]> 
     args: ['--query-gpu=name', '--format=csv,noheader'],
     env: options.env,
     cwd: '/',
-    timeoutMs: LOOK_TIMEOUT_MS,
+    timeoutMs: options.timeoutMs ?? LOOK_TIMEOUT_MS,
     outputBytesMax: OUTPUT_BYTES_MAX,
     user: null,
   });

@@ -30,6 +30,8 @@ export interface ToolVersionsOptions {
   readonly cwd: string;
   readonly user: { readonly uid: number; readonly gid: number } | null;
   readonly log: Logger;
+  /** For each tool, 3 s if not given; only tests are more patient. */
+  readonly timeoutMs?: number;
 }
 
 /** Asks tools for their versions, two at a time, each at most 3 s and only when its file has changed. */
@@ -82,7 +84,7 @@ async function versionByRunning(
     args: question.args,
     env: { ...options.env, ...QUIET_ENVIRONMENT },
     cwd: options.cwd,
-    timeoutMs: VERSION_TIMEOUT_MS,
+    timeoutMs: options.timeoutMs ?? VERSION_TIMEOUT_MS,
     outputBytesMax: VERSION_OUTPUT_BYTES_MAX,
     user: options.user,
   });

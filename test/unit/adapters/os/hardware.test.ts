@@ -10,7 +10,7 @@ describe('GPUs', () => {
   it('names those of NVIDIA whose device is here', async () => {
     const root = folder();
     writeTree(root, { 'proc/driver/nvidia/gpus/0000:01:00.0/information': 'Model: \t\t NVIDIA L4\nIRQ: 1\n' });
-    const look = () => detectGpus({ platform: 'linux', root, nvidiaSmi: null, env });
+    const look = () => detectGpus({ platform: 'linux', root, nvidiaSmi: null, env, timeoutMs: 60_000 });
     expect(await look()).toEqual([]);
     writeTree(root, { 'dev/nvidia0': '', 'dev/nvidiactl': '' });
     expect(await look()).toEqual(['NVIDIA L4']);
@@ -20,8 +20,11 @@ describe('GPUs', () => {
     const root = folder();
     const good = writeScript(join(root, 'nvidia-smi'), 'echo "NVIDIA A100"; echo "NVIDIA A100"');
     const bad = writeScript(join(root, 'broken'), 'echo "has failed because"; exit 9');
-    expect(await detectGpus({ platform: 'linux', root, nvidiaSmi: good, env })).toEqual(['NVIDIA A100', 'NVIDIA A100']);
-    expect(await detectGpus({ platform: 'linux', root, nvidiaSmi: bad, env })).toEqual([]);
+    expect(await detectGpus({ platform: 'linux', root, nvidiaSmi: good, env, timeoutMs: 60_000 })).toEqual([
+      'NVIDIA A100',
+      'NVIDIA A100',
+    ]);
+    expect(await detectGpus({ platform: 'linux', root, nvidiaSmi: bad, env, timeoutMs: 60_000 })).toEqual([]);
   });
 });
 

@@ -25,6 +25,7 @@ describe('the login environment', () => {
     const login = await captureLoginEnvironment({
       user: userWith(home, '/bin/sh'),
       daemonEnv: { SECRET: 's', PATH: `/usr/bin:/opt/more/bin`, LANG: 'C.UTF-8' },
+      timeoutMs: 60_000,
     });
     expect(login.warning).toBeNull();
     expect(login.home).toBe(home);
@@ -36,16 +37,16 @@ describe('the login environment', () => {
   });
 
   it.each([
-    ['hangs', 'sleep 96', 'did not end within'],
-    ['fails', 'exit 7', 'ended with 7'],
-    ['prints without end', 'yes', 'printed more than'],
-  ])('is a minimal one where the shell %s', async (_, line, why) => {
+    ['hangs', 'sleep 96', 'did not end within', 400],
+    ['fails', 'exit 7', 'ended with 7', 60_000],
+    ['prints without end', 'yes', 'printed more than', 60_000],
+  ])('is a minimal one where the shell %s', async (_, line, why, timeoutMs) => {
     const home = folder();
     const shell = writeScript(join(home, 'shell'), line);
     const login = await captureLoginEnvironment({
       user: userWith(home, shell),
       daemonEnv: { PATH: '/opt/x:/usr/bin' },
-      timeoutMs: 400,
+      timeoutMs,
     });
     expect(login.warning).toContain(why);
     expect(login.warning).toContain(shell);
@@ -54,7 +55,11 @@ describe('the login environment', () => {
   });
 
   it.each(['/usr/sbin/nologin', '/no/such/shell'])('uses /bin/sh for %s', async (shell) => {
-    const login = await captureLoginEnvironment({ user: userWith('/nonexistent', shell), daemonEnv: {} });
+    const login = await captureLoginEnvironment({
+      user: userWith('/nonexistent', shell),
+      daemonEnv: {},
+      timeoutMs: 60_000,
+    });
     expect(login.warning).toBeNull();
     expect(login.env['SHELL']).toBe('/bin/sh');
   });

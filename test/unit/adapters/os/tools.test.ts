@@ -11,7 +11,13 @@ import { temporaryFolders, writeScript, writeTree } from '../../../fixtures/temp
 const folder = temporaryFolders();
 
 const asking = (env: Record<string, string> = {}) =>
-  createToolVersions({ env: { PATH: '/usr/bin:/bin', ...env }, cwd: '/', user: null, log: silentLogger });
+  createToolVersions({
+    env: { PATH: '/usr/bin:/bin', ...env },
+    cwd: '/',
+    user: null,
+    log: silentLogger,
+    timeoutMs: 60_000,
+  });
 
 describe('tools on PATH', () => {
   it('finds the first executable of each known name, and nothing that is none', async () => {
