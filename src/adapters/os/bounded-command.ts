@@ -12,6 +12,8 @@ export interface BoundedCommand {
   readonly timeoutMs: number;
   /** Of stdout and of stderr, each. */
   readonly outputBytesMax: number;
+  /** True where a person or a job waits for it: it does not yield to jobs then. */
+  readonly urgent?: boolean;
   /** Another user (a root daemon with `exec.user`); null = this process's own. */
   readonly user: { readonly uid: number; readonly gid: number } | null;
 }
@@ -25,7 +27,7 @@ export type CommandEnd =
 const DRAIN_MS = 200;
 /** From TERM to KILL, for what is over its bound. */
 const TERM_GRACE_MS = 1000;
-/** Looks at the machine yield to jobs. */
+/** Looks at the machine that nobody waits for yield to jobs. */
 const NICENESS = 10;
 
 /**
@@ -45,7 +47,7 @@ export function runBounded(command: BoundedCommand): Promise<CommandEnd> {
   } catch (error) {
     return Promise.resolve({ kind: 'not_started', message: messageOf(error) });
   }
-  lowerPriority(child.pid);
+  if (command.urgent !== true) lowerPriority(child.pid);
   return follow(child, command);
 }
 

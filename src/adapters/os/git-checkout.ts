@@ -30,7 +30,8 @@ export interface GitOptions {
   readonly timeoutMs?: number;
 }
 
-const GIT_TIMEOUT_MS = 2000;
+/** What takes longer, also on a machine with much else to do, is not proved clean. */
+const GIT_TIMEOUT_MS = 5000;
 /** About 100,000 paths; a larger tree is not proved clean. */
 const GIT_OUTPUT_BYTES_MAX = 16 * 1024 * 1024;
 const TREE_DEPTH_MAX = 256;
@@ -106,6 +107,7 @@ async function lookAtTree(top: string, options: GitOptions): Promise<TreeState> 
       cwd: top,
       timeoutMs: options.timeoutMs ?? GIT_TIMEOUT_MS,
       outputBytesMax: GIT_OUTPUT_BYTES_MAX,
+      urgent: true,
       user: options.user ?? null,
     });
   const [status, files] = await Promise.all([

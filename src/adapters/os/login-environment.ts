@@ -65,6 +65,7 @@ async function runLoginShell(shell: string, env: Record<string, string>, options
     cwd: (await isDirectory(user.home)) ? user.home : '/',
     timeoutMs: options.timeoutMs ?? LOGIN_SHELL_TIMEOUT_MS,
     outputBytesMax: LOGIN_OUTPUT_BYTES_MAX,
+    urgent: true,
     user: user.own ? null : { uid: user.uid, gid: user.gid },
   });
   const found = end.kind === 'exited' ? between(end.stdout.toString('utf8'), mark) : null;

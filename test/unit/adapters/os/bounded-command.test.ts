@@ -1,4 +1,5 @@
 import { existsSync, readFileSync } from 'node:fs';
+import { getPriority } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { runBounded } from '../../../../src/adapters/os/bounded-command.ts';
@@ -7,7 +8,10 @@ import { temporaryFolders } from '../../../fixtures/temporary-folder.ts';
 
 const folder = temporaryFolders();
 afterEach(() => void vi.useRealTimers());
-const sh = (line: string, limits: { timeoutMs?: number; outputBytesMax?: number; cwd?: string } = {}) =>
+const sh = (
+  line: string,
+  limits: { timeoutMs?: number; outputBytesMax?: number; cwd?: string; urgent?: boolean } = {},
+) =>
   runBounded({
     file: '/bin/sh',
     args: ['-c', line],
@@ -75,6 +79,12 @@ describe('runBounded', () => {
 
   it('stops at the output bound', async () => {
     expect((await sh('yes', { outputBytesMax: 1000 })).kind).toBe('too_much_output');
+  });
+
+  it('yields to nobody where somebody waits for it', async () => {
+    const end = await sh('nice', { urgent: true });
+    if (end.kind === 'exited') expect(String(end.stdout)).toBe(`${getPriority()}\n`);
+    expect(end.kind).toBe('exited');
   });
 
   it('says why a program could not be started', async () => {
