@@ -14,7 +14,8 @@ const WATCH_MS = 1000;
 const TTL_MS_MAX = 24 * 3_600_000;
 /** Longer than any token with all its addresses. */
 const TOKEN_CHARS_MAX = 4096;
-const DOWN_TIMEOUT_MS = 15_000;
+/** A daemon ends its jobs within 12 s; then its last words go to a disk that may be slow. */
+const DOWN_TIMEOUT_MS = 60_000;
 const CLEAR_SCREEN = '\u001B[H\u001B[2J';
 
 /** What every command needs: where the node lives, how to start it, how to print. */
