@@ -15,8 +15,11 @@ import { readLogs, type LogsIo, type LogsRequest } from './api-logs.ts';
 export type { JobHandle, JobIo } from './api-job.ts';
 export type { LogsIo, LogsRequest } from './api-logs.ts';
 
-/** How long a daemon that went away may take to be there again, as in `restart`. */
-export const COME_BACK_MS = 15_000;
+/**
+ * How long a daemon that went away may take to be there again: as long as `restart` waits for a service manager to start it,
+ * and as any start may take. Half as long as the runner goes on without a daemon.
+ */
+export const COME_BACK_MS = 30_000;
 const COME_BACK_POLL_MS = 50;
 
 /**
