@@ -19,8 +19,10 @@ if (unavailable !== null) console.log(`skipped: discovery between network namesp
 const folder = mkdtempSync(join(tmpdir(), 'meshwork-netns-'));
 const program = join(folder, 'discovery-probe.mjs');
 const idOf = (host: LanHost): string => String.fromCharCode(97 + host.index).repeat(52);
-const until = async (check: () => void, timeoutMs = 60_000): Promise<void> =>
-  vi.waitFor(check, { timeout: timeoutMs, interval: 50 });
+/** Some rounds of questions, 10 to 30 s each: any of them may be lost. */
+const END_MS_MAX = 120_000;
+const until = async (check: () => void | Promise<void>): Promise<void> =>
+  vi.waitFor(check, { timeout: END_MS_MAX, interval: 50 });
 
 interface Event {
   readonly t: string;
@@ -53,6 +55,10 @@ class Probe {
   get hints(): readonly string[] {
     const hints = this.events.filter((event) => event.t === 'hint');
     return [...new Set(hints.map((hint) => `${hint.claimedId?.slice(0, 1)} ${hint.host}:${hint.port}`))].sort();
+  }
+
+  get latestHost(): string | undefined {
+    return this.events.findLast((event) => event.t === 'hint')?.host;
   }
 
   get isAlive(): boolean {
@@ -90,20 +96,20 @@ describe.skipIf(unavailable !== null)('discovery between network namespaces', ()
     for (const [index, probe] of probes.entries()) {
       const others = nodes.filter((host) => host.index !== index).map(hintOf);
       await until(() => expect(probe.hints).toEqual(others));
-      expect(probe.state?.kind).toBe('running');
+      await until(() => expect(probe.state?.kind).toBe('running'));
     }
 
     const avahi = await startAvahi(lan.host(3), folder);
     if (typeof avahi === 'string') return context.skip(`avahi: ${avahi}`);
+    let text = '';
     const resolved = async (): Promise<string[]> => {
-      const out = await avahi.browse('_meshwork._tcp');
-      const lines = out.split('\n').filter((line) => line.startsWith('='));
+      text = await avahi.browse('_meshwork._tcp');
+      const lines = text.split('\n').filter((line) => line.startsWith('='));
       // =;eth0;IPv4;name;type;domain;host;address;port;txt
       return lines.map((line) => [3, 6, 7, 8].map((field) => line.split(';')[field]).join(' ')).sort();
     };
     const expected = nodes.map((host) => `${idOf(host)} ${idOf(host)}.local ${host.address} ${PORT}`);
-    await vi.waitFor(async () => expect(await resolved()).toEqual(expected), { timeout: 60_000 });
-    const text = await avahi.browse('_meshwork._tcp');
+    await until(async () => expect(await resolved()).toEqual(expected));
     expect(text).toContain(`"id=${idOf(lan.host(0))}"`);
     expect(text).toContain(`"port=${PORT}"`);
     expect(text).toContain('"version=0.1.0"');
@@ -111,7 +117,7 @@ describe.skipIf(unavailable !== null)('discovery between network namespaces', ()
     const gone = probes[2];
     gone?.child.stdin?.end();
     await until(() => expect(gone?.isAlive).toBe(false));
-    await vi.waitFor(async () => expect(await resolved()).toEqual(expected.slice(0, 2)), { timeout: 60_000 });
+    await until(async () => expect(await resolved()).toEqual(expected.slice(0, 2)));
   });
 
   it('two nodes with two interfaces each announce on each its own address alone', async () => {
@@ -144,7 +150,7 @@ describe.skipIf(unavailable !== null)('discovery between network namespaces', ()
     await until(() => expect(loopback.hints).toEqual([`a 10.77.0.200:${PORT}`, hintOf(c)]));
     await until(() => expect(plain.hints).toEqual([`a 10.77.0.200:${PORT}`]));
     await until(() => expect(literal.hints).toEqual([hintOf(c)]));
-    expect(loopback.state?.kind).toBe('running');
+    await until(() => expect(loopback.state?.kind).toBe('running'));
   });
 
   it('an exclusive holder of port 5353: the state says so, the process lives and recovers', async () => {
@@ -205,10 +211,10 @@ describe.skipIf(unavailable !== null)('discovery between network namespaces', ()
     const probe = new Probe(a);
     const other = new Probe(b);
     await until(() => expect(probe.hints).toEqual([hintOf(b)]));
-    probe.clear();
     const moved = lan.setAddress(b, '10.77.0.99');
     other.child.stdin?.write('refresh\n');
-    await until(() => expect(probe.hints).toEqual([hintOf(moved)]));
+    // What came from the old address may still be on its way.
+    await until(() => expect(probe.latestHost).toBe(moved.address));
   });
 
   it(`${FORGED_NAMES} forged names: the event loop stays responsive, hints stay few, true nodes are found`, async () => {
@@ -224,7 +230,7 @@ describe.skipIf(unavailable !== null)('discovery between network namespaces', ()
     await until(() => expect(probe.events.filter((event) => event.t === 'second').length).toBeGreaterThan(3));
     expect(Math.max(...probe.events.map((event) => event.busyMs ?? 0))).toBeLessThan(BUSY_MS_MAX);
     expect(probe.hints.length).toBeLessThanOrEqual(20);
-    expect(probe.events.some((event) => event.message?.includes('dropped'))).toBe(true);
+    await until(() => expect(probe.events.some((event) => event.message?.includes('dropped'))).toBe(true));
     expect(probe.isAlive).toBe(true);
   });
 
@@ -240,7 +246,7 @@ describe.skipIf(unavailable !== null)('discovery between network namespaces', ()
     await until(() => expect(probe.hints).toContain(hintOf(c)));
     await until(() => expect(late.hints).toContain(hintOf(a)));
     const states = probe.events.filter((event) => event.t === 'state').map((event) => event.kind);
-    expect(states).toEqual(['starting', 'running']);
+    expect(states.slice(states.indexOf('running'))).toEqual(['running']);
   });
 
   it('two nodes of one machine find each other', async () => {

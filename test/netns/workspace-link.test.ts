@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { createCipheriv } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { unreachable } from '../../src/base/assert.ts';
 import { seededRandom, type Random } from '../../src/base/random.ts';
 import { LanPair } from '../fixtures/lan-pair.ts';
@@ -13,8 +13,6 @@ import { SHIPPED } from '../fixtures/plain-spec.ts';
 const MIB = 2 ** 20;
 const END_MS_MAX = 150_000;
 const CUTS = 10;
-/** The transfer takes some seconds, so that it is cut in its middle. */
-const LINK_BYTES_PER_SECOND = 12 * MIB;
 const SMALL_FILES = 3000;
 const SMALL_BYTES_MAX = 4096;
 const LARGE_FILES = 5;
@@ -41,10 +39,6 @@ if (!soak) console.log('no cut is so long that the link is given up; two of ten 
 
 /** Connections reset at both ends · silence that TCP gets over · silence until the link is given up. */
 type CutKind = 'reset' | 'pause' | 'silence';
-
-beforeAll(() => {
-  if (unavailable === null) for (const host of pair.lan.hosts) pair.lan.setRate(host, LINK_BYTES_PER_SECOND);
-});
 
 /** Bytes that nothing compresses, the same for the same seed. */
 function noise(bytes: number): Buffer {
@@ -79,7 +73,9 @@ async function cut(kind: CutKind): Promise<void> {
     case 'pause':
       return pair.silenceFor(PAUSE_MS);
     case 'silence':
-      return pair.silence('the link is given up', END_MS_MAX, async () => (await a.row(b))?.reachable === false);
+      return pair.silenceWhile(() =>
+        until('the link is given up', END_MS_MAX, async () => (await a.row(b))?.reachable === false),
+      );
     case 'reset':
       expect(lan.resetConnections(lan.host(0)), 'connections that were reset').toBeGreaterThan(0);
       return;
@@ -93,24 +89,34 @@ const KINDS = Array.from({ length: CUTS }, (_, index): CutKind =>
 );
 
 interface Transfer {
+  readonly sender: LanHost;
   readonly receiver: LanHost;
   readonly bytes: number;
   readonly random: Random;
   readonly isUnderWay: () => boolean;
 }
 
-/** Cuts a transfer at ten points, each anywhere in another tenth of it. @returns bytes that crossed so far */
-async function cutTenTimes({ receiver, bytes, random, isUnderWay }: Transfer): Promise<() => number> {
+/**
+ * Cuts a transfer at ten points, each anywhere in another tenth of it. What is sent stops there by itself: by the time
+ * that somebody looks, all of it could have crossed.
+ *
+ * @returns bytes that crossed so far
+ */
+async function cutTenTimes({ sender, receiver, bytes, random, isUnderWay }: Transfer): Promise<() => number> {
   const before = pair.lan.receivedBytes(receiver);
   const crossed = (): number => pair.lan.receivedBytes(receiver) - before;
+  let healed = crossed();
   for (const [index, kind] of KINDS.entries()) {
-    const point = Math.round(((index + random.next()) / CUTS) * LAST_POINT * bytes);
-    await until(`${point} of ${bytes} bytes crossed`, END_MS_MAX, () => crossed() >= point);
+    const drawn = Math.round(((index + random.next()) / CUTS) * LAST_POINT * bytes);
+    const point = Math.max(drawn, healed + GOES_ON_BYTES);
+    pair.lan.setAllowance(sender, point - crossed());
+    await until(`it goes on, and ${point} of ${bytes} bytes crossed`, END_MS_MAX, () => crossed() >= point);
     expect(isUnderWay(), `the transfer goes on at cut ${index + 1}`).toBe(true);
     await cut(kind);
-    const healed = crossed();
-    await until(`it goes on after cut ${index + 1}`, END_MS_MAX, () => crossed() >= healed + GOES_ON_BYTES);
+    healed = crossed();
   }
+  pair.lan.setAllowance(sender, null);
+  await until('it goes on after the last cut', END_MS_MAX, () => crossed() >= healed + GOES_ON_BYTES);
   return crossed;
 }
 
@@ -128,7 +134,8 @@ describe.skipIf(unavailable !== null)('cut at ten random points', () => {
       onEvent: (event) => void (event.kind === 'state' && event.state !== states.at(-1) && states.push(event.state)),
     });
     const isUnderWay = (): boolean => !existsSync(runs);
-    const crossed = await cutTenTimes({ receiver: pair.lan.host(1), bytes, random, isUnderWay });
+    const [sender, receiver] = [pair.lan.host(0), pair.lan.host(1)];
+    const crossed = await cutTenTimes({ sender, receiver, bytes, random, isUnderWay });
     expect(await job.ended).toMatchObject({ reason: 'exited', return_code: 0, executed_on: 'b', attempts: 1 });
     const { out } = await job.ended;
     expect(out).toBe(digestHere(root));
@@ -150,8 +157,9 @@ describe.skipIf(unavailable !== null)('cut at ten random points', () => {
     const job = await pair.a.submit(line, { on: 'b', cwd: root, sync: SHIPPED });
     const over = (): void => void (isOver = true);
     job.ended.then(over, over);
-    const transfer = { receiver: pair.lan.host(0), bytes: PRODUCT_BYTES, random, isUnderWay: () => !isOver };
-    const crossed = await cutTenTimes(transfer);
+    const [receiver, sender] = [pair.lan.host(0), pair.lan.host(1)];
+    const isUnderWay = (): boolean => !isOver;
+    const crossed = await cutTenTimes({ sender, receiver, bytes: PRODUCT_BYTES, random, isUnderWay });
     const end = await job.ended;
     expect(end).toMatchObject({ reason: 'exited', return_code: 0, executed_on: 'b', attempts: 1 });
     expect(end.changes).toMatchObject({ returned: ['product'], conflicts: [], held_back: [] });
