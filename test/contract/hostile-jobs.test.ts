@@ -13,10 +13,10 @@ import {
   reserve,
   restingBytes,
   start,
+  staysSmall,
   type Message,
-  type PemPair,
 } from '../fixtures/hostile-peer.ts';
-import { jobRecord } from '../fixtures/job-record.ts';
+import { ended, jobRecord } from '../fixtures/job-record.ts';
 import { processesWith, until, WAIT_MS_MAX, type TestNode } from '../fixtures/mesh-nodes.ts';
 import { makeTestIdentity } from '../fixtures/test-certificate.ts';
 
@@ -30,7 +30,7 @@ let friend: TestNode;
 beforeAll(() => {
   ({ target, friend } = hostile);
 });
-const open = (as?: PemPair): Promise<HostileLink> => hostile.open(as);
+const open = (): Promise<HostileLink> => hostile.open();
 const line = (text: string) => ({ kind: 'line', line: text });
 
 async function answered(link: HostileLink, id: number, timeoutMs = WAIT_MS_MAX): Promise<Record<string, unknown>> {
@@ -115,7 +115,7 @@ describe("another node's attempt", () => {
       roles: ['run'],
     }).statement;
     (await open()).send({ t: 'trust.statements', mesh: hostile.mesh, statements: [grant] });
-    const link = await until('the grant counts', WAIT_MS_MAX, async () => open(made).catch(() => undefined));
+    const link = await until('the grant counts', WAIT_MS_MAX, () => hostile.dial(made).catch(() => undefined));
     const read = { attempt: 1, stream: 'stdout', offset: 0, follow: true, stream_id: 7, window_bytes: 1024 };
     for (const question of [
       { kind: 'list', all: true },
@@ -162,7 +162,7 @@ describe('its own attempts', () => {
     link.send({ t: 'job.cancel', job, attempt: 1 });
     await until('its tree is gone', WAIT_MS_MAX, () => processesWith(mark).length === 0);
     link.send({ t: 'job.ack', job, attempt: 1 });
-    expect((await restingBytes(target.pid)) - before).toBeLessThan(GROWTH_BYTES_MAX);
+    await staysSmall(target, before, GROWTH_BYTES_MAX);
     link.end();
     await unharmed();
   });
@@ -226,7 +226,7 @@ describe('questions', () => {
     await target.status();
     unread.end();
     link.end();
-    expect((await restingBytes(target.pid)) - before).toBeLessThan(GROWTH_BYTES_MAX);
+    await staysSmall(target, before, GROWTH_BYTES_MAX);
     expect((await job.end()).out).toBe('1\n2\n');
     await unharmed();
   });
@@ -272,21 +272,19 @@ describe('answers', () => {
         executed_on_id: hostile.id as JobRecord['executed_on_id'],
         command: '\u001B]0;owned\u0007make',
         detail: '\u001B[1A',
+        // Nobody waits for its end.
+        ...ended,
       });
-    let told = 0;
-    const lie = setInterval(() => {
-      for (const message of link.messages.slice(told)) {
-        told += 1;
-        if (message.t !== 'query.ask') continue;
-        const records = [forged()];
-        link.send({
-          t: 'query.answer',
-          id: message['id'],
-          answer: { kind: 'records', records, more: 0, dropped_ms: null },
-        });
-      }
-    }, 5);
+    let isLying = true;
+    link.answer('query.ask', ({ id }) => {
+      if (!isLying) return;
+      const answer = { kind: 'records', records: [forged()], more: 0, dropped_ms: null };
+      link.send({ t: 'query.answer', id, answer });
+      friend.signal('SIGCONT');
+    });
     try {
+      // A lie that comes a tenth of a second after the truth is heard by nobody: it comes first.
+      friend.signal('SIGSTOP');
       const cancelled = await target.cli('cancel', job.id);
       expect([cancelled.code, cancelled.stderr]).toEqual([125, expect.stringMatching(/each say that job/) as string]);
       for (const words of [
@@ -300,7 +298,8 @@ describe('answers', () => {
         expect(stdout + stderr, words.join(' ')).not.toMatch(/[\u0000-\u0009\u000B-\u001F\u007F-\u009F\u202E]/);
       }
     } finally {
-      clearInterval(lie);
+      isLying = false;
+      friend.signal('SIGCONT');
     }
     expect((await job.end()).out).toBe('1\n2\n');
     const asked = link.messages.length;
@@ -315,21 +314,24 @@ describe('answers', () => {
   });
 });
 
-function bytesOf(path: string): Buffer {
+/** What goes while we look holds nothing. */
+function unlessGone<T>(look: () => T, gone: T): T {
   try {
-    return readFileSync(path);
+    return look();
   } catch (error) {
-    if (systemCodeOf(error) === 'ENOENT') return Buffer.alloc(0);
+    if (systemCodeOf(error) === 'ENOENT') return gone;
     throw error;
   }
 }
+const bytesOf = (path: string): Buffer => unlessGone(() => readFileSync(path), Buffer.alloc(0));
+const namesIn = (folder: string): string[] => unlessGone(() => readdirSync(folder), []);
 
 describe('the disk', () => {
   it('keeps what others must not see to the owner, and no name from the outside', async () => {
     const ran = await target.cli('run', '--local', '--background', '--env', 'SECRET=hush', '--', 'echo hello; sleep 3');
     expect(ran.code).toBe(0);
     const visit = (folder: string): void => {
-      for (const name of readdirSync(folder)) {
+      for (const name of namesIn(folder)) {
         const path = join(folder, name);
         // Of a socket, or of a file that goes while we look, there is nothing to read.
         const stats = statSync(path, { throwIfNoEntry: false });

@@ -4,7 +4,7 @@ import { beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { PackBuilder } from '../../src/adapters/workspace/pack-builder.ts';
 import { HostileMesh } from '../fixtures/hostile-mesh.ts';
 import { HostileSession } from '../fixtures/hostile-origin.ts';
-import { type HostileLink, newJob, reserve, restingBytes, start } from '../fixtures/hostile-peer.ts';
+import { type HostileLink, newJob, reserve, restingBytes, start, staysSmall } from '../fixtures/hostile-peer.ts';
 import { until, WAIT_MS_MAX, type TestNode } from '../fixtures/mesh-nodes.ts';
 import { sentOf, sha256, type Sent } from '../fixtures/sent-project.ts';
 
@@ -238,7 +238,7 @@ describe('very many', () => {
       link.send({ t: 'job.release', job: session.job, attempt: 1, lease: session.lease });
     }
     await unharmed();
-    expect((await restingBytes(target.pid)) - before).toBeLessThan(GROWTH_BYTES_MAX);
+    await staysSmall(target, before, GROWTH_BYTES_MAX);
     for (const tree of treesOf()) expect(tree.startsWith(join(target.home, 'workspaces/for', hostile.id))).toBe(true);
   });
 });

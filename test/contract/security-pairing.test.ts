@@ -43,6 +43,6 @@ describe('a token in hostile hands', () => {
     await second.join(await first.invite(true));
     const thief = await makeTestIdentity();
     expect((await pairRaw(await portOf(second), thief, thief, old)).reply).toMatchObject({ t: 'pair.refused' });
-    expect((await second.status()).nodes.length).toBe(2);
+    await until('it knows both', WAIT_MS_MAX, async () => (await second.status()).nodes.length === 2);
   });
 });
