@@ -2,6 +2,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 
 import { join } from 'node:path';
 import { beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { PackBuilder } from '../../src/adapters/workspace/pack-builder.ts';
+import { STREAM_CREDIT_BYTES_MAX } from '../../src/wire/stream-mux.ts';
 import { HostileMesh } from '../fixtures/hostile-mesh.ts';
 import { HostileSession } from '../fixtures/hostile-origin.ts';
 import { type HostileLink, newJob, reserve, restingBytes, start, staysSmall } from '../fixtures/hostile-peer.ts';
@@ -190,7 +191,7 @@ describe('streams of files', () => {
     // The stream is open then: what comes for one that isn't is dropped.
     await session.next('ws.base');
     await session.credit();
-    for (let index = 0; index < 100 && link.closed === null; index++) session.raw(Buffer.alloc(MIB, 1));
+    session.raw(Buffer.alloc(8 * STREAM_CREDIT_BYTES_MAX, 1));
     // Which comes first, more than the credit or the end of a manifest that is none, is up to how it is read.
     const hasFailed = (): boolean => session.said().some(({ t }) => t === 'ws.failed');
     await until('the link or the session has ended', WAIT_MS_MAX, () => link.closed !== null || hasFailed());
