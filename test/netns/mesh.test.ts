@@ -161,7 +161,7 @@ describe.skipIf(unavailable !== null)('a LAN that breaks and heals', () => {
     const nodes = await startNodes(lan.hosts);
     const [a, b, c] = three(nodes);
     await pairAll(nodes);
-    const mark = `9871${process.pid}`;
+    const mark = `9871${String(process.pid).padStart(7, '0')}`;
     const job = await a.submit(`setsid sleep ${mark} & sleep ${mark}`, { on: 'c' });
     await until('the job runs', END_MS_MAX, () => processesWith(`sleep\0${mark}`).length === 2);
     lan.partition([lan.host(2)]);

@@ -71,7 +71,7 @@ describe('spreading', () => {
     expectSound(simulator, seed);
   });
 
-  test.each(seeds(1))('a node at 95 %% CPU is avoided by 19 of 20 heavy commands (seed %i)', (seed) => {
+  test.each(seeds(1))('a node at 95 percent CPU is avoided by 19 of 20 heavy commands (seed %i)', (seed) => {
     const busy = seed % 3;
     const nodes = nodesOf([3, { slots: 8 }]).map((node, index) =>
       index === busy ? { ...node, cpuPercent: 95 } : node,
