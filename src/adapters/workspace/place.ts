@@ -1,6 +1,9 @@
 import { createHash } from 'node:crypto';
 import {
-  chmodSync,
+  closeSync,
+  fchmodSync,
+  fstatSync,
+  futimesSync,
   lchownSync,
   lstatSync,
   mkdirSync,
@@ -8,7 +11,6 @@ import {
   renameSync,
   rmdirSync,
   symlinkSync,
-  utimesSync,
   type Stats,
 } from 'node:fs';
 import { bytesOfText } from '../../base/byte-text.ts';
@@ -16,7 +18,7 @@ import { unreachable } from '../../base/assert.ts';
 import { systemCodeOf } from '../../base/errors.ts';
 import { type FileEntry, type LinkEntry, type ManifestEntry, TREE_PATH_BYTES_MAX } from '../../wire/manifest.ts';
 import { folderOf } from '../../wire/tree-path.ts';
-import { hashFile, hashFileInTurns, readRegular, secondsOf, withReadable } from './file-content.ts';
+import { hashFile, hashFileInTurns, openRegular, readRegular, secondsOf, withReadable } from './file-content.ts';
 import { FileMaker } from './file-maker.ts';
 import { GIT_INDEX_BYTES_MAX } from './git-index-file.ts';
 import { normalisedIndex, withStatOf } from './git-content.ts';
@@ -248,18 +250,22 @@ class Placer {
       this.#state.files.note(index, stat);
       return;
     }
-    // Another name of one file may be anywhere: what has several is not changed but replaced.
-    if (!isSame || stat.nlink > 1) {
+    const fd = isSame ? openSame(where, stat) : null;
+    if (fd === null) {
       const content = isSame ? null : this.#indexWithStat(entry, where, stat);
       this.#create(entry, this.#scratch, 'file', this.#nowMs, content);
       this.#moveIn('file', prefix, name);
       this.#state.files.note(index, lstatSync(where));
       return;
     }
-    if (!modeStays) chmodSync(where, entry.mode);
-    if (!mtimeStays) utimesSync(where, secondsOf(this.#nowMs), secondsOf(this.#nowMs));
-    this.#written++;
-    this.#state.files.note(index, lstatSync(where));
+    try {
+      if (!modeStays) fchmodSync(fd, entry.mode);
+      if (!mtimeStays) futimesSync(fd, secondsOf(this.#nowMs), secondsOf(this.#nowMs));
+      this.#written++;
+      this.#state.files.note(index, fstatSync(fd));
+    } finally {
+      closeSync(fd);
+    }
   }
 
   #sentBefore(entry: FileEntry): FileEntry | null {
@@ -352,4 +358,18 @@ class Placer {
       if (!['ENOTEMPTY', 'EEXIST', 'ENOENT'].includes(systemCodeOf(error))) throw error;
     }
   }
+}
+
+/**
+ * Another name of one file may be anywhere, and what outlived its job may put a link in its place: what has several names,
+ * or is not what was looked at, is not changed but replaced.
+ *
+ * @returns null then
+ */
+function openSame(where: Buffer, { mode, dev, ino }: Stats): number | null {
+  const open = withReadable(where, mode, () => openRegular(where));
+  if (open === null) return null;
+  if (open.stat.nlink === 1 && open.stat.dev === dev && open.stat.ino === ino) return open.fd;
+  closeSync(open.fd);
+  return null;
 }

@@ -1,15 +1,16 @@
 import {
-  chmodSync,
   closeSync,
   constants,
   copyFileSync,
+  fchmodSync,
+  fchownSync,
   fstatSync,
+  futimesSync,
   lchownSync,
   lstatSync,
   readFileSync,
   readlinkSync,
   symlinkSync,
-  utimesSync,
   type Stats,
 } from 'node:fs';
 import { bytesOfText } from '../../base/byte-text.ts';
@@ -207,11 +208,24 @@ class Cloner {
       if (rules !== null && !rules.mayNameSource && this.#namesSource(open.fd, open.stat))
         throw new NotTaken('it names its folder');
       copyFileSync(pathOf(open.fd, from), into, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE);
-      if (this.#target.owner !== null) lchownSync(into, this.#target.owner.uid, this.#target.owner.gid);
-      chmodSync(into, open.stat.mode & 0o777);
-      utimesSync(into, secondsOf(open.stat.atimeMs), secondsOf(open.stat.mtimeMs));
+      if (!this.#finish(into, open.stat)) return false;
       const after = fstatSync(open.fd);
       return after.ctimeMs === open.stat.ctimeMs && after.size === open.stat.size;
+    } finally {
+      closeSync(open.fd);
+    }
+  }
+
+  /** As its source, by what is open: a job beside it may put a link in its place. @returns false where one did */
+  #finish(into: Buffer, source: Stats): boolean {
+    const open = openRegular(into);
+    if (open === null) return false;
+    try {
+      if (open.stat.nlink > 1) return false;
+      if (this.#target.owner !== null) fchownSync(open.fd, this.#target.owner.uid, this.#target.owner.gid);
+      fchmodSync(open.fd, source.mode & 0o777);
+      futimesSync(open.fd, secondsOf(source.atimeMs), secondsOf(source.mtimeMs));
+      return true;
     } finally {
       closeSync(open.fd);
     }
@@ -242,10 +256,8 @@ class Cloner {
   }
 
   #setTimes(path: string, stat: Stats): void {
-    const prefix = this.#make(folderOf(path));
-    const where = at(prefix, nameOf(path));
-    chmodSync(where, (stat.mode & 0o777) | 0o700);
-    utimesSync(where, secondsOf(stat.atimeMs), secondsOf(stat.mtimeMs));
+    this.#make(path);
+    this.#into.stamp((stat.mode & 0o777) | 0o700, stat);
   }
 
   #make(folder: string): string {

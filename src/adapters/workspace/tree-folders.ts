@@ -6,6 +6,7 @@ import {
   fchmodSync,
   fchownSync,
   fstatSync,
+  futimesSync,
   lstatSync,
   mkdirSync,
   openSync,
@@ -18,6 +19,7 @@ import {
 } from 'node:fs';
 import { bytesOfText } from '../../base/byte-text.ts';
 import { systemCodeOf } from '../../base/errors.ts';
+import { secondsOf } from './file-content.ts';
 import { nativePath } from './native-path.ts';
 import type { Turn } from './turn.ts';
 
@@ -110,6 +112,13 @@ export class TreeFolders {
     const top = this.#stack.at(-1);
     if (top === undefined) return;
     fchmodSync(top.fd, (fstatSync(top.fd).mode & 0o777) | OWNER_ALL);
+  }
+
+  /** Gives the folder that was entered last a mode, and the times of another. */
+  stamp(mode: number, { atimeMs, mtimeMs }: Pick<Stats, 'atimeMs' | 'mtimeMs'>): void {
+    const { fd } = this.#top();
+    fchmodSync(fd, mode);
+    futimesSync(fd, secondsOf(atimeMs), secondsOf(mtimeMs));
   }
 
   close(): void {
