@@ -7,6 +7,8 @@ const suite = (name: string, options: { timeoutMs: number; parallel: boolean; se
     include: [`test/${name}/**/*.test.ts`],
     testTimeout: options.timeoutMs,
     hookTimeout: options.timeoutMs,
+    // One second, as it is usual, is short on a busy machine.
+    expect: { poll: { timeout: 60_000 } },
     fileParallelism: options.parallel,
     ...(options.setup === undefined ? {} : { globalSetup: [options.setup] }),
   },

@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { chmodSync, rmSync } from 'node:fs';
 import { createServer, type Socket } from 'node:net';
 import { assert, unreachable } from '../base/assert.ts';
@@ -149,6 +150,8 @@ class ControlSession {
   constructor(socket: Socket, version: string, handlers: ApiHandlers, log: Logger, onGone: () => void) {
     this.#handlers = handlers;
     this.#log = log;
+    // Each of its requests may listen, and those are bounded.
+    setMaxListeners(0, this.#gone.signal);
     this.#channel = new FrameSocket(socket, 'second', {
       onControl: (json) => this.#receiveText(json),
       onClose: () => {

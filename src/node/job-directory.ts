@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { MeshError, type ErrorCode } from '../base/errors.ts';
 import { isJobId, type JobId, type NodeId } from '../base/ids.ts';
 import type { ApiResults, JobsReport } from '../wire/api.ts';
@@ -240,6 +241,8 @@ export class JobDirectory {
       const others = new AbortController();
       const stop = (): void => others.abort();
       signal.addEventListener('abort', stop);
+      // Each member's question listens.
+      setMaxListeners(members.length, others.signal);
       await new Promise<void>((resolve) => {
         let open = members.length;
         let claims: NodeJS.Timeout | null = null;

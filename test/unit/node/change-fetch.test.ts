@@ -58,7 +58,7 @@ class Rig {
     return { origin, executor };
   }
 
-  begin(bytes = BYTES, patienceMs = 5000, signal = new AbortController().signal) {
+  begin(bytes = BYTES, patienceMs = DELIVER_MS_MAX, signal = new AbortController().signal) {
     return this.fetch.fetch({ node: EXECUTOR, ...key, bytes, path: this.path, patienceMs }, signal);
   }
 

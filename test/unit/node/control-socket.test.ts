@@ -1,5 +1,4 @@
 import { connect, type Socket } from 'node:net';
-import { once } from 'node:events';
 import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
@@ -60,7 +59,8 @@ class RawClient {
       for (const { body } of frames) this.received.push(JSON.parse(Buffer.from(body).toString('utf8')));
     });
     this.#socket.on('error', () => undefined);
-    this.closed = once(this.#socket, 'close');
+    // Not `once` of node:events: what the server had not read when it closed comes as an error first.
+    this.closed = new Promise((resolve) => this.#socket.once('close', resolve));
   }
 
   text(text: string): this {
@@ -160,6 +160,22 @@ describe('the control socket', () => {
     expect(await raw.answer(4097)).toEqual(failed('limit'));
     raw.request(5000, 'cancel', { job: JOB });
     expect(await raw.answer(5000)).toMatchObject({ ok: true, result: { cancelled: false } });
+  });
+
+  test('may be waited on by one client for very much at once, without a warning of a leak', async () => {
+    const warned = vi.spyOn(process, 'emitWarning').mockImplementation(() => undefined);
+    const stops: (() => void)[] = [];
+    daemon.handlers.wait = (_params, signal) =>
+      new Promise((_resolve, reject) => {
+        const stop = (): void => reject(new Error('gone'));
+        stops.push(stop);
+        signal.addEventListener('abort', stop);
+      });
+    const raw = new RawClient().hello();
+    for (let id = 1; id <= 20; id++) raw.request(id, 'wait', { job: JOB, wait_ms: null });
+    await vi.waitFor(() => expect(stops).toHaveLength(20), { timeout: 60_000 });
+    expect(warned.mock.calls).toEqual([]);
+    warned.mockRestore();
   });
 
   test('answers limit where the answer is larger than a frame, and lives on', async () => {

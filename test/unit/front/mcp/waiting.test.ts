@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { MeshError } from '../../../../src/base/errors.ts';
 import { estimates, startOrder } from '../../../../src/front/mcp/batch-order.ts';
 import { parallelExecute } from '../../../../src/front/mcp/parallel-execute.ts';
@@ -24,6 +24,8 @@ function slowDaemon(onStart: (spec: JobSpec, io: JobIo) => void = () => undefine
   );
   return daemon;
 }
+
+afterEach(() => void vi.useRealTimers());
 
 describe('how long a call waits', () => {
   it('is what was asked, else the setting, else as is usual for the client', () => {
@@ -147,7 +149,12 @@ describe('a batch', () => {
       slow.onDetach.forEach((detached) => Array.from({ length: 300 }, (_, at) => detached(`JOB${at}`))),
     );
     const commands = Array.from({ length: 200 }, (_, at) => `sleep ${at}`);
-    const { document, isError } = await parallelExecute(of(daemon)).run({ commands, wait_s: 2 }, quiet());
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] });
+    const call = parallelExecute(of(daemon)).run({ commands, wait_s: 2 }, quiet());
+    await expect.poll(() => daemon.specs.length).toBe(10 + 64);
+    await vi.advanceTimersByTimeAsync(2000);
+    vi.useRealTimers();
+    const { document, isError } = await call;
     expect(isError).toBe(false);
     expect(document).toMatchObject({ succeeded: 10, failed: 0, unfinished: 190 });
     expect(document['next']).toContain('do not start them again');
