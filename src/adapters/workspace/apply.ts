@@ -9,7 +9,7 @@ import {
   type DeleteDecision,
 } from '../../core/workspace/apply-plan.ts';
 import type { Applied, ApplyRequest, ScanRefusal } from '../../ports/workspace.ts';
-import type { Manifest, ManifestEntry, ManifestHash, TreePath } from '../../wire/manifest.ts';
+import type { Manifest, ManifestEntry, ManifestHash, ObjectHash, TreePath } from '../../wire/manifest.ts';
 import { judgeSecret } from '../../core/workspace/secret-files.ts';
 import { foldedPath, folderOf, isProtected, shownPath } from '../../wire/tree-path.ts';
 import { unreachable } from '../../base/assert.ts';
@@ -31,6 +31,8 @@ export interface ApplyContext {
   readonly manifests: { load(hash: ManifestHash): Manifest | null };
   /** Told what a pack holds that was applied: its sender has it. */
   readonly onApplied?: (changed: readonly ManifestEntry[]) => void;
+  /** When a content last came back from a job, since 1970; null where that isn't known, as where this is not given. */
+  readonly returnedMs?: (hash: ObjectHash) => number | null;
 }
 
 /**
@@ -63,7 +65,7 @@ async function applied(request: ApplyRequest, context: ApplyContext, pack: Chang
   const copies = new ConflictCopies(request.conflicts, pack, turn);
   try {
     checkRoom(request.project.root, pack.list.changed, sent);
-    const applying = new Applying(request, pack, local, copies, sent, turn);
+    const applying = new Applying({ request, pack, local, copies, sent, turn, ...context });
     await applying.run();
     if (applying.hasProducts) await new Promise((resolve) => setTimeout(resolve, TICK_MS + 1));
     return applying.tally.applied();
@@ -82,6 +84,16 @@ function filesOf({ project: { root }, conflicts }: ApplyRequest, turn: Turn): Lo
   }
 }
 
+interface ApplyingParts extends Pick<ApplyContext, 'returnedMs'> {
+  readonly request: ApplyRequest;
+  readonly pack: ChangePackFile;
+  readonly local: LocalFiles;
+  readonly copies: ConflictCopies;
+  /** What was sent, where that is known. */
+  readonly sent: Manifest | null;
+  readonly turn: Turn;
+}
+
 class Applying {
   readonly tally = new ChangeTally();
   readonly #pack: ChangePackFile;
@@ -92,6 +104,7 @@ class Applying {
   readonly #outputs: OutputGlobs;
   readonly #earlier: ReadonlySet<TreePath>;
   readonly #scannedMs: number;
+  readonly #returnedMs: (hash: ObjectHash) => number | null;
   readonly #turn: Turn;
   readonly #heldDeletions = new Set<string>();
   /** What a folder or a file is in the way of, until deletions have made room. */
@@ -100,14 +113,8 @@ class Applying {
   readonly #asNewHere: TreePath[] = [];
   #hasProducts = false;
 
-  constructor(
-    request: ApplyRequest,
-    pack: ChangePackFile,
-    local: LocalFiles,
-    copies: ConflictCopies,
-    sent: Manifest | null,
-    turn: Turn,
-  ) {
+  constructor({ request, pack, local, copies, sent, turn, returnedMs = () => null }: ApplyingParts) {
+    this.#returnedMs = returnedMs;
     this.#turn = turn;
     this.#pack = pack;
     this.#local = local;
@@ -212,9 +219,14 @@ class Applying {
     this.tally.notice(`${which} as new here as what earlier jobs left there, or newer, and not replaced by it`);
   }
 
-  /** What was written after the scan may look as if it had been before, by a tick of the disk's clock. */
-  #isSinceScan({ changedMs }: Sighting): boolean {
-    return changedMs >= this.#scannedMs - (changedMs % 1000 === 0 ? COARSE_TICK_MS : TICK_MS);
+  /**
+   * What was written after the scan may look as if it had been before, by a tick of the disk's clock. But for what a job
+   * brought before the scan: nobody wrote that himself.
+   */
+  #isSinceScan({ changedMs, state }: Sighting): boolean {
+    if (changedMs < this.#scannedMs - (changedMs % 1000 === 0 ? COARSE_TICK_MS : TICK_MS)) return false;
+    const returnedMs = state.kind === 'file' ? this.#returnedMs(state.hash) : null;
+    return changedMs > this.#scannedMs || returnedMs === null || returnedMs > this.#scannedMs;
   }
 
   /** What lay in the place of a product that was asked for, which a command that runs here would have replaced, too. */

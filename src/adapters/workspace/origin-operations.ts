@@ -19,7 +19,7 @@ import { compareManifests, encodeDifference } from '../../wire/manifest-differen
 import type { Manifest, ManifestEntry, ManifestHash, ObjectHash } from '../../wire/manifest.ts';
 import { BLOCK_HEAD_BYTES, OBJECT_HEAD_BYTES } from '../../wire/object-pack.ts';
 import { CHANGED_PACK_BYTES_MAX } from '../../wire/workspace.ts';
-import { applyChanges } from './apply.ts';
+import { applyChanges, type ApplyContext } from './apply.ts';
 import { KnownNames } from './known-names.ts';
 import { SentManifests } from './manifest-store.ts';
 import { compressManifest } from './manifest-transport.ts';
@@ -45,11 +45,7 @@ const RETURNED_MAX = 4096;
 
 export interface OriginParts {
   readonly select: Select;
-  readonly apply: (
-    request: ApplyRequest,
-    manifests: SentManifests,
-    onApplied: (changed: readonly ManifestEntry[]) => void,
-  ) => Promise<Result<Applied, ScanRefusal>>;
+  readonly apply: (request: ApplyRequest, context: ApplyContext) => Promise<Result<Applied, ScanRefusal>>;
 }
 
 /** The origin's side of the thread. */
@@ -62,8 +58,8 @@ export class OriginOperations implements ProjectFiles {
   readonly #costs: TransferCosts;
   readonly #sources = new Map<number, PackSource>();
   readonly #largeChanges = new OneLargeTree();
-  /** What jobs made that came back, the latest at the end: the node that sent it has it, and asks where it does not. */
-  readonly #returned = new Set<ObjectHash>();
+  /** What jobs made that came back, the latest at the end, and since when it is here: the node that sent it has it, and asks where it does not. */
+  readonly #returned = new Map<ObjectHash, number>();
   #lastSource = threadId * SOURCES_OF_A_LIFE;
 
   constructor(settings: ThreadSettings, parts: OriginParts) {
@@ -157,7 +153,8 @@ export class OriginOperations implements ProjectFiles {
     const { size } = statSync(request.pack);
     return this.#largeChanges.run(size > LARGE_CHANGES_BYTES, () => {
       const onApplied = (changed: readonly ManifestEntry[]): void => this.#noteReturned(changed);
-      return this.#parts.apply(request, this.#manifests, onApplied);
+      const returnedMs = (hash: ObjectHash): number | null => this.#returned.get(hash) ?? null;
+      return this.#parts.apply(request, { manifests: this.#manifests, onApplied, returnedMs });
     });
   }
 
@@ -173,8 +170,10 @@ export class OriginOperations implements ProjectFiles {
   }
 
   #noteReturned(changed: readonly ManifestEntry[]): void {
-    for (const entry of changed.slice(0, RETURNED_MAX)) if (entry.kind === 'file') this.#returned.add(entry.hash);
-    for (const oldest of this.#returned) {
+    const nowMs = Date.now();
+    for (const entry of changed.slice(0, RETURNED_MAX))
+      if (entry.kind === 'file') this.#returned.set(entry.hash, nowMs);
+    for (const oldest of this.#returned.keys()) {
       if (this.#returned.size <= RETURNED_MAX) return;
       this.#returned.delete(oldest);
     }
@@ -204,6 +203,6 @@ export function createOriginOperations(settings: ThreadSettings): ProjectFiles {
       const secrets = { ...sentDecisions(settings.folder, request.project.root), ...request.secrets };
       return selectFiles({ ...request, secrets }, settings.env, replaced, latest.known);
     },
-    apply: async (request, manifests, onApplied) => applyChanges(request, { manifests, onApplied }),
+    apply: applyChanges,
   });
 }

@@ -110,6 +110,8 @@ interface Job {
   readonly sha256?: string;
   readonly outputs?: readonly string[];
   readonly scannedMs?: number;
+  /** Contents that came back from jobs before that. */
+  readonly returned?: readonly string[];
 }
 
 async function apply(job: Job): Promise<Applied | string> {
@@ -130,7 +132,10 @@ async function apply(job: Job): Promise<Applied | string> {
       conflicts,
       held: job.held ?? false,
     },
-    { manifests: { load: () => (job.sent === null ? null : { entries: job.sent ?? [] }) } },
+    {
+      manifests: { load: () => (job.sent === null ? null : { entries: job.sent ?? [] }) },
+      returnedMs: (hash) => (job.returned?.some((content) => sha256(content) === hash) === true ? 1 : null),
+    },
   );
   return result.ok ? result.value : result.error.message;
 }
@@ -383,6 +388,17 @@ describe('products that were asked for', () => {
       conflicts: ['dist/a'],
     });
     expect(text('dist/a')).toBe('edited right after the scan');
+  });
+
+  it('but what an earlier job brought then is no edit', async () => {
+    const job = { changed: [file('dist/a', 'job')], outputs: ['dist/**'], returned: ['of the job before'] };
+    put('dist/a', 'of the job before');
+    const { ctimeMs } = statSync(join(root, 'dist/a'));
+    // By the disk's clock it came after the scan.
+    expect(await applied({ ...job, scannedMs: ctimeMs - 1 })).toMatchObject({ conflicts: ['dist/a'] });
+    expect(await applied({ ...job, scannedMs: ctimeMs + 5, returned: [] })).toMatchObject({ conflicts: ['dist/a'] });
+    expect(await applied({ ...job, scannedMs: ctimeMs + 5 })).toMatchObject({ returned: ['dist/a'], conflicts: [] });
+    expect(text('dist/a')).toBe('job');
   });
 
   it('but not by older ones of an earlier job, which this one found there', async () => {
