@@ -54,8 +54,11 @@ export interface PreparationContext {
   readonly lists: ClassLists;
   readonly probe: NodeProbe;
   /** Null: projects' files are not sent. */
-  readonly projects: Pick<ProjectService, 'terms'> | null;
+  readonly projects: Pick<ProjectService, 'terms' | 'missedHere'> | null;
 }
+
+/** With what people are to be told of it, wherever it is placed. */
+export type PreparedJob = Submission & { readonly notices?: readonly string[] };
 
 /** Folders that one line changes into and runs package scripts in. */
 const SCRIPT_FOLDERS_MAX = 16;
@@ -81,7 +84,7 @@ export async function toolsHere(probe: NodeProbe, tools: readonly string[]): Pro
  *
  * @throws MeshError `bad_command`, `cwd_missing`, `no_project`, `bad_config`
  */
-export async function prepareJob(job: JobId, spec: JobSpec, context: PreparationContext): Promise<Submission> {
+export async function prepareJob(job: JobId, spec: JobSpec, context: PreparationContext): Promise<PreparedJob> {
   checkCommand(spec);
   const { command, requires, target } = spec;
   const classified = await classifyInProject(command, spec.cwd, context.lists);
@@ -101,7 +104,8 @@ export async function prepareJob(job: JobId, spec: JobSpec, context: Preparation
   };
   // What proves that a directory elsewhere is the same one costs milliseconds: only where it can be asked for.
   const cwd = await context.directories.evidence(spec.cwd, { git: mayLeave && workspace === null });
-  return { job, command, cwd, placement };
+  const missed = context.projects?.missedHere(spec, classified) ?? null;
+  return { job, command, cwd, placement, ...(missed === null ? {} : { notices: [missed] }) };
 }
 
 /** Reads package scripts only where the command runs any. */

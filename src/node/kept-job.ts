@@ -1,7 +1,7 @@
 import type { JobId, NodeId } from '../base/ids.ts';
 import type { Logger } from '../base/log.ts';
 import type { Origin } from '../core/scheduling/origin.ts';
-import type { AttemptPlace, JobTerms, LooseAttempt, Submission } from '../core/scheduling/origin-job.ts';
+import type { AttemptPlace, JobTerms, LooseAttempt } from '../core/scheduling/origin-job.ts';
 import type { StaysHere } from '../core/scheduling/placement-request.ts';
 import type { JobEvent, RunObject } from '../wire/api.ts';
 import type { Facts } from '../wire/facts.ts';
@@ -12,6 +12,7 @@ import type { OpenEntry, PlaceEntry } from '../wire/origin-entry.ts';
 import type { StreamMux } from '../wire/stream-mux.ts';
 import type { CoreLoop } from './core-loop.ts';
 import type { JobBook } from './job-book.ts';
+import type { PreparedJob } from './job-preparation.ts';
 import type { LooseEntry } from './job-book-state.ts';
 import type { OriginStreams } from './origin-streams.ts';
 import type { ProjectCarrier } from './project-carrier.ts';
@@ -33,7 +34,7 @@ export interface OriginServiceOptions {
   readonly executor: (node: NodeId) => ExecutorEnd | null;
   readonly factsOf: (node: NodeId) => Facts | null;
   /** Reads the project, the directory's evidence and the class. Throws MeshError where the job can't be placed. */
-  readonly prepare: (job: JobId, spec: JobSpec) => Promise<Submission>;
+  readonly prepare: (job: JobId, spec: JobSpec) => Promise<PreparedJob>;
   /** Told of every job that finishes here, once. Must not throw. */
   readonly onFinished?: (record: JobRecord, spec: JobSpec) => void;
   /** Takes projects' files to other nodes; none are sent where it is left out. */

@@ -333,8 +333,9 @@ export class OriginService implements OriginJobs {
     if (kept.cancelled) return this.#effects.finish(job, { kind: 'cancelled', ...NOT_PLACED });
     this.#preparing.add(job);
     try {
-      const submission = await this.#options.prepare(job, spec);
+      const { notices = [], ...submission } = await this.#options.prepare(job, spec);
       if (this.#jobs.get(job) !== kept) return;
+      kept.notices = [...kept.notices, ...notices];
       kept.submitted = true;
       kept.staysHere = submission.placement.workspace?.staysHere ?? null;
       this.#post({ kind: 'submit', submission: { ...submission, terms: termsOfSpec(spec, nested) } });

@@ -1,13 +1,17 @@
+import { existsSync } from 'node:fs';
 import { realpath } from 'node:fs/promises';
-import { posix, relative } from 'node:path';
+import { join, posix, relative } from 'node:path';
 import { bytesOfText, textOfBytes } from '../base/byte-text.ts';
 import { MeshError, messageOf } from '../base/errors.ts';
 import type { JobId, NodeId } from '../base/ids.ts';
 import { literalGlob } from '../base/literal-glob.ts';
 import { err, ok, type Result } from '../base/result.ts';
+import type { Classification } from '../core/policy/classify.ts';
+import { wordsOf } from '../core/policy/command-walk.ts';
 import { quoteWord } from '../core/policy/package-runner.ts';
 import { lookupNode } from '../core/scheduling/node-lookup.ts';
 import type { JobClass, StaysHere, WorkspaceTerms } from '../core/scheduling/placement-request.ts';
+import { namesProduct } from '../core/workspace/newest-products.ts';
 import type { Project, ProjectFiles, Scan, ScanRefusal, ScanRequest } from '../ports/workspace.ts';
 import { GLOB_CHARS_MAX, OUTPUT_GLOBS_MAX } from '../wire/changes.ts';
 import type { JobSpec, SyncSpec } from '../wire/job-spec.ts';
@@ -114,7 +118,30 @@ export class ProjectService {
     this.#jobs.delete(job);
     const project = this.#makers.get(job);
     this.#makers.delete(job);
-    if (project !== undefined && ranHere) this.#options.book.productsAre(project, null);
+    if (project !== undefined && ranHere && this.#areHere(project)) this.#options.book.productsAre(project, null);
+  }
+
+  /**
+   * What may mislead a command that stays here whatever its project's files are: what it names was made elsewhere, later.
+   *
+   * @returns for people; null where nothing of that is so
+   */
+  missedHere({ cwd, command, ...spec }: JobSpec, { class: jobClass, tools }: Classification): string | null {
+    const project = this.#options.book.awayFrom(cwd);
+    const products = project === null ? null : this.#options.book.productsAt(project);
+    if (project === null || products === null || this.#mayLeave({ cwd, command, ...spec }, jobClass)) return null;
+    const words = wordsOf(command);
+    const { root } = project;
+    // Publishing takes what is there, and names nothing of it.
+    const isPublished = jobClass === 'bound' && tools.some((tool) => tool !== 'git');
+    if (!isPublished && !namesProduct(words, { root, folder: relative(root, cwd) }, products.paths)) return null;
+    return `stays here, where the project's newest products (${products.what}) are not: what is here is older, or missing`;
+  }
+
+  /** Were they made here? A command that does not find them here ended here, too. */
+  #areHere(project: Pick<Project, 'key' | 'root'>): boolean {
+    const paths = this.#options.book.productsAt(project)?.paths ?? [];
+    return paths.length === 0 || paths.some((path) => existsSync(join(project.root, path)));
   }
 
   /** What a scan of that project is asked for, with the options of a job. */

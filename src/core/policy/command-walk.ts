@@ -56,6 +56,10 @@ export interface WalkContext {
   readonly settled?: (name: string, args: readonly CommandArg[]) => boolean;
 }
 
+/** All words of all commands that it runs, as they are written; scripts of a package are not looked into. */
+export const wordsOf = (command: Command): readonly string[] =>
+  walkCommand(command, { scripts: () => null }).invocations.flatMap(({ argv }) => argv.map(({ text }) => text));
+
 /** What a command finds around it. Subshells get a copy. */
 interface Scope {
   readonly depth: number;

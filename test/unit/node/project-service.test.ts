@@ -92,8 +92,39 @@ test('bytes are those that a node lacks; where products are is told', async () =
   expect(terms?.productsAt).toEqual({ node: WARM, what: 'dist', paths: ['dist'] });
   const again = new ProjectBook(join(rig.home, 'projects.json'), silentLogger);
   expect(again.warm(rig.project)).toEqual(rig.book.warm(rig.project));
+  // What ended here did not make them here.
+  rig.service.forget(JOB, true);
+  expect(rig.book.productsAt(rig.project)).not.toBeNull();
+  await rig.terms();
+  mkdirSync(join(rig.root, 'dist'));
   rig.service.forget(JOB, true);
   expect(rig.book.productsAt(rig.project)).toBeNull();
+});
+
+test('a command that stays here is told that what it names was made elsewhere', () => {
+  const rig = new Rig();
+  const told = (
+    line: string,
+    target: JobSpec['target'],
+    jobClass: 'bound' | 'light' | 'other' = 'other',
+    tools = ['x'],
+  ) =>
+    rig.service.missedHere(specOf({ cwd: rig.root, command: { kind: 'line', line }, target, sync: SHIPPED }), {
+      class: jobClass,
+      reason: '',
+      tools,
+    });
+  const [local, bash] = [{ kind: 'local' }, { kind: 'bash' }] as const;
+  expect(told('cat dist/x', local)).toBeNull();
+  rig.book.productsAre(rig.project, { node: WARM, what: 'dist on b', paths: ['dist'] });
+  expect(told('cd . && ./dist/x', local)).toMatch(/^stays here.*newest products \(dist on b\) are not/);
+  expect(told('ls dist', bash, 'light')).toContain('dist on b');
+  expect(told('npm publish', bash, 'bound', ['npm'])).toContain('dist on b');
+  expect(told('git push', bash, 'bound', ['git'])).toBeNull();
+  expect(told('ls', bash, 'light')).toBeNull();
+  // It may leave: where to is placement's, which knows of them.
+  expect(told('./dist/x', { kind: 'any' })).toBeNull();
+  expect(told('./dist/x', { kind: 'node', node: 'there' })).toBeNull();
 });
 
 test('a scan that is a moment old is sent, one that was found wrong is made again; an unstable one twice', async () => {

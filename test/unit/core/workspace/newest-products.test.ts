@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { bindsProject } from '../../../../src/core/workspace/newest-products.ts';
+import { bindsProject, namesProduct } from '../../../../src/core/workspace/newest-products.ts';
 
 test.each([
   { path: 'build', files: 12 },
@@ -23,4 +23,30 @@ test.each([
   { path: 'a/tmp', files: 2 },
 ])('$path binds nothing', ({ path, files }) => {
   expect(bindsProject({ path, files, bytes: 5_000_000 })).toBe(false);
+});
+
+const AT = { root: '/home/u/p', folder: '' };
+test.each<[string, string]>([
+  ['./build/app', ''],
+  ['build', ''],
+  ['../build/x', 'src'],
+  ['/home/u/p/build/app', 'src'],
+  ['--input=build/app', ''],
+  ['.', 'build'],
+  ['anything', 'build/sub'],
+  ['prog', ''],
+])('%s in /%s is what was made elsewhere', (word, folder) => {
+  expect(namesProduct(['cat', word], { ...AT, folder }, ['build', 'prog'])).toBe(true);
+});
+
+test.each<[string, string]>([
+  ['builder', ''],
+  ['src/build', ''],
+  ['build', 'src'],
+  ['../../p2/build', ''],
+  ['/build', ''],
+  ['../../../../../build', ''],
+  ['', ''],
+])('%s in /%s is not', (word, folder) => {
+  expect(namesProduct(['cat', word], { ...AT, folder }, ['build', 'prog'])).toBe(false);
 });
