@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { NodeId } from '../base/ids.ts';
 import type { Logger } from '../base/log.ts';
@@ -64,6 +65,8 @@ export class LinkTable {
   #lastNumber = 0;
 
   constructor(options: LinkTableOptions) {
+    // Each target that is dialled has its own, as long as that goes on.
+    setMaxListeners(0, this.#stop.signal);
     this.#options = options;
     this.#schedule = new DialSchedule(options.random);
   }
@@ -220,7 +223,12 @@ export class LinkTable {
   /** Tries a target's addresses, started one after the other (RFC 8305 style); the first that answers wins. */
   async #dialOne(key: string, expected: NodeId | null, addresses: readonly Address[]): Promise<void> {
     const race = new AbortController();
-    const signal = AbortSignal.any([race.signal, this.#stop.signal]);
+    const { signal } = race;
+    // By hand: of a signal that `AbortSignal.any` makes, Node.js 20 keeps a note at each source for as long as that lives.
+    const stop = (): void => race.abort();
+    this.#stop.signal.addEventListener('abort', stop);
+    // Each address has its own.
+    setMaxListeners(0, signal);
     let linked = false;
     let refused = 0;
     const tryOne = async (address: Address, index: number): Promise<void> => {
@@ -240,7 +248,11 @@ export class LinkTable {
       // Where its last link stood, nobody listens any more: that is enough to suspect it at once.
       if (refused === addresses.length || this.#book.isLastGood(expected, address)) this.#options.onRefused(expected);
     };
-    await Promise.all(addresses.map(tryOne));
+    try {
+      await Promise.all(addresses.map(tryOne));
+    } finally {
+      this.#stop.signal.removeEventListener('abort', stop);
+    }
     if (linked || this.#stop.signal.aborted) return;
     this.#schedule.failed(key, nowMs());
     this.#arm();

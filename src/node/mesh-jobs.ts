@@ -73,16 +73,21 @@ export class MeshJobs {
       job: ({ job }, signal) => this.#directory.find(job, signal),
       wait: ({ job, wait_ms: waitMs }, signal) => this.#directory.wait(job, waitMs, signal),
       logs: async ({ job, attempt, stream, offset, follow }, to, signal) => {
-        const readerGone = new AbortController();
-        const sink = new OutputSink(to, () => readerGone.abort());
-        const anyGone = AbortSignal.any([signal, readerGone.signal]);
+        // By hand, as in links.ts: the client may stay for days.
+        const gone = new AbortController();
+        const leave = (): void => gone.abort();
+        signal.addEventListener('abort', leave);
+        if (signal.aborted) leave();
+        const sink = new OutputSink(to, leave);
         try {
-          const read = await this.#output.read({ job, attempt, stream, offset, follow }, sink, anyGone);
+          const read = await this.#output.read({ job, attempt, stream, offset, follow }, sink, gone.signal);
           sink.end();
           return read;
         } catch (error) {
           sink.abort();
           throw error;
+        } finally {
+          signal.removeEventListener('abort', leave);
         }
       },
     };

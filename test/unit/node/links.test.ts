@@ -78,7 +78,7 @@ function pairOfLinks(dialler: NodeId, listener: NodeId, incarnations: readonly [
 
 const REFUSED: DialFailure = { kind: 'refused', message: 'nobody listens' };
 
-type Dial = (address: Address, expected: NodeId | null) => Promise<Result<PeerLink, DialFailure>>;
+type Dial = (address: Address, expected: NodeId | null, signal: AbortSignal) => Promise<Result<PeerLink, DialFailure>>;
 
 function newTable(self: NodeId, dial: Dial) {
   const events: string[] = [];
@@ -88,9 +88,9 @@ function newTable(self: NodeId, dial: Dial) {
     self,
     random: seededRandom(1),
     log: silentLogger,
-    dial: (address, expected) => {
+    dial: (address, expected, signal) => {
       dials.push(`${address.host} ${expected?.slice(0, 1) ?? 'any'}`);
-      return dial(address, expected);
+      return dial(address, expected, signal);
     },
     onUp: (up, incarnation) => {
       peer = up;
@@ -178,6 +178,37 @@ describe('the link table', () => {
     expect(dials).toHaveLength(2);
     expect([quick.closedWith, late.closedWith]).toEqual([null, 'another address answered first']);
     table.stop('test');
+  });
+
+  test('leaves nothing at what lives as long as it, and warns of no leak, however many addresses are dialled', async () => {
+    const warned = vi.spyOn(process, 'emitWarning').mockImplementation(() => undefined);
+    const spies = (['addEventListener', 'removeEventListener'] as const).map((name) =>
+      vi.spyOn(EventTarget.prototype, name),
+    );
+    const anys = vi.spyOn(AbortSignal, 'any');
+    const listening = (): number[] =>
+      spies.map((spy) => spy.mock.calls.filter(([type, listener]) => type === 'abort' && listener !== null).length);
+    let [waiting, answer] = [0, (): void => undefined];
+    const together = new Promise<void>((resolve) => (answer = resolve));
+    const { table, dials } = newTable(A, async (_address, _expected, signal) => {
+      const stop = (): void => undefined;
+      signal.addEventListener('abort', stop);
+      waiting += 1;
+      await together;
+      signal.removeEventListener('abort', stop);
+      return err(REFUSED);
+    });
+    const addresses = Array.from({ length: 16 }, (_, at) => ({ host: `10.9.9.${at}`, port: 2 }));
+    for (const node of [B, C]) table.want(node, addresses);
+    await until(() => expect(waiting).toBe(32));
+    answer();
+    await until(() => expect(listening()[1]).toBe(listening()[0]));
+    expect(dials.length).toBeGreaterThanOrEqual(32);
+    expect(listening()[0]).toBeGreaterThanOrEqual(34);
+    expect(anys).not.toHaveBeenCalled();
+    expect(warned.mock.calls).toEqual([]);
+    table.stop('test');
+    vi.restoreAllMocks();
   });
 
   test('says that a node refuses only where all of its addresses do', async () => {
