@@ -8,7 +8,7 @@ export const TRIES_PER_ROUND_MAX = 4;
 export const LOOK_AHEAD_JOBS_MAX = 32;
 export const RESERVE_TIMEOUT_MS = 2000;
 /** TERM, 5 s, KILL, and the way back: of a machine that stands still for seconds, too. */
-export const CANCEL_TIMEOUT_MS = 20_000;
+export const CANCEL_TIMEOUT_MS = 12_000;
 /** The same where there is no link: nobody hears of the end before there is one. */
 export const CANCEL_AWAY_MS = 8000;
 /** Hints may be lost: the queue is tried this often whatever happens, ± a quarter. */

@@ -117,8 +117,8 @@ describe('a job whose executor is out of reach', () => {
     const job = world.submit(1);
     world.grant('beta', job);
     world.step({ kind: 'cancel', job });
-    // TERM, 5 s, KILL, and as much again.
-    world.waitFor(world.nowMs + 15_000);
+    // TERM, 5 s, KILL, and nearly as much again.
+    world.waitFor(world.nowMs + 11_000);
     expect(world.result(job)).toBeUndefined();
     world.end('beta', job, 1, { kind: 'cancelled', code: null, signal: 'SIGKILL' });
     expect(world.result(job)).toMatchObject({ kind: 'ended' });
