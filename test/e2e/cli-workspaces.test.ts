@@ -166,6 +166,18 @@ describe('apply', () => {
   });
 });
 
+it('a folder whose tracked files were all deleted is there, and goes and comes back with its files', async () => {
+  rmSync(at('src/a.txt'));
+  rmSync(at('src/b.txt'));
+  const ran = await onPeer('ls -dF *; git status --short');
+  expect(ran.stdout.toString()).toBe('new.txt\nsrc/\n D src/a.txt\n D src/b.txt\n?? new.txt\n');
+  await onPeer('git checkout -q -- src/a.txt');
+  expect(text('src/a.txt')).toBe('a\n');
+  rmSync(at('src/a.txt'));
+  await onPeer('rmdir src');
+  expect(existsSync(at('src'))).toBe(false);
+});
+
 describe('secrets', () => {
   it('that nobody decided about keep a command here, until they are sent or left out', async () => {
     write('.env', 'TOKEN=1\n');

@@ -2,12 +2,15 @@ import { lstatSync, readlinkSync, type Stats } from 'node:fs';
 import { unreachable } from '../../base/assert.ts';
 import { systemCodeOf } from '../../base/errors.ts';
 import { err, ok, type Result } from '../../base/result.ts';
+import { isDependencyFolder } from '../../core/workspace/dependency-files.ts';
 import { tooManyBytes, tooManyFiles } from '../../core/workspace/largest-folders.ts';
 import type { ScanRefusal } from '../../ports/workspace.ts';
 import { isSameEntry } from '../../wire/manifest-difference.ts';
 import { MTIME_MS_MAX, type FileEntry, type Manifest, type ManifestEntry, type TreePath } from '../../wire/manifest.ts';
 import { folderOf, isPortableLink, shownPath, wrongWithKind } from '../../wire/tree-path.ts';
+import { foldersOf } from './empty-folders.ts';
 import { FileHasher, TICK_MS, type Hashed } from './file-hasher.ts';
+import { splitAtGit } from './git-layout.ts';
 import { nativePath } from './native-path.ts';
 import type { Selection } from './selection.ts';
 import { MemoryCursor, StatColumns, type FileStat, type ScanMemory } from './stat-cache.ts';
@@ -77,7 +80,7 @@ class SeenFiles {
     this.#modes = new Uint16Array(rows);
   }
 
-  set(row: number, stat: Stats): void {
+  set(row: number, stat: FileStat & Pick<Stats, 'size' | 'mode'>): void {
     this.#columns.set(row, stat, false);
     this.#sizes[row] = stat.size;
     this.#modes[row] = stat.mode & MODE_MASK;
@@ -108,7 +111,9 @@ class TreeScanner {
   readonly #outward: string[] = [];
   readonly #replaced: TreePath[] = [];
   /** Paths are files that `#seen` has the numbers of. */
-  readonly #found: (TreePath | ManifestEntry)[] = [];
+  #found: (TreePath | ManifestEntry)[] = [];
+  /** Nearest folders that are there of files that are not. */
+  readonly #left = new Set<string>();
   #seen = new SeenFiles(0);
   readonly #entries: ManifestEntry[] = [];
   #columns = new StatColumns(0);
@@ -146,7 +151,28 @@ class TreeScanner {
         if (refusal !== null) return refusal;
       }
     }
+    this.#addEmptied();
     return null;
+  }
+
+  /** Git has no empty folders, but a command may need one to be there whose files were all deleted. */
+  #addEmptied(): void {
+    if (this.#left.size === 0) return;
+    const filled = foldersOf([...this.#found.map(pathOf), ...this.#left]);
+    const known = new Set(this.#selection.folders);
+    const folders = ([...this.#left] as TreePath[]).filter((path) => !filled.has(path) && !known.has(path)).toSorted();
+    if (folders.length === 0) return;
+    const [found, seen] = [this.#found, this.#seen];
+    this.#found = [];
+    this.#seen = new SeenFiles(found.length + folders.length);
+    let next = 0;
+    for (const [row, one] of found.entries()) {
+      for (let path = folders[next]; path !== undefined && path < pathOf(one); path = folders[++next])
+        this.#found.push({ kind: 'folder', path });
+      if (typeof one === 'string') this.#seen.set(this.#found.length, seen.at(row));
+      this.#found.push(one);
+    }
+    for (const path of folders.slice(next)) this.#found.push({ kind: 'folder', path });
   }
 
   tooMuch(bytesMax: number): ScanRefusal | null {
@@ -253,10 +279,10 @@ class TreeScanner {
 
   #lookAt(path: TreePath): ScanRefusal | null {
     try {
-      if (!this.#elsewhere.has(path) && !this.#isReal(this.#folderOf(path))) return null;
+      if (!this.#elsewhere.has(path) && !this.#isReal(this.#folderOf(path))) return this.#isGone(path);
       const where = nativePath(this.#absolute(path));
       const stat = lstatSync(where, { throwIfNoEntry: false });
-      if (stat === undefined) return null;
+      if (stat === undefined) return this.#isGone(path);
       if (stat.isSymbolicLink()) this.#takeLink(path, readlinkSync(where, { encoding: 'latin1' }));
       else if (stat.isFile()) this.#see(path, stat);
       else if (stat.isDirectory()) this.#replaced.push(path);
@@ -266,6 +292,14 @@ class TreeScanner {
       if (code === '') throw error;
       return GONE.has(code) ? null : refusalOf(path, { kind: 'unreadable', code });
     }
+  }
+
+  #isGone(path: TreePath): null {
+    if (splitAtGit(path) !== null) return null;
+    let folder = this.#folderOf(path);
+    while (!this.#isReal(folder)) folder = folderOf(folder);
+    if (folder !== '' && !isDependencyFolder(folder)) this.#left.add(folder);
+    return null;
   }
 
   #takeLink(path: TreePath, target: string): void {
@@ -314,6 +348,8 @@ class TreeScanner {
     return { kind: 'file', path, size: stat.size, mode, mtimeMs, hash: content.hash, chunks: content.chunks };
   }
 }
+
+const pathOf = (found: TreePath | ManifestEntry): TreePath => (typeof found === 'string' ? found : found.path);
 
 function refusalOf(path: TreePath, why: Exclude<Hashed, { kind: 'file' | 'gone' }>): ScanRefusal {
   const name = shownPath(path);

@@ -74,6 +74,37 @@ describe('scanTree', () => {
     expect(decodeManifest(encodeManifest(manifest))).toEqual({ ok: true, value: manifest });
   });
 
+  it('keeps folders whose files are all gone, where they are there still', async () => {
+    const root = temporaryFolder();
+    const there = { 'a/kept': '1', 'a-b': 'b', 'm/b/c/kept': '1', z: 'z' };
+    writeTree(root, there);
+    for (const folder of ['all/deep/er', 'above', 'a/inner', 'm/b/gone'])
+      mkdirSync(join(root, folder), { recursive: true });
+    symlinkSync('all', join(root, 'linked'));
+    const gone = ['all/x', 'all/deep/x', 'all/deep/er/x', 'above/was/deep/x', 'a/x', 'a/inner/x', 'm/x', 'm/b/gone/x'];
+    const nowhere = ['nowhere/x', 'linked/x', 'x', '.git/objects/ab/cd'];
+    mkdirSync(join(root, '.git/objects/ab'), { recursive: true });
+    const selection = selected(root, [...Object.keys(there), ...gone, ...nowhere]);
+    const first = await scan(selection);
+    expect(first.manifest.entries.map(({ path, kind }) => `${kind} ${path}`)).toEqual([
+      'file a-b',
+      'folder a/inner',
+      'file a/kept',
+      'folder above',
+      'folder all/deep/er',
+      'file m/b/c/kept',
+      'folder m/b/gone',
+      'file z',
+    ]);
+    expect(decodeManifest(encodeManifest(first.manifest))).toEqual({ ok: true, value: first.manifest });
+    const again = await scan(selection, settled(first));
+    expect({ hashed: again.hashed, isSame: again.isSame }).toEqual({ hashed: 0, isSame: true });
+    writeTree(root, { 'm/b/gone/x': 'back' });
+    const back = await scan(selection, settled(again));
+    expect(back.manifest.entries.map(({ path }) => path)).toContain('m/b/gone/x');
+    expect(back.hashed).toBe(1);
+  });
+
   it('takes names of any bytes', async () => {
     const root = temporaryFolder();
     const name = 'new\nline \xff\xe9';
