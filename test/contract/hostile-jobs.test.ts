@@ -11,7 +11,6 @@ import {
   identityOf,
   newJob,
   reserve,
-  restingBytes,
   start,
   staysSmall,
   type Message,
@@ -140,7 +139,6 @@ describe('its own attempts', () => {
     const lease = await leaseFor(link, job, command);
     link.send(start(job, lease['lease'], command));
     await link.next('job.started');
-    const before = await restingBytes(target.pid);
     const attach = (stdout: number, offset: number, stderr = stdout + 2): void =>
       link.send({
         t: 'job.attach',
@@ -156,13 +154,14 @@ describe('its own attempts', () => {
     expect(await link.next('job.attached')).toMatchObject({ running: true });
     attach(103, 0, 103);
     expect(await link.next('job.gone')).toMatchObject({ kind: 'unknown' });
-    for (let index = 0; index < 2000; index++) attach(1001 + 4 * (index % 50), index % 7);
-    await link.settled();
+    await staysSmall(target, GROWTH_BYTES_MAX, async () => {
+      for (let index = 0; index < 2000; index++) attach(1001 + 4 * (index % 50), index % 7);
+      await link.settled();
+    });
     expect(link.closed).toBe(null);
     link.send({ t: 'job.cancel', job, attempt: 1 });
     await until('its tree is gone', WAIT_MS_MAX, () => processesWith(mark).length === 0);
     link.send({ t: 'job.ack', job, attempt: 1 });
-    await staysSmall(target, before, GROWTH_BYTES_MAX);
     link.end();
     await unharmed();
   });
@@ -202,31 +201,31 @@ describe('its own attempts', () => {
 describe('questions', () => {
   it(`${FLOOD} of each kind, dropped or never read: the daemon answers others meanwhile, and stays small`, async () => {
     const job = await innocent([target, 'friend']);
-    const before = await restingBytes(target.pid);
-    const link = await open();
-    for (let index = 0; index < FLOOD; index++) {
-      const id = ask(link, { kind: 'wait', job: job.id, wait_ms: 60_000 });
-      link.send({ t: 'query.drop', id });
-      if (index % 4 === 0) ask(link, { kind: 'list', all: true });
-      if (index % 4 === 1) ask(link, { kind: 'find', prefix: job.id.slice(0, 4) });
-    }
-    // Who waits for the same job here is neither starved nor answered before its time.
-    const { record, tookMs } = await waitedHere(job.id, 1500);
-    expect(record.state).toBe('running');
-    expect(tookMs).toBeGreaterThan(1000);
-    await link.settledOrGone();
-    const unread = await open();
-    unread.control.pause();
-    unread.bulk.pause();
-    for (let index = 0; index < FLOOD; index++) ask(unread, { kind: 'list', all: true });
-    for (let index = 0; index < 200; index++) {
-      const what = { job: job.id, attempt: 1, stream: 'merged', offset: 0, follow: true };
-      ask(unread, { kind: 'read', ...what, stream_id: 3001 + 2 * index, window_bytes: 4 * MIB });
-    }
-    await target.status();
-    unread.end();
-    link.end();
-    await staysSmall(target, before, GROWTH_BYTES_MAX);
+    await staysSmall(target, GROWTH_BYTES_MAX, async () => {
+      const link = await open();
+      for (let index = 0; index < FLOOD; index++) {
+        const id = ask(link, { kind: 'wait', job: job.id, wait_ms: 60_000 });
+        link.send({ t: 'query.drop', id });
+        if (index % 4 === 0) ask(link, { kind: 'list', all: true });
+        if (index % 4 === 1) ask(link, { kind: 'find', prefix: job.id.slice(0, 4) });
+      }
+      // Who waits for the same job here is neither starved nor answered before its time.
+      const { record, tookMs } = await waitedHere(job.id, 1500);
+      expect(record.state).toBe('running');
+      expect(tookMs).toBeGreaterThan(1000);
+      await link.settledOrGone();
+      const unread = await open();
+      unread.control.pause();
+      unread.bulk.pause();
+      for (let index = 0; index < FLOOD; index++) ask(unread, { kind: 'list', all: true });
+      for (let index = 0; index < 200; index++) {
+        const what = { job: job.id, attempt: 1, stream: 'merged', offset: 0, follow: true };
+        ask(unread, { kind: 'read', ...what, stream_id: 3001 + 2 * index, window_bytes: 4 * MIB });
+      }
+      await target.status();
+      unread.end();
+      link.end();
+    });
     expect((await job.end()).out).toBe('1\n2\n');
     await unharmed();
   });

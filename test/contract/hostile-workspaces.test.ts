@@ -5,7 +5,7 @@ import { PackBuilder } from '../../src/adapters/workspace/pack-builder.ts';
 import { STREAM_CREDIT_BYTES_MAX } from '../../src/wire/stream-mux.ts';
 import { HostileMesh } from '../fixtures/hostile-mesh.ts';
 import { HostileSession } from '../fixtures/hostile-origin.ts';
-import { type HostileLink, newJob, reserve, restingBytes, start, staysSmall } from '../fixtures/hostile-peer.ts';
+import { type HostileLink, newJob, reserve, start, staysSmall } from '../fixtures/hostile-peer.ts';
 import { until, WAIT_MS_MAX, type TestNode } from '../fixtures/mesh-nodes.ts';
 import { sentOf, sha256, type Sent } from '../fixtures/sent-project.ts';
 
@@ -220,26 +220,28 @@ describe('expressions without end', () => {
 
 describe('very many', () => {
   it('sessions, projects and packs that are half sent leave the executor small and answering', async () => {
-    const before = await restingBytes(target.pid);
-    for (let round = 0; round < 150; round++) {
-      const session = await leased();
-      const sent = sentOf({ a: `content ${round}` });
-      session.open(sent, { project: sha256(`many ${round}`).slice(0, 32) });
-      await session.next('ws.base');
-      await session.credit();
-      if (round % 3 === 0) session.raw(Buffer.from([1, 7, 0, 0, 0, 1, 2, 3]));
-      else session.manifest(sent);
-      if (round % 3 === 2) {
-        await session.next('ws.want');
-        const packs = new PackBuilder();
-        packs.add(sha256('no'), Buffer.from('yes'), false);
-        session.frame('pack', packs.take(false));
-        await session.next('ws.failed');
-      } else link.send({ t: 'ws.close', job: session.job, attempt: 1 });
-      link.send({ t: 'job.release', job: session.job, attempt: 1, lease: session.lease });
-    }
+    let rounds = 0;
+    await staysSmall(target, GROWTH_BYTES_MAX, async () => {
+      for (let i = 0; i < 150; i++) {
+        const round = (rounds += 1);
+        const session = await leased();
+        const sent = sentOf({ a: `content ${round}` });
+        session.open(sent, { project: sha256(`many ${round}`).slice(0, 32) });
+        await session.next('ws.base');
+        await session.credit();
+        if (round % 3 === 0) session.raw(Buffer.from([1, 7, 0, 0, 0, 1, 2, 3]));
+        else session.manifest(sent);
+        if (round % 3 === 2) {
+          await session.next('ws.want');
+          const packs = new PackBuilder();
+          packs.add(sha256('no'), Buffer.from('yes'), false);
+          session.frame('pack', packs.take(false));
+          await session.next('ws.failed');
+        } else link.send({ t: 'ws.close', job: session.job, attempt: 1 });
+        link.send({ t: 'job.release', job: session.job, attempt: 1, lease: session.lease });
+      }
+    });
     await unharmed();
-    await staysSmall(target, before, GROWTH_BYTES_MAX);
     for (const tree of treesOf()) expect(tree.startsWith(join(target.home, 'workspaces/for', hostile.id))).toBe(true);
   });
 });
