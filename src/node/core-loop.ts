@@ -19,6 +19,12 @@ const INBOX_MAX = 100_000;
 /** setTimeout takes 31 bits; a far deadline is looked at again then. */
 const TIMER_MS_MAX = 60_000;
 const FAULT_REST_MS = 1000;
+/** A timer this late means that this process did not run, and maybe its whole machine. */
+const LATE_MS = 500;
+/** Then what others sent meanwhile, or send when they wake, comes in first: it was not they who were silent. */
+const CATCH_UP_MS = 250;
+/** Not more often: on a machine that is that busy all the time nothing would ever be overdue. */
+const CATCH_UPS_APART_MS = 5000;
 
 /** Monotonic milliseconds; never compared across nodes. */
 export const nowMs = (): number => performance.now();
@@ -36,6 +42,10 @@ export class CoreLoop {
   #draining = false;
   #timer: NodeJS.Timeout | null = null;
   #timerAtMs = Number.POSITIVE_INFINITY;
+  /** When the timer should fire. */
+  #dueMs = 0;
+  /** Deadlines that have passed wait until then. */
+  #catchUpUntilMs = Number.NEGATIVE_INFINITY;
   #stopped = false;
   readonly #onFault: (error: unknown) => void;
 
@@ -112,7 +122,9 @@ export class CoreLoop {
     this.#timer = null;
     this.#timerAtMs = next;
     if (next === Number.POSITIVE_INFINITY) return;
-    const waitMs = Math.min(TIMER_MS_MAX, Math.max(0, Math.ceil(next - nowMs())));
+    const now = nowMs();
+    const waitMs = Math.min(TIMER_MS_MAX, Math.max(0, Math.ceil(Math.max(next, this.#catchUpUntilMs) - now)));
+    this.#dueMs = now + waitMs;
     this.#timer = setTimeout(() => this.#fire(), waitMs);
   }
 
@@ -120,6 +132,10 @@ export class CoreLoop {
     this.#timer = null;
     this.#timerAtMs = Number.POSITIVE_INFINITY;
     const now = nowMs();
+    if (now - this.#dueMs > LATE_MS && now - this.#catchUpUntilMs > CATCH_UPS_APART_MS) {
+      this.#catchUpUntilMs = now + CATCH_UP_MS;
+      return this.#arm();
+    }
     const due = this.#machines.filter((machine) => (machine.nextDeadlineMs() ?? Number.POSITIVE_INFINITY) <= now);
     for (const machine of due) machine.onTimer();
     if (due.length === 0) this.#arm();

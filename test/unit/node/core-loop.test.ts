@@ -9,6 +9,7 @@ beforeEach(() => {
   vi.useFakeTimers({ now: START_WALL_MS, toFake: ['setTimeout', 'clearTimeout', 'performance', 'Date'] });
 });
 afterEach(() => {
+  vi.restoreAllMocks();
   vi.useRealTimers();
 });
 
@@ -74,6 +75,46 @@ describe('the core loop', () => {
     vi.advanceTimersByTime(400);
     expect(a.steps).toHaveLength(2);
     expect(vi.getTimerCount()).toBe(0);
+  });
+
+  test('that did not run for a while takes what came meanwhile before anything counts as overdue', () => {
+    const { loop } = newLoop();
+    const machine = new Recorder();
+    const { post } = loop.add(machine, 'timer', () => undefined);
+    machine.deadlineMs = performance.now() + 2000;
+    post('asked');
+    let frozenMs = 0;
+    const clock = performance.now.bind(performance);
+    vi.spyOn(performance, 'now').mockImplementation(() => clock() + frozenMs);
+    vi.advanceTimersByTime(1999);
+    frozenMs = 3000;
+    vi.advanceTimersByTime(1);
+    expect(machine.steps).toEqual(['asked']);
+    machine.onStep = (input) => {
+      if (input === 'answer') machine.deadlineMs = null;
+      return [];
+    };
+    post('something else');
+    vi.advanceTimersByTime(100);
+    post('answer');
+    vi.advanceTimersByTime(5000);
+    expect(machine.steps).toEqual(['asked', 'something else', 'answer']);
+  });
+
+  test('that is always late comes to its deadlines all the same', () => {
+    const { loop } = newLoop();
+    const machine = new Recorder();
+    const { post } = loop.add(machine, 'timer', () => undefined);
+    let frozenMs = 0;
+    const clock = performance.now.bind(performance);
+    vi.spyOn(performance, 'now').mockImplementation(() => clock() + frozenMs);
+    machine.deadlineMs = performance.now() + 100;
+    post('x');
+    for (let turns = 0; turns < 10 && machine.steps.length === 1; turns += 1) {
+      frozenMs += 1000;
+      vi.advanceTimersByTime(300);
+    }
+    expect(machine.steps).toHaveLength(2);
   });
 
   test('waits for deadlines beyond what a timer holds', () => {
