@@ -184,6 +184,15 @@ describe('the queue', () => {
     expect(world.asked()).toHaveLength(5);
   });
 
+  test('many at once go evenly to equal nodes, before any of these has said a word', () => {
+    const calm = { facts: { slots: 8 }, load: { slots_free: 8, jobs_running: 0 } };
+    const world = worldOf(self(calm), candidate('beta', calm), candidate('gamma', calm));
+    for (let number = 1; number <= 12; number++) world.submit(number, {}, { target: { kind: 'any' } });
+    const nodes = world.asked().map((text) => text.split('@')[1]);
+    expect(new Set(nodes).size).toBe(3);
+    for (const name of nodes) expect(nodes.filter((other) => other === name)).toHaveLength(4);
+  });
+
   test('is tried again even if no hint comes', () => {
     const world = worldOf(slotless, one('beta'));
     const job = world.submit(1);
