@@ -32,13 +32,16 @@ describe('a journal that was cut', () => {
     }
   });
 
-  it('goes on whole behind what was kept', () => {
+  it('goes on whole behind what was kept', async () => {
     const path = join(folder(), 'a.journal');
     for (const cut of CUTS.filter((_, index) => index % 13 === 0)) {
       writeFileSync(path, whole);
       truncateSync(path, cut);
-      openJournal(path).journal.append({ after: cut });
+      const { journal } = openJournal(path);
+      journal.append({ after: cut });
+      await journal.close();
       const again = openJournal(path);
+      await again.journal.close();
       expect(again.damage).toEqual([]);
       expect(textsOf(again.entries).join()).toBe([...texts.slice(0, keptAt(cut)), `{"after":${cut}}`].join());
     }
@@ -79,18 +82,20 @@ describe('a journal with flipped bits', () => {
     );
   });
 
-  it('and cut, and grown by noise: never throws, and opens clean the second time but for what is told', () => {
+  it('and cut, and grown by noise: never throws, and opens clean the second time but for what is told', async () => {
     const path = join(folder(), 'a.journal');
-    fc.assert(
-      fc.property(
+    await fc.assert(
+      fc.asyncProperty(
         fc.uniqueArray(bit, { maxLength: 6 }),
         fc.integer({ min: 0, max: whole.byteLength }),
         fc.uint8Array({ maxLength: 200 }),
-        (bits, cut, noise) => {
+        async (bits, cut, noise) => {
           writeFileSync(path, Buffer.concat([flip(bits).subarray(0, cut), noise]));
           const first = openJournal(path);
           first.journal.append({ after: 'damage' });
+          await first.journal.close();
           const second = openJournal(path);
+          await second.journal.close();
           expect(second.entries).toEqual([...first.entries, { after: 'damage' }]);
         },
       ),
