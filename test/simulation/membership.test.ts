@@ -86,8 +86,11 @@ function chaosThenHeal(seed: number): void {
   if (world.disagreement() !== '') throw new Error(`views parted again: ${world.disagreement()}`);
 }
 
-/** Seeds that once failed: a node that froze while its dials fell due never dialled again (the simulator's own fault). */
-const FOUND_SEEDS = [2_511_497_652];
+/**
+ * Seeds that once failed: a node that froze while its dials fell due never dialled again (the simulator's own fault); one
+ * that froze just after it woke from sleep, for longer than it waits then, did not catch up before it accused.
+ */
+const FOUND_SEEDS = [2_511_497_652, 3_569_272_628];
 
 test('views agree after heal, nobody is resurrected, incarnations only grow', () => {
   for (const seed of [...FOUND_SEEDS, ...simulationSeeds()]) runSeed(seed, chaosThenHeal);

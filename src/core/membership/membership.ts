@@ -202,8 +202,10 @@ export class Membership {
   }
 
   #thaw(): void {
-    if (this.#hold.kind === 'syncing') this.#table.restartClocks(this.#nowMs);
-    else this.#catchUp();
+    if (this.#hold.kind !== 'syncing') return this.#catchUp();
+    this.#table.restartClocks(this.#nowMs);
+    // The wait may have run out while nobody waited.
+    this.#hold = { kind: 'syncing', untilMs: Math.max(this.#hold.untilMs, this.#nowMs + CATCH_UP_MS) };
   }
 
   #catchUp(): void {

@@ -387,6 +387,21 @@ describe('a process that did not run', () => {
     expect(rig.state(B)).toBe('suspect');
   });
 
+  test('after sleep a freeze longer than the wait: it still catches up before a refused dial accuses', () => {
+    const { rig, link } = linkedRig();
+    rig.step({ kind: 'woke', gapMs: 20_000 });
+    rig.step({ kind: 'link_down', peer: B, link });
+    rig.pass(300);
+    rig.nowMs += 12_000;
+    rig.step({ kind: 'timer' });
+    rig.pass(500);
+    rig.step({ kind: 'dial_refused', peer: B });
+    expect(rig.state(B)).toBe('alive');
+    rig.pass(1501);
+    rig.step({ kind: 'dial_refused', peer: B });
+    expect(rig.state(B)).toBe('suspect');
+  });
+
   test('after sleep a digest ends the wait', () => {
     const { rig, link } = linkedRig();
     rig.step({ kind: 'woke', gapMs: 20_000 });
