@@ -299,7 +299,9 @@ function unmatchedNotices({ asked, node_name: name }: ShippedJob, { unmatched }:
     globs.length,
     UNMATCHED_NAMES_MAX,
   );
-  return globs.length === 0 ? [] : [`no file on ${name} matched --out ${named} when the job ended`];
+  return globs.length === 0
+    ? []
+    : [`no file on ${name} matched the output ${named}, from the project's root, when the job ended`];
 }
 
 function withheldNotices({ withheld }: ShippedJob, outcome: Outcome): string[] {

@@ -275,12 +275,12 @@ function globBelow(at: { readonly root: string; readonly cwd: string; readonly f
   // The root itself is no name that a pattern could fit.
   const path = /^\.\/?$/.test(joined) ? '**' : joined;
   if (path === '..' || path.startsWith('../') || /^\/+$/.test(path)) {
-    throw new MeshError('bad_argument', `--out ${glob}: lies outside of the project; nothing was run`);
+    throw new MeshError('bad_argument', `the output ${glob} lies outside of the project; nothing was run`);
   }
   const whole = `${isNot ? '!' : ''}${path}`;
   if (whole.length > GLOB_CHARS_MAX) {
     const size = `has ${whole.length} characters from the project's root on, more than ${GLOB_CHARS_MAX}`;
-    throw new MeshError('bad_argument', `--out ${glob}: ${size}; nothing was run`);
+    throw new MeshError('bad_argument', `the output ${glob} ${size}; nothing was run`);
   }
   return whole;
 }

@@ -37,7 +37,7 @@ export async function packChanges(
     return { ...NO_CHANGE_PACK, ...counts, pack_bytes: pack.bytes, pack_sha256: pack.sha256, named: namesOf(list) };
   } catch (error) {
     if (!(error instanceof ChangedMeanwhile) || unstableLeft === 0) {
-      problems.say(`the changes could not be written down there: ${messageOf(error)}`);
+      problems.say(`the changes could not be written down there (${messageOf(error)}): none of them comes back`);
       return NO_CHANGE_PACK;
     }
     // What outlived the job writes to it: that is no reason to leave all else there.

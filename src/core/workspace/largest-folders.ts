@@ -1,5 +1,6 @@
 import { textOfBytes } from '../../base/byte-text.ts';
 import { escapeControls } from '../../base/escape.ts';
+import { formatSize } from '../../base/units.ts';
 
 export const LARGEST_SHOWN_MAX = 10;
 
@@ -87,7 +88,7 @@ export function tooManyBytes(files: readonly Pick<Weight, 'path' | 'bytes'>[], b
   if (total <= bytesMax) return null;
   return tooLarge(
     `${mib(total)}, more than the ${mib(bytesMax)} of workspaces.project_bytes_max`,
-    largestFolders(files, 'bytes').map((folder) => `${shown(folder.path)} (${mib(folder.bytes)})`),
+    largestFolders(files, 'bytes').map((folder) => `${shown(folder.path)} (${formatSize(folder.bytes)})`),
   );
 }
 

@@ -205,7 +205,9 @@ test('who asks for what is being applied already is told that nothing is left', 
 test('a glob that the job asked for and no file there matches is named, one of the settings is not', async () => {
   const rig = new Rig({ outputs: ['dist/**', 'report.xml'], asked: ['report.xml'] });
   const { notices } = await rig.back({ ...NOTHING, unmatched: ['dist/**', 'report.xml', 'made up'] });
-  expect(notices).toEqual(["no file on b matched --out 'report.xml' when the job ended"]);
+  expect(notices).toEqual([
+    "no file on b matched the output 'report.xml', from the project's root, when the job ended",
+  ]);
 });
 
 test('of an attempt that never ran nothing waits', async () => {

@@ -27,5 +27,10 @@ test('caps, just met and just broken', () => {
   expect(tooManyBytes([{ path: 'a', bytes: 5 }], 5)).toBeNull();
   const said = tooManyBytes([{ path: 'x/a\u001b', bytes: 3 * 1024 * 1024 }], 1024 * 1024);
   expect(said).toContain('3 MiB, more than the 1 MiB of workspaces.project_bytes_max');
-  expect(said).toContain('x (3 MiB)');
+  expect(said).toContain('x (3.0 MiB)');
+  const small = [
+    { path: 'big/a', bytes: 2_000_000 },
+    { path: 'small/b', bytes: 300 },
+  ];
+  expect(tooManyBytes(small, 1_000_000)).toContain('big (1.9 MiB), small (300 B)');
 });
