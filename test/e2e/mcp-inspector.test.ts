@@ -6,7 +6,7 @@ import { CLI, run, startProgram } from '../fixtures/nodes.ts';
 
 /** A second, independent client: MCP Inspector's command line. It is no dependency: npm fetches it for this test. */
 const INSPECTOR = '@modelcontextprotocol/inspector@0.15.0';
-const INSTALL_MS_MAX = 120_000;
+const INSTALL_MS_MAX = 200_000;
 
 let root: string;
 let home: string;
