@@ -89,7 +89,6 @@ class PlainWalk {
     }
     const hasRules = this.#learn(folder, entries);
     if (folder !== '' && this.#isMade(folder, entries)) return;
-    if (entries.length === 0 && folder !== '') this.#draft.addFolder(folder);
     const files: string[] = [];
     const folders: string[] = [];
     for (const { name, kind } of entries) {
@@ -99,11 +98,17 @@ class PlainWalk {
         if (this.#takeFolder(path)) folders.push(path);
       } else if (this.#takeFile(path)) files.push(path);
     }
+    if (folder !== '' && files.length === 0 && !this.#hasFolders(folder, entries)) this.#draft.addFolder(folder);
     const isPlain = !hasRules && entries.length > 0 && files.length + folders.length === entries.length;
     // Sorted so that all files together are nearly so: folders are taken from the end.
     files.sort();
     folders.sort().reverse();
     if (isPlain && stat !== null) this.#keep(folder, { files, folders }, stat, readMs);
+  }
+
+  /** Beside those that are left out: what is in others may be sent. Of its files, the draft knows. */
+  #hasFolders(folder: string, entries: readonly Named[]): boolean {
+    return entries.some(({ name, kind }) => kind === 'folder' && !this.#filter.leavesOut(below(folder, name), true));
   }
 
   #keep(folder: string, found: KnownFolder, stat: Stats, readMs: number): void {

@@ -91,7 +91,7 @@ test('a project without git: dependencies and caches stay here, products go alon
   const selection = await select(root);
   expect(selection.kind).toBe('plain');
   expect(named(selection)).toEqual(['a.py', 'dist/bundle.js', 'package-lock.json', 'rust/Cargo.toml', 'target/kept']);
-  expect(selection.folders).toEqual(['empty']);
+  expect(selection.folders.toSorted()).toEqual(['empty', 'sub']);
   expect(selection.dependencies.map(({ folder }) => folder).toSorted()).toEqual([
     'node_modules',
     'rust/target',
@@ -198,6 +198,32 @@ test.each([true, false])('untracked secrets are withheld until someone decides (
   expect(second.undecided).toContain('.npmrc');
   const third = await select(root, { secrets: { 'tracked.env': 'skip', 'tracked.pem': 'send', '.env': 'skip' } });
   expect(third.trackedDecided).toEqual(isGit ? ['tracked.env', 'tracked.pem'] : []);
+});
+
+test.each([true, false])('folders in which nothing is sent are there, as empty ones (git: %s)', async (isGit) => {
+  const root = projectWith(
+    {
+      '.gitignore': '*.log\n*.env\nout/\n',
+      '.meshworkignore': '*.log\nout/\n',
+      'a.c': 'a',
+      'logs/x.log': 'l',
+      'conf/x.env': 's',
+      'mixed/y.log': 'l',
+      'mixed/package.json': '{}',
+      'above/out/z': 'z',
+      'above/sub/b.c': 'b',
+      'alone/out/z': 'z',
+      'cache/CACHEDIR.TAG': 'Signature: 8a477f597d28d172789f06886806bc55',
+      'cache/x.log': 'l',
+      'out/in/q': 'q',
+    },
+    isGit ? [] : null,
+  );
+  mkdirSync(join(root, 'empty/inner'), { recursive: true });
+  const { folders } = await select(root);
+  expect(folders.toSorted()).toEqual(['alone', 'conf', 'empty/inner', 'logs']);
+  const sent = await select(root, { secrets: { 'conf/x.env': 'send' } });
+  expect(sent.folders).not.toContain('conf');
 });
 
 test('an option that names a secret decides about it, one with a wildcard does not', async () => {
