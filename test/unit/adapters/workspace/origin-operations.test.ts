@@ -4,15 +4,16 @@ import { createHash } from 'node:crypto';
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it, vi } from 'vitest';
+import type { ApplyContext } from '../../../../src/adapters/workspace/apply.ts';
 import { ObjectStore } from '../../../../src/adapters/workspace/object-store.ts';
 import { OriginOperations } from '../../../../src/adapters/workspace/origin-operations.ts';
 import type { Selection } from '../../../../src/adapters/workspace/selection.ts';
 import type { JobId } from '../../../../src/base/ids.ts';
 import { ok } from '../../../../src/base/result.ts';
-import type { Project, Scan, ScanRequest } from '../../../../src/ports/workspace.ts';
+import type { ApplyRequest, Project, Scan, ScanRequest } from '../../../../src/ports/workspace.ts';
 import { decodeManifest, objectsOf } from '../../../../src/wire/manifest-codec.ts';
 import { applyDifference } from '../../../../src/wire/manifest-difference.ts';
-import type { Manifest, ManifestHash, TreePath } from '../../../../src/wire/manifest.ts';
+import type { Manifest, ManifestHash, ObjectHash, TreePath } from '../../../../src/wire/manifest.ts';
 import { CHANGED_PACK_BYTES_MAX } from '../../../../src/wire/workspace.ts';
 import { encodeWant } from '../../../../src/wire/want-list.ts';
 import { selectionOf } from '../../../fixtures/selection.ts';
@@ -297,6 +298,30 @@ describe('the origin of a sync', () => {
     expect(from.selections).toBeLessThanOrEqual(2);
     writeTree(from.root, { a: 'B' });
     expect((await from.scan()).manifest).not.toBe((await first).manifest);
+  });
+
+  it('knows of contents that came back since when they are here', async () => {
+    const contexts: ApplyContext[] = [];
+    const origin = new OriginOperations(
+      { folder: temporaryFolder(), home: '/nowhere', env: {}, user: null },
+      {
+        select: () => Promise.reject(new Error('not asked for')),
+        apply: async (_, context) => {
+          contexts.push(context);
+          return { ok: false, error: { code: 'no_project', message: '' } };
+        },
+      },
+    );
+    const pack = join(temporaryFolder(), 'pack');
+    writeFileSync(pack, '');
+    await origin.apply({ pack } as ApplyRequest);
+    const [context] = contexts;
+    const hash = 'ab'.repeat(32) as ObjectHash;
+    expect(context?.returnedMs?.(hash)).toBeNull();
+    const beforeMs = Date.now();
+    const file = { kind: 'file', path: 'a' as TreePath, size: 1, mode: 0o644, mtimeMs: 0, hash, chunks: null } as const;
+    context?.onApplied?.([file]);
+    expect(context?.returnedMs?.(hash)).toBeGreaterThanOrEqual(beforeMs);
   });
 
   it('keeps a pinned manifest however many follow, and forgets the oldest others', async () => {
