@@ -96,7 +96,7 @@ const badArgument = (message: string): MeshError => new MeshError('bad_argument'
  * @throws MeshError `bad_argument`, `bad_command`
  */
 export function jobSpecOf(words: readonly string[], options: JobOptions, stdin: boolean): JobSpec {
-  const command = commandOf(words);
+  const command = commandOf(words, options);
   const cwd = directoryOf(options.cwd);
   return {
     command,
@@ -133,9 +133,13 @@ function directoryOf(given: string | undefined): string {
   return isAbsolute(given) ? resolve(given) : resolve(currentFolder(), given);
 }
 
-function commandOf(words: readonly string[]): Command {
+function commandOf(words: readonly string[], { out, include, exclude }: JobOptions): Command {
   const [first, ...rest] = words;
-  if (first === undefined) throw new MeshError('bad_command', 'no command was given after `--`; nothing was run');
+  if (first === undefined) {
+    const takesAll = (out ?? include ?? exclude) !== undefined;
+    const why = takesAll ? ' (--out, --include and --exclude take all words before it)' : '';
+    throw new MeshError('bad_command', `no command was given after \`--\`${why}; nothing was run`);
+  }
   if (rest.length === 0 && first.trim() === '')
     throw new MeshError('bad_command', 'the command is empty; nothing was run');
   return rest.length === 0 ? { kind: 'line', line: first } : { kind: 'argv', argv: [first, ...rest] };

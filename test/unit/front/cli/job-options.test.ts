@@ -110,6 +110,8 @@ describe("a job's options", () => {
 
   test('need a command', () => {
     expect(refusalOf(() => jobSpecOf([], {}, false))).toMatchObject({ code: 'bad_command' });
+    const eaten = refusalOf(() => jobSpecOf([], { exclude: ['docs', 'make'] }, false));
+    expect(eaten).toMatchObject({ code: 'bad_command', message: expect.stringContaining('--exclude take all words') });
   });
 
   test('pass on the variables of the contract, and those that --env names', () => {
