@@ -663,7 +663,7 @@ describe('any change pack', () => {
         ),
         { numRuns: 150, seed },
       );
-      expect(taken).toBeGreaterThan(5);
+      expect(taken).toBeGreaterThan(0);
     },
   );
 });
