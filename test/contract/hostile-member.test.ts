@@ -528,6 +528,8 @@ describe('membership and trust', () => {
           await link.settled();
         }
       })().finally(() => over.abort());
+      // Looked at below, once it is over.
+      flooded.catch(() => undefined);
       for (; !over.signal.aborted; answers++) await target.status();
       await flooded;
       return answers;
