@@ -1,15 +1,7 @@
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import {
-  CLI,
-  processesNamed,
-  sleepWords,
-  startProgram,
-  TestMesh,
-  until,
-  type Ran,
-} from '../fixtures/nodes.ts';
+import { CLI, processesNamed, sleepWords, startProgram, TestMesh, until, type Ran } from '../fixtures/nodes.ts';
 
 /** Jobs that outlive their client, from three nodes; `map` with its log. */
 let mesh: TestMesh;
