@@ -144,7 +144,8 @@ describe('faults while files are on their way', () => {
     repair(world);
     clock.run(clock.nowMs + QUIET_MS);
     expectSound(world, seed);
-    expect(world.syncedRuns, `seed ${seed}: files were sent`).toBeGreaterThan(15);
+    // It is no empty run; of 80 jobs 35 usually, 13 where both origins lose most of their time.
+    expect(world.syncedRuns, `seed ${seed}: files were sent`).toBeGreaterThan(5);
     const faults = Object.values(hit).reduce((sum, count) => sum + count, 0);
     expect(faults, `seed ${seed}: ${JSON.stringify(hit)}`).toBeGreaterThan(8);
   });
