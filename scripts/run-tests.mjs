@@ -12,7 +12,8 @@ const WORKERS = '--maxWorkers=2';
 const E2E_ON_NEWEST = ['cli-fidelity', 'mcp-tools', 'mcp-jobs', 'cli-workspaces'].map(
   (name) => `test/e2e/${name}.test.ts`,
 );
-const UNIT_ON_NEWEST = ['adapters', 'runner', 'node', 'front'].map((folder) => `test/unit/${folder}/`);
+/** What the others use of Node.js those of e2e use, too. */
+const UNIT_ON_NEWEST = ['adapters', 'runner'].map((folder) => `test/unit/${folder}/`);
 const soak = process.argv.includes('--soak');
 const quick = process.argv.includes('--quick');
 const unknown = process.argv.slice(2).filter((word) => word !== '--soak' && word !== '--quick');
@@ -126,8 +127,8 @@ try {
   const onThis = (name) => [name, node, here];
   const again = (name, files = []) => (newest === null ? [] : [[name, newest, NODE_NEWEST, soak ? [] : files]]);
   await Promise.all([
-    lane([...['architecture', 'unit', 'simulation', 'contract', 'mesh'].map(onThis), ...again('unit', UNIT_ON_NEWEST)]),
-    lane([...['e2e', 'netns'].map(onThis), ...again('e2e', E2E_ON_NEWEST)]),
+    lane([...['architecture', 'unit', 'contract', 'mesh'].map(onThis), ...again('unit', UNIT_ON_NEWEST)]),
+    lane([...['e2e', 'netns'].map(onThis), ...again('e2e', E2E_ON_NEWEST), onThis('simulation')]),
   ]);
 } finally {
   rmSync(work, { recursive: true, force: true });
