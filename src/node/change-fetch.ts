@@ -28,9 +28,9 @@ export interface FetchRefusal {
   readonly message: string;
 }
 
-/** How a read over one link came to its end. */
+/** How a read over one link came to its end; `cut_off` says nothing of what the executor has. */
 type ReadEnd =
-  | { readonly kind: 'all' | 'ended' | 'link_lost' }
+  | { readonly kind: 'all' | 'ended' | 'cut_off' }
   | { readonly kind: 'refused'; readonly failed: WorkspaceMessageOf<'ws.failed'> };
 
 interface Reading {
@@ -72,7 +72,7 @@ export class ChangeFetch {
       }
       if (signal.aborted) return err({ kind: 'away', message: 'it was given up' });
       const link = this.#link(node);
-      const end: ReadEnd = link === null ? { kind: 'link_lost' } : await this.#read(request, link, part, signal);
+      const end: ReadEnd = link === null ? { kind: 'cut_off' } : await this.#read(request, link, part, signal);
       if (end.kind === 'refused' && end.failed.code !== 'busy') {
         const isGone = end.failed.code === 'expired';
         return err({ kind: isGone ? 'gone' : 'bad', message: end.failed.message });
@@ -110,7 +110,7 @@ export class ChangeFetch {
         incoming.abort();
         settle();
       };
-      const giveUp = (): void => finish(() => resolve({ kind: 'link_lost' }));
+      const giveUp = (): void => finish(() => resolve({ kind: 'cut_off' }));
       // An executor that is there and sends nothing holds no job for ever.
       const silence = setTimeout(giveUp, request.patienceMs);
       const id = link.mux.nextId();

@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { realpath } from 'node:fs/promises';
-import { join, posix, relative } from 'node:path';
+import { join, posix, relative, resolve } from 'node:path';
 import { bytesOfText, textOfBytes } from '../base/byte-text.ts';
 import { MeshError, messageOf } from '../base/errors.ts';
 import type { JobId, NodeId } from '../base/ids.ts';
@@ -11,7 +11,7 @@ import { wordsOf } from '../core/policy/command-walk.ts';
 import { quoteWord } from '../core/policy/package-runner.ts';
 import { lookupNode } from '../core/scheduling/node-lookup.ts';
 import type { JobClass, StaysHere, WorkspaceTerms } from '../core/scheduling/placement-request.ts';
-import { namesProduct } from '../core/workspace/newest-products.ts';
+import { isInProduct } from '../core/workspace/newest-products.ts';
 import type { Project, ProjectFiles, Scan, ScanRefusal, ScanRequest } from '../ports/workspace.ts';
 import { GLOB_CHARS_MAX, OUTPUT_GLOBS_MAX } from '../wire/changes.ts';
 import type { JobSpec, SyncSpec } from '../wire/job-spec.ts';
@@ -130,11 +130,10 @@ export class ProjectService {
     const project = this.#options.book.awayFrom(cwd);
     const products = project === null ? null : this.#options.book.productsAt(project);
     if (project === null || products === null || this.#mayLeave({ cwd, command, ...spec }, jobClass)) return null;
-    const words = wordsOf(command);
-    const { root } = project;
     // Publishing takes what is there, and names nothing of it.
     const isPublished = jobClass === 'bound' && tools.some((tool) => tool !== 'git');
-    if (!isPublished && !namesProduct(words, { root, folder: relative(root, cwd) }, products.paths)) return null;
+    const named = namedPaths(wordsOf(command), cwd).map((path) => relative(project.root, path));
+    if (!isPublished && !named.some((path) => isInProduct(path, products.paths))) return null;
     return `stays here, where the project's newest products (${products.what}) are not: what is here is older, or missing`;
   }
 
@@ -258,6 +257,10 @@ async function folderBelow(project: Project, cwd: string): Promise<string> {
   }
   return bytesOfText(below);
 }
+
+/** The directory of a command, and what its words may name: a path, or an option with one behind `=`. @returns absolute */
+export const namedPaths = (words: readonly string[], cwd: string): string[] =>
+  ['', ...words].flatMap((word) => [word, word.slice(word.indexOf('=') + 1)]).map((word) => resolve(cwd, word));
 
 /**
  * @param at `cwd` as it was given, which may lead through links, and its folder below the root

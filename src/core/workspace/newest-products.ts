@@ -17,35 +17,6 @@ export function bindsProject({ path, files }: LeftThere): boolean {
   return files > 1 || !PASSING_FILE.test(name);
 }
 
-/**
- * Does a word of a command name one of those products, or a file in one?
- *
- * @param words as they were written: a path, or an option with one behind `=`
- * @param folder the command's directory, and `products`, from the root on; '' is the root
- * @param root absolute
- */
-export function namesProduct(
-  words: readonly string[],
-  at: { readonly root: string; readonly folder: string },
-  products: readonly string[],
-): boolean {
-  const isProduct = (path: string): boolean => products.some((one) => path === one || path.startsWith(`${one}/`));
-  if (isProduct(at.folder)) return true;
-  const base = `${at.root}/${at.folder}`;
-  return words.some((word) =>
-    [word, word.slice(word.indexOf('=') + 1)].some((path) => {
-      const whole = plainPath(path.startsWith('/') ? path : `${base}/${path}`);
-      return whole.startsWith(`${at.root}/`) && isProduct(whole.slice(at.root.length + 1));
-    }),
-  );
-}
-
-/** Without `.`, `..` and doubled slashes. @param path absolute */
-function plainPath(path: string): string {
-  const names: string[] = [];
-  for (const name of path.split('/')) {
-    if (name === '..') names.pop();
-    else if (name !== '' && name !== '.') names.push(name);
-  }
-  return `/${names.join('/')}`;
-}
+/** Is it one of those products, or in one? @param path and `products`, from the root on */
+export const isInProduct = (path: string, products: readonly string[]): boolean =>
+  products.some((one) => path === one || path.startsWith(`${one}/`));

@@ -5,7 +5,7 @@ import { base32, makeJobId, type NodeId } from '../../../src/base/ids.ts';
 import { silentLogger } from '../../../src/base/log.ts';
 import { err, ok, type Result } from '../../../src/base/result.ts';
 import { ProjectBook } from '../../../src/node/project-book.ts';
-import { ProjectService } from '../../../src/node/project-service.ts';
+import { namedPaths, ProjectService } from '../../../src/node/project-service.ts';
 import { SecretDecisions } from '../../../src/node/secret-decisions.ts';
 import type { Project, Scan, ScanRefusal, ScanRequest } from '../../../src/ports/workspace.ts';
 import type { JobSpec, SyncSpec } from '../../../src/wire/job-spec.ts';
@@ -258,4 +258,15 @@ test('a directory outside of the named project, and settings that are not unders
   writeFileSync(join(rig.home, 'secrets.json'), '{"x": 1}');
   rig.found = ok(rig.project);
   await expect(rig.terms()).rejects.toMatchObject({ code: 'bad_config' });
+});
+
+test.each([
+  ['./build/app', 'src', '/p/src/build/app'],
+  ['../build/x', 'src', '/p/build/x'],
+  ['/p/build/app', 'src', '/p/build/app'],
+  ['--input=build/app', '', '/p/build/app'],
+  ['../../q', 'src', '/q'],
+  ['-v', 'build', '/p/build'],
+])('%s in /p/%s may name %s', (word, below, path) => {
+  expect(namedPaths(['cat', word], `/p/${below}`)).toContain(path);
 });
